@@ -1,0 +1,248 @@
+//! One [`Error`], grouped by whose fault it is: the bytes, the moment, the policy, the caller, ourselves.
+//!
+//! A message says what happened, to whom or in which epoch, and what to do next. A call that fails leaves the
+//! object as it was.
+
+use std::{fmt, path::PathBuf};
+
+use crate::identity::LeafIndex;
+
+/// The result of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // ---- the bytes are at fault ----
+    /// The bytes are not what they should be. Drop them; if they came from a person, ask for them again.
+    #[error("malformed {what}: {why}; drop it, or ask its sender for it again")]
+    Malformed {
+        /// What the bytes were taken for.
+        what: Item,
+        /// What is wrong with them.
+        why: &'static str,
+    },
+    /// The bytes are more than this kind of thing may ever be; they were not parsed.
+    #[error("{what} of {bytes} bytes is over the limit of {limit}; it was not parsed: drop it")]
+    TooLarge {
+        /// What the bytes were taken for.
+        what: Item,
+        /// How many there were.
+        bytes: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A tag did not verify: nobody in the room sealed these bytes as they stand. Drop them.
+    #[error(
+        "forged or damaged packet: its tag does not verify under the key of {leaf} in epoch {epoch}; it was dropped"
+    )]
+    Forged {
+        /// The sender that the packet names.
+        leaf: LeafIndex,
+        /// The epoch whose key was tried.
+        epoch: u64,
+    },
+    /// A control message does not authenticate: not of this room, damaged, or made by nobody in it.
+    #[error("{what} does not authenticate in epoch {epoch} ({why}); the room is as it was: drop it")]
+    Unauthentic {
+        /// What the bytes were taken for.
+        what: Item,
+        /// The room's epoch.
+        epoch: u64,
+        /// What the group layer said.
+        why: Detail,
+    },
+
+    // ---- the moment is at fault ----
+    /// The packet was opened before. Drop it.
+    #[error("packet {counter} of {leaf} in epoch {epoch} was opened before; it was dropped")]
+    Replayed {
+        /// Its sender.
+        leaf: LeafIndex,
+        /// Its epoch.
+        epoch: u64,
+        /// Its counter.
+        counter: u64,
+    },
+    /// The packet came after its key was erased or its place in the replay window had passed. Drop it.
+    #[error("packet of {leaf} came too late: {why}; it was dropped")]
+    TooLate {
+        /// The sender that the packet names.
+        leaf: LeafIndex,
+        /// What had passed.
+        why: &'static str,
+    },
+    /// The packet's key is on its way: it is kept, and comes out of `Voice::unpark` after the rekey.
+    #[error("packet of {leaf} is of an epoch still on its way (its low bits are {epoch_bits}); kept until the rekey")]
+    Parked {
+        /// The sender that the packet names.
+        leaf: LeafIndex,
+        /// The low bits of its epoch, all that a packet tells.
+        epoch_bits: u64,
+    },
+    /// The control message is for another epoch than the room's.
+    #[error("{what} is of epoch {message}, the room is in epoch {room}: {}", epoch_advice(*.message, *.room))]
+    WrongEpoch {
+        /// What it was.
+        what: Item,
+        /// Its epoch.
+        message: u64,
+        /// The room's.
+        room: u64,
+    },
+    /// A commit of one's own is on its way; a second one would be lost for certain.
+    #[error(
+        "a commit of yours for epoch {epoch} is on its way: receive it, or the one that won, or call `Room::abandon`"
+    )]
+    CommitPending {
+        /// The epoch it would end.
+        epoch: u64,
+    },
+
+    // ---- the room's policy says no ----
+    /// The packet names a sender who may not speak in that epoch. It was not played.
+    #[error("{leaf} is not on stage in epoch {epoch}: the packet was dropped; a host can promote them")]
+    NotOnStage {
+        /// The sender.
+        leaf: LeafIndex,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The room's policy refuses.
+    #[error("refused: {0}")]
+    Denied(Box<Denial>),
+
+    // ---- the caller is at fault ----
+    /// An argument cannot be used.
+    #[error("{what}: {why}")]
+    Unusable {
+        /// Which argument, or which call.
+        what: &'static str,
+        /// Why, and what to do.
+        why: &'static str,
+    },
+    /// The buffer is too small. Nothing was written and no counter used.
+    #[error("buffer of {have} bytes is too small: {need} are needed")]
+    BufferTooSmall {
+        /// What is needed, in bytes.
+        need: usize,
+        /// What was given, in bytes.
+        have: usize,
+    },
+    /// Nobody of that id is in the room in this epoch.
+    #[error("no such member in epoch {epoch}: {who}; look at `Room::roster`")]
+    NotAMember {
+        /// Who was asked for.
+        who: String,
+        /// The room's epoch.
+        epoch: u64,
+    },
+    /// A key has sealed all it may. Rekey the room (`Room::refresh`) and go on.
+    #[error("the frame key of epoch {epoch} has sealed its last frame: refresh the room to go on")]
+    Exhausted {
+        /// The epoch of the key.
+        epoch: u64,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    // ---- something below us is at fault ----
+    /// The operating system gave no randomness. Nothing secret was made.
+    #[error("the operating system gave no randomness: nothing secret was made; try again")]
+    Randomness,
+    /// The group layer failed in a way that no input should bring about: a bug, here or there.
+    #[error("the group layer failed ({0}); please report this")]
+    Group(Detail),
+    /// The codec failed.
+    #[error("Opus: {0}")]
+    Codec(Detail),
+}
+
+fn epoch_advice(message: u64, room: u64) -> &'static str {
+    if message > room {
+        "fetch the messages in between from the relay first"
+    } else {
+        "it lost its race or was delivered twice; drop it"
+    }
+}
+
+/// What a run of bytes was taken for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Item {
+    /// A media packet.
+    Packet,
+    /// The audio inside a packet.
+    Frame,
+    /// A card.
+    Card,
+    /// A welcome.
+    Welcome,
+    /// A sealed ratchet tree.
+    Tree,
+    /// A control message.
+    Message,
+    /// The room's settings and roles.
+    Settings,
+    /// A name.
+    Name,
+    /// A WAV file.
+    Wav,
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Packet => "packet",
+            Self::Frame => "audio frame",
+            Self::Card => "card",
+            Self::Welcome => "welcome",
+            Self::Tree => "ratchet tree",
+            Self::Message => "control message",
+            Self::Settings => "room settings",
+            Self::Name => "name",
+            Self::Wav => "WAV file",
+        })
+    }
+}
+
+/// What the policy refused: who wanted what, and why not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Denial {
+    /// Who wanted it, by name.
+    pub actor: String,
+    /// What they wanted.
+    pub action: String,
+    /// The rule against it, and what to do instead.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} may not {}: {}", self.actor, self.action, self.why)
+    }
+}
+
+/// What a library below said, as text: its types are not part of this interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Detail(Box<str>);
+
+impl Detail {
+    pub(crate) fn new(text: impl fmt::Display) -> Self {
+        Self(text.to_string().into_boxed_str())
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

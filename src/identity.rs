@@ -1,0 +1,270 @@
+//! Who someone is: the secret [`Identity`], the public [`Member`], and the codes people compare.
+//!
+//! An identity is an Ed25519 signature key with a name. The name rides in the MLS credential; that key and
+//! name belong together is for people to check, by [`Fingerprint`] and [`RoomCode`], or for the app.
+
+use std::fmt;
+
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_traits::types::SignatureScheme;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Item, Result};
+
+/// The longest name in bytes of UTF-8; a name travels in every roster entry.
+pub const MAX_NAME: usize = 64;
+
+/// A person's secret signature key (Ed25519) and the name they go by.
+///
+/// It becomes part of a [`Room`](crate::Room) or a [`Guest`](crate::Guest) when one is made, so that no two
+/// rooms sign with one object. It cannot be cloned or printed.
+pub struct Identity {
+    name: String,
+    key: SignatureKeyPair,
+}
+
+impl Identity {
+    /// Makes a fresh identity from the operating system's randomness.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if `name` is empty, longer than [`MAX_NAME`] bytes, or holds a control character.
+    pub fn generate(name: &str) -> Result<Self> {
+        check_name(name)?;
+        let key = SignatureKeyPair::new(SignatureScheme::ED25519).map_err(|_| Error::Randomness)?;
+        Ok(Self { name: name.to_owned(), key })
+    }
+
+    /// The name others see.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The public half: who this is to everybody else.
+    pub fn id(&self) -> MemberId {
+        // An Ed25519 public key is 32 bytes by construction.
+        MemberId::from_slice(self.key.public()).unwrap_or(MemberId([0; 32]))
+    }
+
+    /// The digits to compare with what others see for this identity.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.id().fingerprint()
+    }
+
+    pub(crate) fn signer(&self) -> &SignatureKeyPair {
+        &self.key
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("name", &self.name).field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+/// Checks what every name must satisfy, whoever it came from.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let why = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > MAX_NAME {
+        "it is longer than 64 bytes"
+    } else if name.chars().any(char::is_control) {
+        "it holds a control character"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Malformed { what: Item::Name, why })
+}
+
+/// A person as the room knows them: their Ed25519 public key, 32 bytes.
+///
+/// It stays the same over every epoch, while a leaf index is handed to somebody else once free.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MemberId(pub(crate) [u8; 32]);
+
+impl MemberId {
+    /// The id whose Ed25519 public key is `key`.
+    pub const fn from_bytes(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    pub(crate) fn from_slice(key: &[u8]) -> Option<Self> {
+        key.try_into().ok().map(Self)
+    }
+
+    /// The Ed25519 public key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The digits to compare by voice or on paper.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(Digits::of(b"parlor fingerprint 1", &self.0))
+    }
+}
+
+impl fmt::Display for MemberId {
+    /// The first four bytes in hex: enough to tell members apart in a log, not to identify anybody.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "{a:02x}{b:02x}{c:02x}{d:02x}")
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemberId({self})")
+    }
+}
+
+/// A member's place in the MLS ratchet tree (RFC 9420 §4.1), and so in every key id (RFC 9605 §5.2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct LeafIndex(pub u32);
+
+impl fmt::Display for LeafIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "leaf {}", self.0)
+    }
+}
+
+/// What a member may do. The whole table is [`room::policy`](crate::room::policy).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[non_exhaustive]
+pub enum Role {
+    /// Hears everybody on stage.
+    #[default]
+    Listener,
+    /// Is heard: on stage.
+    Speaker,
+    /// On stage, and keeps order: admits, removes and moves listeners and speakers.
+    Moderator,
+    /// On stage, and decides everything the room's policy leaves to people.
+    Host,
+}
+
+impl Role {
+    /// Whether frames of somebody in this role are played.
+    pub const fn on_stage(self) -> bool {
+        !matches!(self, Self::Listener)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listener => "listener",
+            Self::Speaker => "speaker",
+            Self::Moderator => "moderator",
+            Self::Host => "host",
+        })
+    }
+}
+
+/// A member as the roster shows them. The roster is the set of those who can decrypt, no more and no fewer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Member {
+    /// Who: their public signature key.
+    pub id: MemberId,
+    /// The name in their credential, as they chose it.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// Where they stand in the tree in this epoch.
+    pub leaf: LeafIndex,
+}
+
+impl Member {
+    /// The digits to compare by voice or on paper.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.id.fingerprint()
+    }
+}
+
+/// Forty digits (132 bits) of one person's key. Equal digits, same key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(Digits);
+
+/// Forty digits (132 bits) of one epoch of one room (from the MLS epoch authenticator, RFC 9420 §8.7).
+///
+/// Two members who read the same digits share the same group, the same roster, the same keys; it changes with
+/// every epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RoomCode(Digits);
+
+impl RoomCode {
+    pub(crate) fn of(epoch_authenticator: &[u8]) -> Self {
+        Self(Digits::of(b"parlor room code 1", epoch_authenticator))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({})", self.0)
+    }
+}
+
+impl fmt::Display for RoomCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for RoomCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoomCode({})", self.0)
+    }
+}
+
+/// Eight groups of five decimal digits out of SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Digits([u32; 8]);
+
+impl Digits {
+    fn of(label: &[u8], value: &[u8]) -> Self {
+        let hash = Sha256::new().chain_update(label).chain_update([0]).chain_update(value).finalize();
+        let mut groups = [0; 8];
+        for (group, bytes) in groups.iter_mut().zip(hash.as_slice().chunks_exact(4)) {
+            // 2^32 over 10^5: the bias of a digit group is under 2^-15, of no use to anybody.
+            *group = bytes.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte)) % 100_000;
+        }
+        Self(groups)
+    }
+}
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, group) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            write!(f, "{group:05}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_nobody_could_show_is_refused() {
+        for name in ["", "a\nb", &"x".repeat(MAX_NAME + 1)] {
+            assert!(matches!(Identity::generate(name), Err(Error::Malformed { what: Item::Name, .. })), "{name:?}");
+        }
+        assert_eq!(Identity::generate("ana").unwrap().name(), "ana");
+    }
+
+    #[test]
+    fn a_fingerprint_is_forty_digits_and_tells_keys_apart() {
+        let (a, b) = (MemberId([1; 32]).fingerprint(), MemberId([2; 32]).fingerprint());
+        assert_ne!(a, b);
+        assert_eq!(a.to_string().chars().filter(char::is_ascii_digit).count(), 40);
+    }
+}

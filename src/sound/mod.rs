@@ -1,0 +1,1 @@
+//! Sound: from microphone to packet and from packets to ear.
