@@ -64,6 +64,19 @@ impl Level {
         if dbov_below > 127 { Self::SILENCE } else { Self(dbov_below) }
     }
 
+    /// Measures samples of full scale ±1 by their root mean square, rounded to a whole decibel.
+    ///
+    /// 0 dBov is the loudest there is, a square wave at full scale, so a sine at full scale is 3 dB below
+    /// (RFC 6464 §3). No samples, or samples that are no numbers, count as [`SILENCE`](Self::SILENCE).
+    pub fn of(samples: &[f32]) -> Self {
+        let power = samples.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / samples.len() as f64;
+        if !power.is_finite() || power <= 0.0 {
+            return Self::SILENCE;
+        }
+        // The cast saturates: louder than full scale is 0.
+        Self::from_dbov((-10.0 * power.log10()).round() as u8)
+    }
+
     /// Decibels below full scale, 0 to 127.
     pub const fn dbov_below(self) -> u8 {
         self.0
@@ -145,6 +158,25 @@ mod tests {
         }
         let long = VoiceFrame { time: MediaTime::default(), level: Level::SILENCE, opus: &[0; MAX_OPUS + 1] };
         assert!(long.write(&mut [0; 2000]).is_err());
+    }
+
+    #[test]
+    fn a_level_is_the_root_mean_square_below_full_scale() {
+        let sine = |amplitude: f32| -> Vec<f32> {
+            (0..960).map(|i| amplitude * (i as f32 * std::f32::consts::TAU / 48.0).sin()).collect()
+        };
+        for (samples, dbov) in [
+            (sine(1.0), 3),
+            (sine(0.1), 23),
+            (vec![1.0; 960], 0),
+            (vec![9.0; 960], 0),
+            (vec![1e-7; 960], 127),
+            (vec![0.0; 960], 127),
+            (vec![f32::NAN; 960], 127),
+            (vec![], 127),
+        ] {
+            assert_eq!(Level::of(&samples).dbov_below(), dbov);
+        }
     }
 
     #[test]

@@ -1,1 +1,55 @@
-//! Sound: from microphone to packet and from packets to ear.
+//! Sound: from microphone to frame, and from frames to ear.
+//!
+//! ```text
+//!  48 kHz samples ─► Encoder ─► voice frame ─► (seal · relay · open) ─► Ear ─► 48 kHz samples
+//!                                                                       │
+//!                            per speaker: JitterBuffer ─► Decoder ─► gain ┐
+//!                                                            all of them ─┴─► soft clip
+//! ```
+//!
+//! Everything here is 48 kHz mono in frames of 20 ms. Time is an argument: there is no clock, no thread and no
+//! device in this module, and it knows neither keys nor rooms. What it keeps up:
+//!
+//! * *One size.* Every payload of an [`Encoder`] is as long as every other, whatever is said or not said.
+//! * *Forward only.* A speaker's frames are played in the order they were spoken, each at most once.
+//! * *Bounded.* A payload comes from somebody with the room's key, who may still be hostile: level, media time
+//!   and Opus packet are checked, memory per speaker and number of speakers are limited, and nothing loops over
+//!   a number that came in a payload.
+
+mod decoder;
+mod ear;
+mod encoder;
+pub mod jitter;
+pub mod mixer;
+pub mod wav;
+
+use std::time::Duration;
+
+use crate::error::{Detail, Error};
+
+pub use decoder::Decoder;
+pub use ear::{Ear, EarSettings, SpeakerAccount};
+pub use encoder::{Encoder, Encoding};
+pub use jitter::{Arrival, Counters, Delay, JitterBuffer, Play};
+
+/// Samples a second, everywhere in this module.
+pub const SAMPLE_RATE: u32 = 48_000;
+
+/// Samples in one frame of 20 ms.
+pub const FRAME_SAMPLES: usize = 960;
+
+/// How long a frame is.
+pub const FRAME_TIME: Duration = Duration::from_millis(20);
+
+/// How far a frame moves the media time, in its units of 2.5 ms.
+pub const FRAME_UNITS: u64 = 8;
+
+/// One frame of samples: 20 ms of mono, full scale ±1.
+pub type Samples = [f32; FRAME_SAMPLES];
+
+/// Nothing to be heard, for 20 ms.
+pub const SILENCE: Samples = [0.0; FRAME_SAMPLES];
+
+fn codec(error: opus::Error) -> Error {
+    Error::Codec(Detail::new(error))
+}
