@@ -81,6 +81,12 @@ pub enum Error {
         /// The low bits of its epoch, all that a packet tells.
         epoch_bits: u64,
     },
+    /// The packet is one's own, sent back. Drop it: nobody hears themselves.
+    #[error("packet of epoch {epoch} is your own, sent back by the relay; it was dropped")]
+    Reflected {
+        /// Its epoch.
+        epoch: u64,
+    },
     /// The control message is for another epoch than the room's.
     #[error("{what} is of epoch {message}, the room is in epoch {room}: {}", epoch_advice(*.message, *.room))]
     WrongEpoch {
@@ -139,10 +145,10 @@ pub enum Error {
         epoch: u64,
     },
     /// A key has sealed all it may. Rekey the room (`Room::refresh`) and go on.
-    #[error("the frame key of epoch {epoch} has sealed its last frame: refresh the room to go on")]
+    #[error("the frame key of key id {kid:#x} has sealed its last frame: refresh the room to go on")]
     Exhausted {
-        /// The epoch of the key.
-        epoch: u64,
+        /// The key id of the key.
+        kid: u64,
     },
     /// A file could not be read or written.
     #[error("{path}: {source}", path = path.display())]

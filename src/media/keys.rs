@@ -1,17 +1,35 @@
-//! Every label and derivation of frame keys.
+//! Every label and derivation of frame keys (RFC 9605 §4.4.2 and §5.2).
+//!
+//! ```text
+//! MLS exporter ─► base key of an epoch ─► HKDF-Extract ─► secret ─┬─ HKDF-Expand(key id, suite) ─► key
+//!                                                                 └─ HKDF-Expand(key id, suite) ─► salt
+//! ```
+//!
+//! Invariant: every secret here is wiped when dropped, is neither cloned nor printed, and moves once. Suite, sender,
+//! stream and the low bits of the epoch enter by label and key id, room and full epoch by the base key: a packet
+//! carried into another of these meets another key.
 
 use std::{fmt, time::Duration};
 
+use hkdf::Hkdf;
+use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Item, Result},
     identity::{LeafIndex, MemberId},
-    media::Suite,
+    media::{
+        backend::Backend,
+        epoch::Epoch,
+        suite::{MAX_KEY_LEN, NONCE_LEN, Suite},
+    },
 };
 
-/// The MLS exporter label of an epoch's base key (RFC 9605 §5.2).
-pub(crate) const BASE_KEY_LABEL: &str = "SFrame 1.0 Base Key";
+/// The MLS exporter label of an epoch's base key, with an empty context (RFC 9605 §5.2).
+pub const BASE_KEY_LABEL: &str = "SFrame 1.0 Base Key";
+/// The labels of a sender's key and salt (RFC 9605 §4.4.2).
+const KEY_LABEL: &[u8] = b"SFrame 1.0 Secret key ";
+const SALT_LABEL: &[u8] = b"SFrame 1.0 Secret salt ";
 
 /// How stream, sender and epoch share a key id (RFC 9605 §5.2): `(stream << (S+E)) + (leaf << E) + (epoch mod 2^E)`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -44,6 +62,43 @@ impl KeyIdLayout {
     pub const fn epoch_bits(self) -> u8 {
         self.epoch_bits
     }
+
+    /// The key id of `stream` of `leaf` in `epoch`.
+    ///
+    /// ```
+    /// use parlor::{KeyIdLayout, LeafIndex};
+    /// // RFC 9605 §5.2: epoch 17 on four bits, sender 51.
+    /// assert_eq!(KeyIdLayout::new(6, 4)?.key_id(0, LeafIndex(51), 17)?, 0x331);
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if the leaf or the stream does not fit its bits. Neither is ever cut short: two senders
+    /// would share a key.
+    pub const fn key_id(self, stream: u64, leaf: LeafIndex, epoch: u64) -> Result<u64> {
+        if leaf.0 >> self.sender_bits != 0 {
+            return Err(Error::Unusable {
+                what: "leaf",
+                why: "it does not fit the key ids of this room, which is full: make a room with more sender bits",
+            });
+        }
+        let low_bits = self.sender_bits + self.epoch_bits;
+        if stream.leading_zeros() < low_bits as u32 {
+            return Err(Error::Unusable { what: "stream", why: "it does not fit a key id" });
+        }
+        Ok((stream << low_bits) | ((leaf.0 as u64) << self.epoch_bits) | (epoch & self.epoch_mask()))
+    }
+
+    /// What a key id tells: stream, leaf, and the epoch modulo 2^E.
+    pub const fn split(self, kid: u64) -> (u64, LeafIndex, u64) {
+        // A leaf has 24 bits at most.
+        let leaf = (kid >> self.epoch_bits) as u32 & ((1 << self.sender_bits) - 1);
+        (kid >> (self.sender_bits + self.epoch_bits), LeafIndex(leaf), kid & self.epoch_mask())
+    }
+
+    pub(crate) const fn epoch_mask(self) -> u64 {
+        (1 << self.epoch_bits) - 1
+    }
 }
 
 impl Default for KeyIdLayout {
@@ -63,6 +118,44 @@ pub struct Speaker {
 }
 
 /// One epoch's frame keys, on their way from the room to its voice. They move once and cannot be copied.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use parlor::{EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+/// # let (layout, since) = (KeyIdLayout::default(), Duration::ZERO);
+/// # let base_key = zeroize::Zeroizing::new(vec![7; 32]);
+/// # let stage = vec![Speaker { leaf: LeafIndex(0), id: MemberId::from_bytes([1; 32]) }];
+/// # let keys = EpochKeys::new(Suite::default(), layout, 0, base_key, LeafIndex(0), stage, since)?;
+/// let voice = Voice::new(keys);
+/// # Ok::<(), parlor::Error>(())
+/// ```
+///
+/// Installing them twice does not compile, so that no counter starts again:
+///
+/// ```compile_fail,E0382
+/// # use std::time::Duration;
+/// # use parlor::{EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+/// # let (layout, since) = (KeyIdLayout::default(), Duration::ZERO);
+/// # let base_key = zeroize::Zeroizing::new(vec![7; 32]);
+/// # let stage = vec![Speaker { leaf: LeafIndex(0), id: MemberId::from_bytes([1; 32]) }];
+/// # let keys = EpochKeys::new(Suite::default(), layout, 0, base_key, LeafIndex(0), stage, since)?;
+/// let voice = Voice::new(keys);
+/// let again = Voice::new(keys);
+/// # Ok::<(), parlor::Error>(())
+/// ```
+///
+/// Nor does copying them first:
+///
+/// ```compile_fail,E0599
+/// # use std::time::Duration;
+/// # use parlor::{EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+/// # let (layout, since) = (KeyIdLayout::default(), Duration::ZERO);
+/// # let base_key = zeroize::Zeroizing::new(vec![7; 32]);
+/// # let stage = vec![Speaker { leaf: LeafIndex(0), id: MemberId::from_bytes([1; 32]) }];
+/// # let keys = EpochKeys::new(Suite::default(), layout, 0, base_key, LeafIndex(0), stage, since)?;
+/// let voice = Voice::new(keys.clone());
+/// # Ok::<(), parlor::Error>(())
+/// ```
 pub struct EpochKeys {
     pub(crate) suite: Suite,
     pub(crate) layout: KeyIdLayout,
@@ -73,6 +166,8 @@ pub struct EpochKeys {
     pub(crate) stage: Vec<Speaker>,
     /// When the room entered the epoch, on the caller's monotonic clock.
     pub(crate) since: Duration,
+    /// The derived keys: made here, so that the thread of the audio derives none.
+    pub(super) frames: Epoch,
 }
 
 impl EpochKeys {
@@ -80,9 +175,12 @@ impl EpochKeys {
     ///
     /// A room makes these by itself ([`Event::Rekeyed`](crate::Event::Rekeyed)). Those who bring a group layer of
     /// their own must give each epoch's base key once, to one voice: a second voice over the same key would repeat nonces.
+    /// `stage` is who may speak, oneself included if so; `since` is when the epoch began on the monotonic clock
+    /// that [`Voice::open`](crate::Voice::open) is given.
     ///
     /// # Errors
-    /// [`Error::Unusable`] if the base key's length is not the suite's, or a leaf does not fit the layout.
+    /// [`Error::Unusable`] if the base key's length is not the suite's, a leaf does not fit the layout, a leaf stands
+    /// on the stage twice, or the stage holds more than 65,534.
     pub fn new(
         suite: Suite,
         layout: KeyIdLayout,
@@ -95,7 +193,19 @@ impl EpochKeys {
         if base_key.len() != suite.key_len() {
             return Err(Error::Unusable { what: "base_key", why: "its length is not the suite's key length" });
         }
-        Ok(Self { suite, layout, epoch, base_key, me, stage, since })
+        let secret = Secret::extract(suite, &base_key);
+        let frames = Epoch::derive(&secret, Backend::default(), layout, epoch, me, &stage)?;
+        Ok(Self { suite, layout, epoch, base_key, me, stage, since, frames })
+    }
+
+    /// The same keys, computed with by `backend`. The bytes of every packet stay the same.
+    ///
+    /// # Errors
+    /// None that [`new`](Self::new) would not have given.
+    pub fn with_backend(mut self, backend: Backend) -> Result<Self> {
+        let secret = Secret::extract(self.suite, &self.base_key);
+        self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch, self.me, &self.stage)?;
+        Ok(self)
     }
 
     /// The epoch these keys are of.
@@ -107,5 +217,86 @@ impl EpochKeys {
 impl fmt::Debug for EpochKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EpochKeys").field("suite", &self.suite).field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// `sframe_secret`: what HKDF-Extract makes of a base key, and all that keys and salts come from.
+pub(crate) struct Secret {
+    suite: Suite,
+    bytes: Zeroizing<[u8; 64]>,
+    hkdf: Extracted,
+}
+
+/// The suite's hash, at work.
+enum Extracted {
+    Sha256(Hkdf<Sha256>),
+    Sha512(Hkdf<Sha512>),
+}
+
+impl Secret {
+    pub(crate) fn extract(suite: Suite, base_key: &[u8]) -> Self {
+        let mut bytes = Zeroizing::new([0; 64]);
+        let hkdf = match suite {
+            Suite::ChaCha20Poly1305 | Suite::Aes128Gcm => {
+                let (secret, hkdf) = Hkdf::<Sha256>::extract(Some(b""), base_key);
+                keep(&mut bytes, secret.into());
+                Extracted::Sha256(hkdf)
+            }
+            Suite::Aes256Gcm => {
+                let (secret, hkdf) = Hkdf::<Sha512>::extract(Some(b""), base_key);
+                keep(&mut bytes, secret.into());
+                Extracted::Sha512(hkdf)
+            }
+        };
+        Self { suite, bytes, hkdf }
+    }
+
+    pub(crate) fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.suite.hash_len()).unwrap_or_default()
+    }
+
+    pub(crate) fn derive(&self, kid: u64) -> Result<KeyAndSalt> {
+        let mut made = KeyAndSalt {
+            len: self.suite.key_len(),
+            key: Zeroizing::new([0; MAX_KEY_LEN]),
+            salt: Zeroizing::new([0; NONCE_LEN]),
+        };
+        let (kid, suite) = (kid.to_be_bytes(), self.suite.id().to_be_bytes());
+        self.expand(&[KEY_LABEL, &kid, &suite], made.key.get_mut(..self.suite.key_len()).unwrap_or_default())?;
+        self.expand(&[SALT_LABEL, &kid, &suite], &mut *made.salt)?;
+        Ok(made)
+    }
+
+    fn expand(&self, info: &[&[u8]], out: &mut [u8]) -> Result<()> {
+        match &self.hkdf {
+            Extracted::Sha256(hkdf) => hkdf.expand_multi_info(info, out),
+            Extracted::Sha512(hkdf) => hkdf.expand_multi_info(info, out),
+        }
+        .map_err(|_| Error::Unusable { what: "key", why: "it is longer than HKDF can make" })
+    }
+}
+
+/// Copies a secret that a library returned by value, and wipes the value.
+fn keep<const N: usize>(to: &mut [u8; 64], from: [u8; N]) {
+    let from = Zeroizing::new(from);
+    for (to, from) in to.iter_mut().zip(from.iter()) {
+        *to = *from;
+    }
+}
+
+/// A sender's key and salt.
+pub(crate) struct KeyAndSalt {
+    len: usize,
+    key: Zeroizing<[u8; MAX_KEY_LEN]>,
+    pub(crate) salt: Zeroizing<[u8; NONCE_LEN]>,
+}
+
+impl KeyAndSalt {
+    pub(crate) fn key(&self) -> &[u8] {
+        self.key.get(..self.len).unwrap_or_default()
     }
 }

@@ -1,9 +1,27 @@
 //! The media plane: frames sealed and opened, fifty a second, in any order, over anything.
+//!
+//! A packet is one SFrame ciphertext (RFC 9605): header, Opus frame, tag. The relay, the network and every other
+//! member may be hostile; whatever bytes come in, [`Voice::open`] gives authenticated sound of somebody on stage, or an
+//! error that says why not.
+//!
+//! ```text
+//! EpochKeys ─► Voice ─┬─ current epoch ──┬─ sealer (its own counter)
+//!                     │                  └─ per speaker: key, replay window
+//!                     ├─ previous epochs, 2 s at most: per speaker still on stage, the same
+//!                     └─ parking: packets of epochs on their way, bounded
+//! ```
 
+mod backend;
+mod epoch;
+mod header;
 mod keys;
+mod parking;
+mod replay;
+pub mod sframe;
 mod suite;
 mod voice;
 
-pub use keys::{EpochKeys, KeyIdLayout, Speaker};
+pub use backend::Backend;
+pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Speaker};
 pub use suite::Suite;
-pub use voice::{Heard, Limits, Voice};
+pub use voice::{Heard, Limits, MAX_FRAME, MAX_OVERHEAD, Stats, Voice};

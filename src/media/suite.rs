@@ -1,4 +1,12 @@
-//! The cipher suites.
+//! The cipher suites (RFC 9605 §4.5). The suite is the room's, agreed in the group, and stands in no packet: nobody
+//! on the way can ask for a weaker one.
+
+/// Nn: the length of a nonce and of a salt in bytes, in every suite.
+pub const NONCE_LEN: usize = 12;
+/// Nt: the length of a tag in bytes. Shorter ones are not offered.
+pub const TAG_LEN: usize = 16;
+/// The longest key of any suite in bytes.
+pub(crate) const MAX_KEY_LEN: usize = 32;
 
 /// An SFrame cipher suite. Tags are always 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -14,6 +22,9 @@ pub enum Suite {
 }
 
 impl Suite {
+    /// Every suite.
+    pub const ALL: [Self; 3] = [Self::ChaCha20Poly1305, Self::Aes128Gcm, Self::Aes256Gcm];
+
     /// The suite's SFrame identifier (RFC 9605 §8.1).
     pub const fn id(self) -> u16 {
         match self {
@@ -38,6 +49,14 @@ impl Suite {
         match self {
             Self::Aes128Gcm => 16,
             Self::ChaCha20Poly1305 | Self::Aes256Gcm => 32,
+        }
+    }
+
+    /// Nh: the length of its hash in bytes.
+    pub const fn hash_len(self) -> usize {
+        match self {
+            Self::ChaCha20Poly1305 | Self::Aes128Gcm => 32,
+            Self::Aes256Gcm => 64,
         }
     }
 }

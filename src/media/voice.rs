@@ -1,17 +1,93 @@
-//! The voice of one member: seals what they say, opens what they hear.
+//! The voice of one member: seals what they say, opens what they hear, and goes from epoch to epoch with the room.
+//!
+//! Invariants, whatever a hostile relay or member sends:
+//! - `open` gives authenticated sound of somebody on stage, once, or an error that says why not;
+//! - a key is found by index: one key at most is tried, and none derived, for any packet;
+//! - a packet that is refused moves nothing but statistics, unless it is parked, in a lot of fixed bounds;
+//! - keys of a past epoch are gone [`Limits::previous_epoch`] after it, and at once those of who has left the stage.
+//!
+//! Key ids: RFC 9605 §5.2. Time is an argument, on a monotonic clock of the caller's; a clock that jumps, either way,
+//! makes old keys and parked packets go sooner, never stay for longer.
 
-use std::time::Duration;
+use std::{collections::VecDeque, fmt, time::Duration};
+
+use sha2::{Digest, Sha256};
 
 use crate::{
-    error::{Error, Result},
-    identity::MemberId,
-    media::EpochKeys,
+    error::{Error, Item, Result},
+    identity::{LeafIndex, MemberId},
+    media::{
+        EpochKeys, KeyIdLayout, Suite,
+        backend::Refused,
+        epoch::{Epoch, Sender},
+        header::{Header, MAX_HEADER},
+        parking::{Lot, MAX_PACKETS, Parked},
+        replay::Stale,
+        sframe::MAX_COUNTER,
+        suite::TAG_LEN,
+    },
 };
 
+/// The longest frame in bytes: the longest Opus packet (1,275 bytes) and room to spare.
+pub const MAX_FRAME: usize = 2048;
+
+/// What a packet has beyond its frame in bytes, at the very most: header and tag. See [`Voice::overhead`].
+pub const MAX_OVERHEAD: usize = MAX_HEADER + TAG_LEN;
+
+/// How many past epochs are kept at most, each for [`Limits::previous_epoch`]: several commits may fall into that time.
+const MAX_PREVIOUS: usize = 16;
+
 /// What a voice keeps of the past and the future, at most.
+///
+/// ```
+/// let mut limits = parlor::media::Limits::default();
+/// limits.parked_bytes = 64 * 1024;
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct Limits {}
+pub struct Limits {
+    /// How long frames of an epoch are taken after the next one began: 2 s by default, and at most.
+    ///
+    /// At most 16 past epochs are kept. One of them holds about 1 KiB a speaker, and 2 bytes a leaf up to the
+    /// highest leaf on stage.
+    pub previous_epoch: Duration,
+    /// How many packets of epochs on their way are kept, 65,535 at most: 1,024 by default, ten people who speak for 2 s.
+    pub parked_packets: usize,
+    /// How many bytes they have together: 256 KiB by default.
+    pub parked_bytes: usize,
+    /// How many of them may name one leaf: 128 by default, 2.5 s of 20 ms frames. Leaves 256 apart share.
+    pub parked_per_leaf: usize,
+    /// How long a packet waits for its epoch: 2.5 s by default, so that a commit which is 2 s late loses nothing.
+    pub parked_for: Duration,
+}
+
+impl Limits {
+    /// The most that [`previous_epoch`](Self::previous_epoch) may be.
+    pub const MAX_PREVIOUS_EPOCH: Duration = Duration::from_secs(2);
+
+    fn check(&self) -> Result<()> {
+        let unusable = |why| Err(Error::Unusable { what: "limits", why });
+        if self.previous_epoch > Self::MAX_PREVIOUS_EPOCH {
+            return unusable("a previous epoch is kept for 2 s at most, so that who was removed is soon not heard");
+        }
+        if self.parked_packets > MAX_PACKETS {
+            return unusable("65,535 packets can be parked at most");
+        }
+        Ok(())
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            previous_epoch: Self::MAX_PREVIOUS_EPOCH,
+            parked_packets: 1024,
+            parked_bytes: 256 * 1024,
+            parked_per_leaf: 128,
+            parked_for: Duration::from_millis(2500),
+        }
+    }
+}
 
 /// An opened frame: authenticated sound from somebody on stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,31 +95,529 @@ pub struct Limits {}
 pub struct Heard<F> {
     /// Who sealed it.
     pub speaker: MemberId,
+    /// Where they stood in the tree.
+    pub leaf: LeafIndex,
     /// In which epoch.
     pub epoch: u64,
-    /// Its counter in that epoch.
+    /// Its counter in that epoch: 0 for the speaker's first frame there.
     pub counter: u64,
+    /// How long it was parked for its key; zero for one whose key was there.
+    pub parked_for: Duration,
     /// The bytes that were sealed.
     pub frame: F,
 }
 
+/// What became of the frames and packets of a voice, counted since it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames sealed.
+    pub sealed: u64,
+    /// Packets opened, those out of the parking lot included.
+    pub opened: u64,
+    /// Packets refused: no packet of this kind of room, or too large for one.
+    pub malformed: u64,
+    /// Packets refused: the tag did not verify.
+    pub forged: u64,
+    /// Packets refused: opened before.
+    pub replayed: u64,
+    /// Packets refused: their epoch's keys were erased, or they fell behind the replay window.
+    pub too_late: u64,
+    /// Packets refused: their sender was not on stage.
+    pub not_on_stage: u64,
+    /// Packets refused: one's own.
+    pub reflected: u64,
+    /// Packets parked for an epoch on its way.
+    pub parked: u64,
+    /// Parked packets dropped for younger ones, at one of the lot's bounds.
+    pub parked_dropped: u64,
+    /// Parked packets dropped because their epoch did not come in time.
+    pub parked_expired: u64,
+    /// Parked packets that were taken out after their epoch had come.
+    pub unparked: u64,
+}
+
 /// Seals and opens the frames of one member in one room.
-#[derive(Debug)]
-pub struct Voice {}
+///
+/// It is made from an epoch's keys and goes on with the next epoch's:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use parlor::{EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+/// # let keys = |me: u32| EpochKeys::new(
+/// #     Suite::default(), KeyIdLayout::default(), 0, zeroize::Zeroizing::new(vec![7; 32]), LeafIndex(me),
+/// #     vec![Speaker { leaf: LeafIndex(0), id: MemberId::from_bytes([1; 32]) }], Duration::ZERO,
+/// # );
+/// # let (ana_keys, ben_keys, now) = (keys(0)?, keys(1)?, Duration::ZERO);
+/// let (mut ana, mut ben) = (Voice::new(ana_keys), Voice::new(ben_keys));
+/// let packet = ana.seal(b"an Opus frame")?;
+/// let heard = ben.open(&packet, now)?;
+/// assert_eq!(heard.frame, b"an Opus frame");
+/// # Ok::<(), parlor::Error>(())
+/// ```
+///
+/// It owns the counter of its key, so there is one of it:
+///
+/// ```compile_fail,E0599
+/// # use std::time::Duration;
+/// # use parlor::{EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+/// # let keys = |me: u32| EpochKeys::new(
+/// #     Suite::default(), KeyIdLayout::default(), 0, zeroize::Zeroizing::new(vec![7; 32]), LeafIndex(me),
+/// #     vec![Speaker { leaf: LeafIndex(0), id: MemberId::from_bytes([1; 32]) }], Duration::ZERO,
+/// # );
+/// # let (ana_keys, now) = (keys(0)?, Duration::ZERO);
+/// let mut ana = Voice::new(ana_keys);
+/// let packet = ana.clone().seal(b"an Opus frame")?;
+/// # Ok::<(), parlor::Error>(())
+/// ```
+///
+/// It is `Send`: the audio may live on a thread of its own. `seal_into` and `open_in_place` take no lock and
+/// allocate nothing, but that a packet to be parked is copied.
+pub struct Voice {
+    suite: Suite,
+    layout: KeyIdLayout,
+    limits: Limits,
+    current: Epoch,
+    /// Past epochs, the youngest first.
+    previous: VecDeque<Epoch>,
+    lot: Lot,
+    stats: Stats,
+}
 
 impl Voice {
-    /// A voice that speaks and listens with `keys`.
-    pub fn new(_keys: EpochKeys) -> Self {
-        Self {}
+    /// A voice that speaks and listens with `keys`, within the default [`Limits`].
+    pub fn new(keys: EpochKeys) -> Self {
+        Self::within(Limits::default(), keys)
     }
-    /// Goes on under the next epoch's keys.
-    pub fn rekey(&mut self, _keys: EpochKeys) {}
-    /// Seals.
-    pub fn seal(&mut self, _frame: &[u8]) -> Result<Vec<u8>> {
-        Err(Error::Randomness)
+
+    /// A voice that speaks and listens with `keys`, within `limits`.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if a limit is beyond its bound. The keys are gone.
+    pub fn with_limits(keys: EpochKeys, limits: Limits) -> Result<Self> {
+        limits.check()?;
+        Ok(Self::within(limits, keys))
     }
-    /// Opens.
-    pub fn open(&mut self, _packet: &[u8], _now: Duration) -> Result<Heard<Vec<u8>>> {
-        Err(Error::Randomness)
+
+    fn within(limits: Limits, keys: EpochKeys) -> Self {
+        Self {
+            suite: keys.suite,
+            layout: keys.layout,
+            limits,
+            current: keys.frames,
+            previous: VecDeque::with_capacity(MAX_PREVIOUS),
+            lot: Lot::new(),
+            stats: Stats::default(),
+        }
     }
+
+    /// Seals one frame of at most [`MAX_FRAME`] bytes and gives its packet.
+    ///
+    /// # Errors
+    /// As [`seal_into`](Self::seal_into).
+    pub fn seal(&mut self, frame: &[u8]) -> Result<Vec<u8>> {
+        let overhead = self.overhead();
+        let mut packet = vec![0; frame.len().min(MAX_FRAME) + overhead];
+        self.seal_into(frame, &mut packet)?;
+        Ok(packet)
+    }
+
+    /// Seals one frame of at most [`MAX_FRAME`] bytes to the front of `packet`; gives the packet's length in bytes,
+    /// which is the frame's and [`overhead`](Self::overhead). A buffer with [`MAX_OVERHEAD`] to spare always does.
+    ///
+    /// # Errors
+    /// [`Error::NotOnStage`] if one may not speak in this epoch; [`Error::TooLarge`] for a frame over the maximum;
+    /// [`Error::BufferTooSmall`] if `packet` is; [`Error::Exhausted`] if the key has sealed its last frame. No counter
+    /// is used then.
+    #[inline]
+    pub fn seal_into(&mut self, frame: &[u8], packet: &mut [u8]) -> Result<usize> {
+        let Some(sealer) = &mut self.current.sealer else {
+            return Err(self.may_not_speak());
+        };
+        if frame.len() > MAX_FRAME {
+            return Err(too_large(Item::Frame, frame.len(), MAX_FRAME));
+        }
+        let len = sealer.seal_into(&[], frame, packet)?;
+        self.stats.sealed += 1;
+        Ok(len)
+    }
+
+    /// Opens a packet that arrived at `now`.
+    ///
+    /// # Errors
+    /// As [`open_in_place`](Self::open_in_place).
+    pub fn open(&mut self, packet: &[u8], now: Duration) -> Result<Heard<Vec<u8>>> {
+        if packet.len() > MAX_FRAME + MAX_OVERHEAD {
+            return Err(self.over_size(packet.len()));
+        }
+        let mut packet = packet.to_vec();
+        let heard = self.open_in_place(&mut packet, now)?;
+        Ok(heard.map(<[u8]>::to_vec))
+    }
+
+    /// Opens a packet that arrived at `now`, where it lies; the frame is a part of `packet`.
+    ///
+    /// `now` is the time on the monotonic clock that the room is given too; it decides nothing but how long past
+    /// epochs and parked packets are kept.
+    ///
+    /// # Errors
+    /// By whose fault:
+    /// - the bytes: [`Error::Malformed`], [`Error::TooLarge`]; [`Error::Forged`], after which those of `packet` are
+    ///   of no use;
+    /// - the moment: [`Error::Replayed`], [`Error::TooLate`], [`Error::Reflected`] for one's own packet;
+    ///   [`Error::Parked`] if its key is on its way and it was kept for [`unpark`](Self::unpark);
+    /// - the policy: [`Error::NotOnStage`], even though it may have decrypted.
+    ///
+    /// But for statistics and parking, the voice is as it was.
+    #[inline]
+    pub fn open_in_place<'p>(&mut self, packet: &'p mut [u8], now: Duration) -> Result<Heard<&'p [u8]>> {
+        if !self.previous.is_empty() || self.lot.packets() > 0 {
+            self.expire(now);
+        }
+        if packet.len() > MAX_FRAME + MAX_OVERHEAD {
+            return Err(self.over_size(packet.len()));
+        }
+        let (header, header_len) = match Header::decode(packet) {
+            Ok(header) => header,
+            Err(error) => return Err(self.count_malformed(error)),
+        };
+        let (stream, leaf, epoch_bits) = self.layout.split(header.kid);
+        if stream != 0 {
+            return Err(self.malformed("its stream is not one that this voice plays"));
+        }
+        if packet.len() < header_len + TAG_LEN {
+            return Err(self.malformed("it is too short for its tag"));
+        }
+        let epoch = match self.locate(epoch_bits) {
+            Located::Held(epoch) => epoch,
+            Located::Ahead(epoch) => return Err(self.park(leaf, epoch, packet, now)),
+            Located::Gone => return Err(self.too_late(leaf, "the keys of its epoch were erased")),
+        };
+        self.open_at(epoch, leaf, header, header_len, packet)
+    }
+
+    /// Goes on under the keys of a later epoch.
+    ///
+    /// From this call on frames are sealed under them. Frames of the epoch before are opened for
+    /// [`Limits::previous_epoch`] more, counted from when the room entered the later one, and only of those who are
+    /// still on stage. Call [`unpark`](Self::unpark) next, until it gives none.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if the keys are not of a later epoch than the voice's, or of another suite or layout, and
+    /// so of another room. The voice is as it was; the keys are gone.
+    pub fn rekey(&mut self, keys: EpochKeys) -> Result<()> {
+        let unusable = |why| Err(Error::Unusable { what: "keys", why });
+        if (keys.suite, keys.layout) != (self.suite, self.layout) {
+            return unusable("their suite or key-id layout is not the voice's: they are another room's");
+        }
+        if keys.epoch <= self.current.number {
+            return unusable("they are not of a later epoch than the voice's: give each epoch's keys once, in order");
+        }
+        let mut past = std::mem::replace(&mut self.current, keys.frames);
+        past.sealer = None;
+        past.superseded_at = keys.since;
+        self.previous.truncate(MAX_PREVIOUS - 1);
+        self.previous.push_front(past);
+        // Beyond half of what its bits can tell, a past epoch would look like one to come.
+        let furthest = self.layout.epoch_mask().div_ceil(2);
+        self.previous.retain(|past| self.current.number - past.number <= furthest);
+        for past in &mut self.previous {
+            past.keep_only_those_in(&self.current);
+        }
+        self.expire(keys.since);
+        self.lot.reach(self.current.number);
+        Ok(())
+    }
+
+    /// Opens the next parked packet whose epoch has come, in order of arrival; none when there are no more.
+    ///
+    /// Each comes out once. Whether a frame that waited is still worth playing is for the jitter buffer to say.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use parlor::{EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+    /// # let keys = |me: u32, epoch| EpochKeys::new(
+    /// #     Suite::default(), KeyIdLayout::default(), epoch, zeroize::Zeroizing::new(vec![epoch as u8; 32]), LeafIndex(me),
+    /// #     vec![Speaker { leaf: LeafIndex(0), id: MemberId::from_bytes([1; 32]) }], Duration::ZERO,
+    /// # );
+    /// # let (mut ana, mut ben, now) = (Voice::new(keys(0, 0)?), Voice::new(keys(1, 0)?), Duration::ZERO);
+    /// # let (ana_keys, ben_keys) = (keys(0, 1)?, keys(1, 1)?);
+    /// ana.rekey(ana_keys)?;
+    /// let packet = ana.seal(b"from the epoch that Ben has yet to enter")?;
+    /// assert!(matches!(ben.open(&packet, now), Err(parlor::Error::Parked { .. })));
+    ///
+    /// ben.rekey(ben_keys)?;
+    /// while let Some(heard) = ben.unpark(now) {
+    ///     assert_eq!(heard?.frame, b"from the epoch that Ben has yet to enter");
+    /// }
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    pub fn unpark(&mut self, now: Duration) -> Option<Result<Heard<Vec<u8>>>> {
+        self.expire(now);
+        let mut parked = self.lot.take_reached()?;
+        self.stats.unparked += 1;
+        Some(self.open_parked(&mut parked, now))
+    }
+
+    /// Erases what time has outlived: keys of past epochs, parked packets. Every call that is given the time does so;
+    /// call this one too, once a second or so, when no packets come.
+    #[inline]
+    pub fn expire(&mut self, now: Duration) {
+        let keep = self.limits.previous_epoch;
+        if self.previous.iter().any(|past| now.abs_diff(past.superseded_at) > keep) {
+            self.previous.retain(|past| now.abs_diff(past.superseded_at) <= keep);
+        }
+        self.stats.parked_expired += self.lot.expire(&self.limits, now);
+    }
+
+    /// The epoch that frames are sealed under.
+    pub fn epoch(&self) -> u64 {
+        self.current.number
+    }
+
+    /// Where one stands in the tree in this epoch.
+    pub fn leaf(&self) -> LeafIndex {
+        self.current.me
+    }
+
+    /// Whether one may speak in this epoch.
+    pub fn on_stage(&self) -> bool {
+        self.current.sealer.is_some()
+    }
+
+    /// Everybody else on stage in this epoch: whose frames are opened.
+    pub fn speakers(&self) -> impl Iterator<Item = MemberId> {
+        self.current.senders().map(|sender| sender.id)
+    }
+
+    /// The room's suite.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// What the voice keeps at most.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What became of its frames and packets.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The bytes that the next packet has beyond its frame: header and tag. It grows with the counter, to 22 at
+    /// 65,535 frames in a room of 4,096. Zero for one who is not on stage.
+    pub fn overhead(&self) -> usize {
+        self.current.sealer.as_ref().map_or(0, |sealer| sealer.overhead())
+    }
+
+    /// How many packets are parked, and how many bytes they have together.
+    pub fn parked(&self) -> (usize, usize) {
+        (self.lot.packets(), self.lot.bytes())
+    }
+
+    /// A hash of everything that decides what the voice will do, statistics apart: for tests that nothing has moved.
+    #[doc(hidden)]
+    pub fn state_digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for epoch in std::iter::once(&self.current).chain(&self.previous) {
+            hash.update(epoch.number.to_be_bytes());
+            hash.update(epoch.superseded_at.as_nanos().to_be_bytes());
+            hash.update(epoch.sealer.as_ref().map_or(u64::MAX, |sealer| sealer.next_counter()).to_be_bytes());
+            for Sender { id, leaf, key, window } in epoch.senders() {
+                hash.update(id.as_bytes());
+                hash.update(leaf.0.to_be_bytes());
+                hash.update(key.kid().to_be_bytes());
+                window.words().for_each(|word| hash.update(word.to_be_bytes()));
+            }
+        }
+        for parked in self.lot.iter() {
+            hash.update(parked.epoch.to_be_bytes());
+            hash.update(parked.arrived.as_nanos().to_be_bytes());
+            hash.update((parked.packet.len() as u64).to_be_bytes());
+            hash.update(&parked.packet);
+        }
+        hash.finalize().into()
+    }
+
+    /// Which epoch the low bits of a packet's mean: the current one or a past one within half their range, else one
+    /// to come. The guess is safe: the base key is of the full epoch, so the tag of a wrong one does not verify.
+    #[inline]
+    fn locate(&self, epoch_bits: u64) -> Located {
+        let (mask, current) = (self.layout.epoch_mask(), self.current.number);
+        let forward = epoch_bits.wrapping_sub(current) & mask;
+        if forward == 0 {
+            return Located::Held(Which::Current);
+        }
+        if forward < mask.div_ceil(2) {
+            return current.checked_add(forward).map_or(Located::Gone, Located::Ahead);
+        }
+        let Some(number) = current.checked_sub(mask + 1 - forward) else {
+            return Located::Gone;
+        };
+        self.place_of(number).map_or(Located::Gone, Located::Held)
+    }
+
+    fn place_of(&self, number: u64) -> Option<Which> {
+        if number == self.current.number {
+            return Some(Which::Current);
+        }
+        self.previous.iter().position(|past| past.number == number).map(Which::Previous)
+    }
+
+    #[inline]
+    fn open_at<'p>(
+        &mut self,
+        which: Which,
+        leaf: LeafIndex,
+        header: Header,
+        header_len: usize,
+        packet: &'p mut [u8],
+    ) -> Result<Heard<&'p [u8]>> {
+        let epoch = match which {
+            Which::Current => &mut self.current,
+            Which::Previous(place) => match self.previous.get_mut(place) {
+                Some(epoch) => epoch,
+                None => return Err(self.too_late(leaf, "the keys of its epoch were erased")),
+            },
+        };
+        let number = epoch.number;
+        let me = epoch.me;
+        let Some(sender) = epoch.sender_mut(leaf) else {
+            return Err(self.no_such_sender(leaf, me, number));
+        };
+        if header.counter > MAX_COUNTER {
+            return Err(self.malformed("its counter is higher than any sealer counts"));
+        }
+        if let Err(stale) = sender.window.check(header.counter) {
+            return Err(self.stale(stale, leaf, number, header.counter));
+        }
+        match sender.key.open(header.counter, header_len, &[], packet) {
+            Ok(frame) => {
+                sender.window.mark(header.counter);
+                let speaker = sender.id;
+                self.stats.opened += 1;
+                Ok(Heard { speaker, leaf, epoch: number, counter: header.counter, parked_for: Duration::ZERO, frame })
+            }
+            Err(Refused) => Err(self.forged(leaf, number)),
+        }
+    }
+
+    fn open_parked(&mut self, parked: &mut Parked, now: Duration) -> Result<Heard<Vec<u8>>> {
+        // By the epoch it was parked for: after a long leap its bits alone might mean one to come again.
+        let Some(which) = self.place_of(parked.epoch) else {
+            return Err(self.too_late(parked.leaf, "the keys of its epoch were erased, or never came"));
+        };
+        let (header, header_len) = Header::decode(&parked.packet)?;
+        let heard = self.open_at(which, parked.leaf, header, header_len, &mut parked.packet)?;
+        Ok(Heard { parked_for: now.saturating_sub(parked.arrived), ..heard.map(<[u8]>::to_vec) })
+    }
+
+    #[cold]
+    fn park(&mut self, leaf: LeafIndex, epoch: u64, packet: &[u8], now: Duration) -> Error {
+        self.stats.parked += 1;
+        let parked = Parked { packet: packet.into(), arrived: now, epoch, leaf };
+        self.stats.parked_dropped += self.lot.park(&self.limits, parked);
+        Error::Parked { leaf, epoch_bits: epoch & self.layout.epoch_mask() }
+    }
+
+    #[cold]
+    fn may_not_speak(&self) -> Error {
+        Error::NotOnStage { leaf: self.current.me, epoch: self.current.number }
+    }
+
+    #[cold]
+    fn over_size(&mut self, bytes: usize) -> Error {
+        self.count_malformed(too_large(Item::Packet, bytes, MAX_FRAME + MAX_OVERHEAD))
+    }
+
+    #[cold]
+    fn malformed(&mut self, why: &'static str) -> Error {
+        self.count_malformed(Error::Malformed { what: Item::Packet, why })
+    }
+
+    #[cold]
+    fn count_malformed(&mut self, error: Error) -> Error {
+        self.stats.malformed += 1;
+        error
+    }
+
+    #[cold]
+    fn too_late(&mut self, leaf: LeafIndex, why: &'static str) -> Error {
+        self.stats.too_late += 1;
+        Error::TooLate { leaf, why }
+    }
+
+    #[cold]
+    fn no_such_sender(&mut self, leaf: LeafIndex, me: LeafIndex, epoch: u64) -> Error {
+        if leaf == me {
+            self.stats.reflected += 1;
+            return Error::Reflected { epoch };
+        }
+        self.stats.not_on_stage += 1;
+        Error::NotOnStage { leaf, epoch }
+    }
+
+    #[cold]
+    fn stale(&mut self, stale: Stale, leaf: LeafIndex, epoch: u64, counter: u64) -> Error {
+        match stale {
+            Stale::Seen => {
+                self.stats.replayed += 1;
+                Error::Replayed { leaf, epoch, counter }
+            }
+            Stale::TooOld => self.too_late(leaf, "it fell behind the replay window"),
+        }
+    }
+
+    #[cold]
+    fn forged(&mut self, leaf: LeafIndex, epoch: u64) -> Error {
+        self.stats.forged += 1;
+        Error::Forged { leaf, epoch }
+    }
+}
+
+impl fmt::Debug for Voice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Voice")
+            .field("suite", &self.suite)
+            .field("epoch", &self.current.number)
+            .field("leaf", &self.current.me)
+            .field("on_stage", &self.on_stage())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The control plane and the audio may live on threads of their own.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Voice>();
+    is_send::<EpochKeys>();
+    is_send::<Heard<Vec<u8>>>();
+};
+
+impl<F> Heard<F> {
+    fn map<G>(self, change: impl FnOnce(F) -> G) -> Heard<G> {
+        let Self { speaker, leaf, epoch, counter, parked_for, frame } = self;
+        Heard { speaker, leaf, epoch, counter, parked_for, frame: change(frame) }
+    }
+}
+
+/// Where the keys of an epoch are.
+#[derive(Clone, Copy)]
+enum Which {
+    Current,
+    /// At this place among the previous.
+    Previous(usize),
+}
+
+enum Located {
+    Held(Which),
+    /// This epoch is on its way.
+    Ahead(u64),
+    Gone,
+}
+
+#[cold]
+fn too_large(what: Item, bytes: usize, limit: usize) -> Error {
+    Error::TooLarge { what, bytes, limit }
 }
