@@ -2,7 +2,7 @@
 //!
 //! It counts in *slots* of 20 ms of the speaker's media time, with a playhead that only moves forward, so that no
 //! frame is played twice and none before an earlier one. How long after the fastest frame's arrival a slot is
-//! played is the *delay*. It follows the network: the depth aimed at is the lateness that all but one frame in a
+//! played is the *delay*. It follows the network: the depth aimed at is the lateness that all but one arrival in a
 //! hundred keep within (over the last eight seconds), plus one frame, within the bounds of [`Delay`]. Below it
 //! the buffer waits a frame's length (at a gap, or in a quiet moment), above it for half a second it runs two
 //! quiet frames into one.
@@ -53,7 +53,10 @@ const PATIENCE: u32 = 25;
 /// It is cut amid words after so many: two seconds.
 const LAST_PATIENCE: u32 = 100;
 
-/// A delay so far above its target is left in one leap.
+/// So far above its target, the delay is cut three times as often.
+const HIGH: Micros = 100_000;
+
+/// A delay so far above its upper bound is left in one leap: somebody has not asked for sound for a while.
 const FAR: Micros = 200_000;
 
 /// Frames below the target delay, with no quiet moment, after which it is stretched amid words: 200 ms.
@@ -211,7 +214,7 @@ pub struct JitterBuffer {
     newest: Option<u64>,
     /// The last stray's transit, and how many in a row fitted it.
     strays: (Micros, u32),
-    /// Frames in a row with the delay above its target, far above it, and below it.
+    /// Frames in a row with the delay above its target, far above its bound, and below its target.
     above: u32,
     far_above: u32,
     below: u32,
@@ -254,7 +257,7 @@ impl JitterBuffer {
             self.counters.duplicate += 1;
             return Arrival::Duplicate;
         }
-        self.transits.push(transit, self.bounds.most);
+        self.transits.push(transit, micros(now), self.bounds.most);
         self.settle_tail();
         // Before the start, frames may still come from before the ones that wait.
         let oldest = self.slots.latest().map_or(0, |latest| (latest + 1).saturating_sub(PLACES));
@@ -440,8 +443,9 @@ impl JitterBuffer {
     fn measure(&mut self, since_base: Micros, target: Micros) {
         self.delay = since_base - start_of(self.head);
         let excess = self.delay - target;
-        self.above = if excess > SLACK { self.above.saturating_add(1) } else { 0 };
-        self.far_above = if excess > FAR { self.far_above.saturating_add(1) } else { 0 };
+        let step = if excess > HIGH { 3 } else { 1 };
+        self.above = if excess > SLACK { self.above.saturating_add(step) } else { 0 };
+        self.far_above = if self.delay > self.bounds.most + FAR { self.far_above.saturating_add(1) } else { 0 };
         self.below = if excess < 0 { self.below.saturating_add(1) } else { 0 };
     }
 
