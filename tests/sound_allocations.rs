@@ -58,7 +58,7 @@ fn a_running_voice_allocates_nothing() {
             encoder.encode(&[0.1; 960], &mut payload).unwrap();
             for (i, speaker) in speakers.iter().enumerate() {
                 // Each loses a frame now and then, and gets one twice.
-                if (tick + i as u64) % 9 != 0 {
+                if !(tick + i as u64).is_multiple_of(9) {
                     ear.hear(*speaker, &payload, now).unwrap();
                     ear.hear(*speaker, &payload, now).unwrap();
                 }

@@ -325,7 +325,7 @@ impl Voice {
         if self.gap > FADED || decoder.conceal(out).is_err() {
             return false;
         }
-        let left = f32::from(FADED - self.gap.max(HELD)) / f32::from(FADED - HELD);
+        let left = f32::from(FADED.saturating_sub(self.gap.max(HELD))) / f32::from(FADED - HELD);
         self.ramp(left, FRAME_SAMPLES, out);
         true
     }
