@@ -248,7 +248,7 @@ fn the_delay_grows_before_anything_is_too_late() {
     let mut ear = Checked::new(Delay::default(), 0);
     for i in 0..600_u32 {
         // One in ten comes 35 ms after the others: within the delay, but not with a frame to spare.
-        let late = |i: u32| i >= 300 && i % 10 == 0;
+        let late = |i: u32| i >= 300 && i.is_multiple_of(10);
         let now = 20 * u64::from(i);
         if !late(i) {
             ear.frame(i, ms(now));
