@@ -117,17 +117,9 @@ impl Ear {
         let frame = VoiceFrame::parse(payload)?;
         decoder::check(frame.opus)?;
         if self.seats.get(&speaker).is_none_or(|seat| seat.voice.is_none()) {
-            self.make_room(now)?;
             let voice = Box::new(Voice::new(self.settings.delay)?);
-            let remembered = self.seats.len();
-            let seat = match self.seats.entry(speaker) {
-                Entry::Occupied(seat) => seat.into_mut(),
-                Entry::Vacant(_) if remembered >= REMEMBERED => {
-                    return Err(Error::Unusable { what: "ear", why: "it remembers 4,096 speakers: forget some" });
-                }
-                Entry::Vacant(place) => place.insert(Seat::default()),
-            };
-            seat.voice = Some(voice);
+            self.make_room(now)?;
+            self.seat(speaker)?.voice = Some(voice);
         }
         let voice = self.seats.get_mut(&speaker).and_then(|seat| seat.voice.as_mut());
         Ok(voice.map(|voice| {
@@ -181,7 +173,7 @@ impl Ear {
         self.seats.remove(speaker).map(|seat| seat.account())
     }
 
-    /// What is known of `speaker`, or `None` if nothing ever came from them.
+    /// What is known of `speaker`, or `None` if nothing came from them and nothing was set.
     pub fn account(&self, speaker: &MemberId) -> Option<SpeakerAccount> {
         self.seats.get(speaker).map(Seat::account)
     }
@@ -333,7 +325,7 @@ impl Voice {
         if self.gap > FADED || decoder.conceal(out).is_err() {
             return false;
         }
-        let left = f32::from(FADED - self.gap.max(HELD)) / f32::from(FADED - HELD);
+        let left = f32::from(FADED.saturating_sub(self.gap.max(HELD))) / f32::from(FADED - HELD);
         self.ramp(left, FRAME_SAMPLES, out);
         true
     }

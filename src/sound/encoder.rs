@@ -3,8 +3,8 @@
 //! The invariant is *one size*: a ciphertext is as long as its plaintext, and the sizes of a variable-rate codec
 //! tell a listener on the wire which sentence was spoken (93 of 100 guessed right among 50 sentences of unseen
 //! voices; 2 of 100, which is chance, at a constant size). So the bit rate is constant, discontinuous
-//! transmission is off, and a packet that the codec should ever leave shorter is padded within Opus
-//! (RFC 6716 §3.2.5), which decodes bit for bit alike.
+//! transmission is off, and should the codec ever leave a packet shorter for all that, it is padded within Opus
+//! (RFC 6716 §3.2.5), which decodes bit for bit alike. Either would do alone.
 
 use opus::{Application, Bitrate, Channels, Signal};
 

@@ -2,7 +2,7 @@
 //!
 //! It counts in *slots* of 20 ms of the speaker's media time, with a playhead that only moves forward, so that no
 //! frame is played twice and none before an earlier one. How long after the fastest frame's arrival a slot is
-//! played is the *delay*. It follows the network: the depth aimed at is the lateness that all but one frame in a
+//! played is the *delay*. It follows the network: the depth aimed at is the lateness that all but one arrival in a
 //! hundred keep within (over the last eight seconds), plus one frame, within the bounds of [`Delay`]. Below it
 //! the buffer waits a frame's length (at a gap, or in a quiet moment), above it for half a second it runs two
 //! quiet frames into one.
@@ -11,11 +11,13 @@
 //! *stray*; three in a row that fit each other mean that the speaker's clock was started anew, and the buffer
 //! starts anew with it. At most 64 frames wait, and no loop counts over a distance in media time.
 
+mod outcome;
 mod slots;
 mod transit;
 
 use std::time::Duration;
 
+pub use self::outcome::{Arrival, Counters, Play};
 use self::{
     slots::{PLACES, Past, Slots},
     transit::{Transits, micros},
@@ -53,7 +55,10 @@ const PATIENCE: u32 = 25;
 /// It is cut amid words after so many: two seconds.
 const LAST_PATIENCE: u32 = 100;
 
-/// A delay so far above its target is left in one leap.
+/// So far above its target, the delay is cut three times as often.
+const HIGH: Micros = 100_000;
+
+/// A delay so far above its upper bound is left in one leap: somebody has not asked for sound for a while.
 const FAR: Micros = 200_000;
 
 /// Frames below the target delay, with no quiet moment, after which it is stretched amid words: 200 ms.
@@ -94,92 +99,6 @@ impl Delay {
     }
 }
 
-/// What became of a frame that came in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Arrival {
-    /// It waits for its turn.
-    Kept,
-    /// It is here already, or was: dropped.
-    Duplicate,
-    /// Its turn has passed: dropped.
-    Late,
-    /// Its media time does not fit: dropped.
-    Stray,
-}
-
-/// What to play for the next 20 ms.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Play<'a> {
-    /// This frame.
-    Frame(VoiceFrame<'a>),
-    /// Both frames, the first faded into the second: the delay gets 20 ms shorter.
-    Merge(VoiceFrame<'a>, VoiceFrame<'a>),
-    /// A lost frame, restored from the frame after it, which is this one.
-    Recover(VoiceFrame<'a>),
-    /// A lost frame, or 20 ms put in to make the delay longer: fill in from the sound so far.
-    Conceal,
-    /// Nothing: the speaker is not sending, or has just begun.
-    Silence,
-}
-
-/// What became of a speaker's frames, each counted in frames of 20 ms.
-///
-/// Every frame that came is one of: played, duplicate, late, stray, cut, or still waiting.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Came in, whatever became of them.
-    pub received: u64,
-    /// Played as they were.
-    pub played: u64,
-    /// Not there in time, restored from the frame after them.
-    pub recovered: u64,
-    /// Not there in time, filled in from the sound before.
-    pub concealed: u64,
-    /// Not there in time and, so far, never come: recovered or concealed in their place, or passed in silence
-    /// in a long gap.
-    pub lost: u64,
-    /// Came after their turn; dropped.
-    pub late: u64,
-    /// Came again; dropped.
-    pub duplicate: u64,
-    /// Came with a media time that did not fit; dropped.
-    pub stray: u64,
-    /// Dropped unplayed although in time, because far more waited than the delay allows.
-    pub cut: u64,
-    /// Filled in after the last frame there was, until the speaker was taken to have stopped.
-    pub trailing: u64,
-    /// 20 ms put in to make the delay longer.
-    pub stretched: u64,
-    /// Pairs of frames run into one to make the delay shorter. Both count as played.
-    pub merged: u64,
-    /// Times the speaker's clock started anew.
-    pub restarts: u64,
-}
-
-impl Counters {
-    /// The sum of two accounts.
-    #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
-        Self {
-            received: self.received + other.received,
-            played: self.played + other.played,
-            recovered: self.recovered + other.recovered,
-            concealed: self.concealed + other.concealed,
-            lost: self.lost + other.lost,
-            late: self.late + other.late,
-            duplicate: self.duplicate + other.duplicate,
-            stray: self.stray + other.stray,
-            cut: self.cut + other.cut,
-            trailing: self.trailing + other.trailing,
-            stretched: self.stretched + other.stretched,
-            merged: self.merged + other.merged,
-            restarts: self.restarts + other.restarts,
-        }
-    }
-}
-
 /// The jitter buffer of one speaker.
 ///
 /// ```
@@ -211,7 +130,7 @@ pub struct JitterBuffer {
     newest: Option<u64>,
     /// The last stray's transit, and how many in a row fitted it.
     strays: (Micros, u32),
-    /// Frames in a row with the delay above its target, far above it, and below it.
+    /// Frames in a row with the delay above its target, far above its bound, and below its target.
     above: u32,
     far_above: u32,
     below: u32,
@@ -254,7 +173,7 @@ impl JitterBuffer {
             self.counters.duplicate += 1;
             return Arrival::Duplicate;
         }
-        self.transits.push(transit, self.bounds.most);
+        self.transits.push(transit, micros(now), self.bounds.most);
         self.settle_tail();
         // Before the start, frames may still come from before the ones that wait.
         let oldest = self.slots.latest().map_or(0, |latest| (latest + 1).saturating_sub(PLACES));
@@ -440,8 +359,9 @@ impl JitterBuffer {
     fn measure(&mut self, since_base: Micros, target: Micros) {
         self.delay = since_base - start_of(self.head);
         let excess = self.delay - target;
-        self.above = if excess > SLACK { self.above.saturating_add(1) } else { 0 };
-        self.far_above = if excess > FAR { self.far_above.saturating_add(1) } else { 0 };
+        let step = if excess > HIGH { 3 } else { 1 };
+        self.above = if excess > SLACK { self.above.saturating_add(step) } else { 0 };
+        self.far_above = if self.delay > self.bounds.most + FAR { self.far_above.saturating_add(1) } else { 0 };
         self.below = if excess < 0 { self.below.saturating_add(1) } else { 0 };
     }
 
