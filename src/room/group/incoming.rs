@@ -2,7 +2,7 @@
 
 use openmls::prelude::{
     ContentType, MlsMessageBodyIn, MlsMessageIn, ProcessMessageError, ProcessedMessageContent, ProtocolMessage, Sender,
-    StagedCommit,
+    StageCommitError, StagedCommit,
 };
 use tls_codec::DeserializeBytes as _;
 
@@ -53,8 +53,13 @@ impl Group {
         let processed = match self.mls.process_message(self.provider.as_ref(), message) {
             Ok(processed) => processed,
             // Its signature stands, so a member made it; openmls does not say which.
-            Err(ProcessMessageError::InvalidCommit(_)) => {
-                return Ok(Incoming::Foreign { from: None, what: "commit what MLS forbids" });
+            Err(ProcessMessageError::InvalidCommit(error)) => {
+                let what = match error {
+                    StageCommitError::MissingProposal => "commit a proposal by reference",
+                    StageCommitError::PskError(_) | StageCommitError::DuplicatePskId(_) => "inject a pre-shared key",
+                    _ => "commit what MLS forbids",
+                };
+                return Ok(Incoming::Foreign { from: None, what });
             }
             Err(ProcessMessageError::LibraryError(error)) => return Err(bug(error)),
             Err(ProcessMessageError::StorageError(error)) => return Err(bug(error)),
