@@ -140,7 +140,7 @@ impl World {
         for part in parts {
             builder = match part {
                 Part::Proposal(proposal) => builder.add_proposal(*proposal),
-                Part::Add(package) => builder.propose_adds([package]),
+                Part::Add(package) => builder.propose_adds([*package]),
                 Part::Extensions(extensions) => builder.propose_group_context_extensions(extensions).unwrap(),
             };
         }
@@ -239,12 +239,12 @@ impl World {
 /// One thing in a commit of mal's.
 enum Part {
     Proposal(Box<Proposal>),
-    Add(KeyPackage),
+    Add(Box<KeyPackage>),
     Extensions(Extensions<GroupContext>),
 }
 
 fn add(package: KeyPackage) -> Part {
-    Part::Add(package)
+    Part::Add(Box::new(package))
 }
 
 /// The last byte of a role on the wire.

@@ -196,3 +196,123 @@ fn moved(
 pub(crate) fn denial(actor: &str, action: &str, why: &'static str) -> Denial {
     Denial { actor: actor.to_owned(), action: action.to_owned(), why }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        media::KeyIdLayout,
+        room::{roster::Seat, settings::Settings},
+    };
+
+    fn id(n: u8) -> MemberId {
+        MemberId::from_bytes([n; 32])
+    }
+
+    /// Ana, host, at leaf 0; mo, moderator, at 1; ben, speaker, at 2; eve, listener, at 3. Eight fit.
+    fn room() -> (Roster, Charter) {
+        let settings = Settings::default().with_layout(KeyIdLayout::new(3, 8).unwrap());
+        let mut charter = Charter::new(settings, id(0));
+        charter.set_role(id(1), Role::Moderator);
+        charter.set_role(id(2), Role::Speaker);
+        let seats = ["ana", "mo", "ben", "eve"].iter().zip(0..);
+        let seats = seats.map(|(name, n)| Seat { leaf: LeafIndex(n.into()), id: id(n), name: (*name).to_owned() });
+        (Roster::new(seats.collect(), &charter, 1, &Roster::default()), charter)
+    }
+
+    fn by(committer: u32) -> Proposed {
+        Proposed {
+            committer: LeafIndex(committer),
+            adds: Vec::new(),
+            removes: Vec::new(),
+            charter: None,
+            other_extensions_kept: true,
+            path: None,
+            foreign: None,
+        }
+    }
+
+    fn newcomer(n: u8) -> Newcomer {
+        Newcomer { id: Some(id(n)), name: Some(format!("guest {n}")), capable: true }
+    }
+
+    #[track_caller]
+    fn refused(proposed: Proposed, action: &str) {
+        let (roster, charter) = room();
+        let denial = judge(&roster, &charter, proposed).unwrap_err();
+        assert!(denial.action.contains(action), "{denial}");
+    }
+
+    #[test]
+    fn only_members_commit() {
+        refused(by(4), "commit");
+    }
+
+    #[test]
+    fn a_key_is_in_the_room_once() {
+        refused(Proposed { adds: vec![newcomer(3)], ..by(0) }, "admit guest 3");
+        refused(Proposed { adds: vec![newcomer(7), newcomer(7)], ..by(0) }, "admit guest 7");
+        // Out and in again by one commit is no second time.
+        let (roster, charter) = room();
+        let back = Proposed { adds: vec![newcomer(3)], removes: vec![LeafIndex(3)], ..by(0) };
+        assert_eq!(judge(&roster, &charter, back).unwrap().changes.len(), 2);
+    }
+
+    #[test]
+    fn coming_back_in_another_role_is_asked_for_like_any_admission() {
+        let (_, mut after) = room();
+        after.set_role(id(3), Role::Host);
+        let back = Proposed { adds: vec![newcomer(3)], removes: vec![LeafIndex(3)], charter: Some(Ok(after)), ..by(1) };
+        refused(back, "admit guest 3 as a host");
+    }
+
+    #[test]
+    fn nobody_removes_themselves_or_an_empty_leaf_or_one_twice() {
+        refused(Proposed { removes: vec![LeafIndex(0)], ..by(0) }, "remove ana");
+        refused(Proposed { removes: vec![LeafIndex(5)], ..by(0) }, "remove somebody");
+        refused(Proposed { removes: vec![LeafIndex(3), LeafIndex(3)], ..by(0) }, "remove eve");
+    }
+
+    #[test]
+    fn a_room_is_full_at_its_capacity() {
+        let (roster, charter) = room();
+        let four = Proposed { adds: (10..14).map(newcomer).collect(), ..by(0) };
+        assert!(judge(&roster, &charter, four).is_ok());
+        refused(Proposed { adds: (10..15).map(newcomer).collect(), ..by(0) }, "admit more members");
+    }
+
+    #[test]
+    fn who_has_no_proper_leaf_is_not_admitted() {
+        for (flaw, action) in [
+            (Newcomer { id: None, ..newcomer(9) }, "admit somebody"),
+            (Newcomer { name: None, ..newcomer(9) }, "admit somebody"),
+            (Newcomer { name: Some(String::new()), ..newcomer(9) }, "admit somebody"),
+            (Newcomer { capable: false, ..newcomer(9) }, "admit guest 9"),
+        ] {
+            refused(Proposed { adds: vec![flaw], ..by(0) }, action);
+        }
+    }
+
+    #[test]
+    fn a_path_keeps_its_makers_leaf() {
+        let eve = || Newcomer { id: Some(id(3)), name: Some("eve".into()), capable: true };
+        let (roster, charter) = room();
+        let refresh = judge(&roster, &charter, Proposed { path: Some(eve()), ..by(3) }).unwrap();
+        assert_eq!((refresh.by, refresh.changes), (id(3), vec![Change::Refreshed]));
+        for (leaf, action) in [
+            (Newcomer { id: Some(id(0)), ..eve() }, "signature key"),
+            (Newcomer { id: None, ..eve() }, "signature key"),
+            (Newcomer { name: Some("ana".into()), ..eve() }, "credential"),
+            (Newcomer { name: None, ..eve() }, "credential"),
+            (Newcomer { capable: false, ..eve() }, "capability"),
+        ] {
+            refused(Proposed { path: Some(leaf), ..by(3) }, action);
+        }
+    }
+
+    #[test]
+    fn what_is_foreign_is_refused_of_a_host_too() {
+        refused(Proposed { foreign: Some("restart the group"), ..by(0) }, "restart the group");
+        refused(Proposed { other_extensions_kept: false, ..by(0) }, "extensions");
+    }
+}
