@@ -106,6 +106,13 @@ pub enum Error {
         epoch: u64,
     },
 
+    /// One is no longer in the room: its secrets are erased.
+    #[error("you are out of this room since epoch {epoch}: to come back, send a host a fresh card")]
+    Closed {
+        /// The last epoch one was in.
+        epoch: u64,
+    },
+
     // ---- the room's policy says no ----
     /// The packet names a sender who may not speak in that epoch. It was not played.
     #[error("{leaf} is not on stage in epoch {epoch}: the packet was dropped; a host can promote them")]

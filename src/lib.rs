@@ -17,4 +17,4 @@ pub mod sound;
 pub use error::{Denial, Detail, Error, Item, Result};
 pub use identity::{Fingerprint, Identity, LeafIndex, MAX_NAME, Member, MemberId, Role, RoomCode};
 pub use media::{EpochKeys, Heard, KeyIdLayout, Suite, Voice};
-pub use room::{Event, Guest, Room};
+pub use room::{Admission, Card, EnterError, Event, Guest, Intent, Room, Settings};

@@ -1,13 +1,215 @@
 //! The control plane: who is in the room, and what they may do.
+//!
+//! A [`Room`] is one member's end of an MLS group (RFC 9420); a [`Guest`] is somebody who is not in yet, and
+//! holds no key of any room. Commands ([`Room::admit`], [`Room::remove`], [`Room::set_role`], …) make bytes for
+//! the relay and change nothing; only [`Room::receive`] changes the room, one's own commits included. So the
+//! relay's order is the room's order, and who loses a race loses nothing but a retry.
+//!
+//! ```
+//! # fn main() -> parlor::Result<()> {
+//! # use std::time::Duration;
+//! use parlor::{Event, Guest, Identity, Role, Room, room::Settings};
+//!
+//! let now = Duration::ZERO;
+//! let (mut ana, mut ana_voice) = Room::create(Identity::generate("ana")?, Settings::default())?;
+//! let ben = Guest::new(Identity::generate("ben")?)?;
+//!
+//! let admission = ana.admit(ben.card(), Role::Listener)?;
+//! for event in ana.receive(&admission.commit, now)? {
+//!     if let Event::Rekeyed(keys) = event {
+//!         ana_voice.rekey(keys);
+//!     }
+//! }
+//! let (ben, ben_voice) = ben.enter(&admission.welcome)?;
+//! assert_eq!(ana.code(), ben.code());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What every member checks
+//!
+//! The relay and the other members may be hostile. Every commit is checked by every member before it is merged,
+//! and what is not allowed is refused: the [`policy`] table says who may do what; and whatever their role, nobody
+//! commits another's proposals, proposals by reference, pre-shared keys, restarts, external commits or unknown
+//! proposals; nobody's name or signature key changes; no key is in the room twice; roles belong to members
+//! present, and go with them; frame suite, key-id layout and all other extensions stay as they were made; a host
+//! stays. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
 
+mod card;
+mod command;
 mod event;
+mod group;
+mod guest;
+mod judge;
 pub mod policy;
+mod receive;
+mod roster;
+mod settings;
+mod tree;
 
-pub use event::Event;
+use std::{collections::BTreeSet, fmt, time::Duration};
 
-/// placeholder
-#[derive(Debug)]
-pub struct Room {}
-/// placeholder
-#[derive(Debug)]
-pub struct Guest {}
+use self::{
+    group::Group,
+    receive::{Echoes, Pending},
+    roster::Roster,
+    settings::Charter,
+};
+use crate::{
+    error::{Error, Item, Result},
+    identity::{Identity, Member, MemberId, RoomCode},
+    media::{EpochKeys, Speaker, Voice},
+};
+
+pub use self::{
+    card::{Card, MAX_CARD},
+    command::{Admission, Retried, TREE_APART},
+    event::{Event, Intent},
+    guest::{EnterError, Guest},
+    settings::{MAX_ON_STAGE, MAX_TITLE, Settings},
+    tree::MAX_TREE,
+};
+
+/// The largest control message or welcome in bytes; larger ones are not parsed.
+pub const MAX_MESSAGE: usize = 1024 * 1024;
+
+/// The oldest an epoch should get while somebody speaks: what a stolen device opens of the past.
+pub const MAX_EPOCH_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// The MLS exporter label of an epoch's base key (RFC 9605 §5.2).
+const BASE_KEY_LABEL: &str = "SFrame 1.0 Base Key";
+
+/// One member's end of a room.
+///
+/// It is `Send`: it may live on another thread than its [`Voice`]. It has no clock: `now` is the caller's, counts
+/// from when the room was made or entered, and never goes back.
+pub struct Room {
+    identity: Identity,
+    /// `None` once one is out, so that no secret outlives the membership.
+    group: Option<Group>,
+    id: Box<[u8]>,
+    epoch: u64,
+    code: RoomCode,
+    charter: Charter,
+    roster: Roster,
+    /// When this epoch was entered.
+    since: Duration,
+    /// One's own commit on its way.
+    pending: Option<Pending>,
+    /// One's own messages that come back.
+    echoes: Echoes,
+    /// Who asked to leave, all of them in the roster.
+    leaving: BTreeSet<MemberId>,
+}
+
+impl Room {
+    /// Makes a room, with oneself as its host.
+    ///
+    /// # Errors
+    /// [`Error::Group`] if the group layer fails.
+    pub fn create(identity: Identity, settings: Settings) -> Result<(Self, Voice)> {
+        let charter = Charter::new(settings, identity.id());
+        let group = Group::create(&identity, &charter)?;
+        let roster = Roster::new(group.seats()?, &charter, group.epoch(), &Roster::default());
+        let keys = epoch_keys(&group, &charter, &roster, Duration::ZERO)?;
+        Ok((Self::begin(identity, group, charter, roster), Voice::new(keys)))
+    }
+
+    fn begin(identity: Identity, group: Group, charter: Charter, roster: Roster) -> Self {
+        Self {
+            id: group.id().into(),
+            epoch: group.epoch(),
+            code: group.code(),
+            roster,
+            identity,
+            group: Some(group),
+            charter,
+            since: Duration::ZERO,
+            pending: None,
+            echoes: Echoes::default(),
+            leaving: BTreeSet::new(),
+        }
+    }
+
+    /// Everybody in the room, by leaf: exactly those who can decrypt.
+    pub fn roster(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.roster.members()
+    }
+
+    /// The member of that id, if they are in the room.
+    pub fn member(&self, id: &MemberId) -> Option<&Member> {
+        self.roster.find(id)
+    }
+
+    /// Oneself; `None` once one is out.
+    pub fn me(&self) -> Option<&Member> {
+        self.roster.at(self.group.as_ref()?.me())
+    }
+
+    /// The epoch: it grows by one with every change.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The digits to compare with other members' in the same epoch.
+    pub const fn code(&self) -> RoomCode {
+        self.code
+    }
+
+    /// What holds for the whole room.
+    pub const fn settings(&self) -> &Settings {
+        &self.charter.settings
+    }
+
+    /// The room's id as the relay sees it: the MLS group id, random bytes.
+    pub const fn id(&self) -> &[u8] {
+        &self.id
+    }
+
+    /// Whether one is in the room.
+    pub const fn is_open(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// Whether a commit of one's own is on its way.
+    pub const fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Whether the epoch is older than [`MAX_EPOCH_AGE`]: then a host calls [`Room::refresh`] while somebody speaks.
+    pub fn refresh_due(&self, now: Duration) -> bool {
+        self.is_open() && now.saturating_sub(self.since) >= MAX_EPOCH_AGE
+    }
+
+    const fn group(&self) -> Result<&Group> {
+        match &self.group {
+            Some(group) => Ok(group),
+            None => Err(Error::Closed { epoch: self.epoch }),
+        }
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room")
+            .field("me", &self.identity)
+            .field("epoch", &self.epoch)
+            .field("members", &self.roster.len())
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The frame keys of the group's epoch. Called once an epoch: a second voice over the same keys would repeat nonces.
+fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration) -> Result<EpochKeys> {
+    let (suite, layout) = (charter.settings.suite(), charter.settings.layout());
+    let base_key = group.export(BASE_KEY_LABEL, suite.key_len())?;
+    let stage = roster.members().filter(|member| member.role.on_stage());
+    let stage = stage.map(|member| Speaker { leaf: member.leaf, id: member.id }).collect();
+    EpochKeys::new(suite, layout, group.epoch(), base_key, group.me(), stage, since)
+}
+
+/// Refuses what is too large to be parsed.
+const fn check_size(what: Item, bytes: &[u8], limit: usize) -> Result<()> {
+    if bytes.len() > limit { Err(Error::TooLarge { what, bytes: bytes.len(), limit }) } else { Ok(()) }
+}

@@ -1,0 +1,68 @@
+//! Cards: what somebody hands to a host to be let in.
+
+use std::fmt;
+
+use crate::{
+    error::Result,
+    identity::{Fingerprint, MemberId},
+    room::group,
+};
+
+/// The largest card in bytes.
+pub const MAX_CARD: usize = 4 * 1024;
+
+/// Somebody's request to be let in: their name, their keys, and a signature over both. Nothing in it is secret.
+///
+/// On the wire it is an MLS KeyPackage in an MLSMessage (RFC 9420 §10), so that other implementations can make
+/// one. It admits its owner once: after that they need a new one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Card {
+    bytes: Box<[u8]>,
+    id: MemberId,
+    name: String,
+}
+
+impl Card {
+    /// Reads a card that came over any channel, and checks all that can be checked without a room: its
+    /// signatures, its MLS suite, that it supports what every room needs, its dates, its name.
+    ///
+    /// Whether name and key belong together is for people to check, by [`Card::fingerprint`].
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) above [`MAX_CARD`]; [`Error::Malformed`](crate::Error::Malformed)
+    /// if a check fails.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (id, name) = group::read_card(bytes)?;
+        Ok(Self { bytes: bytes.into(), id, name })
+    }
+
+    pub(super) fn new(bytes: Vec<u8>, id: MemberId, name: String) -> Self {
+        Self { bytes: bytes.into(), id, name }
+    }
+
+    /// The card's bytes, to send to a host.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The public key of who it would admit.
+    pub const fn id(&self) -> MemberId {
+        self.id
+    }
+
+    /// The name they chose.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The digits to compare with what the card's owner sees.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.id.fingerprint()
+    }
+}
+
+impl fmt::Debug for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Card").field("name", &self.name).field("id", &self.id).finish_non_exhaustive()
+    }
+}

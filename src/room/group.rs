@@ -1,0 +1,179 @@
+//! The MLS group below a room (RFC 9420). This file and its folder are the only ones that name openmls.
+//!
+//! Commits go in and come out as [`Proposed`](super::judge::Proposed), in the room's own terms; nothing here
+//! decides whether one is allowed. What an attacker sends is capped by size before it comes here, is parsed by
+//! openmls, and moves no state but the sender ratchet of the member who authenticates it.
+
+mod commit;
+mod incoming;
+mod join;
+mod leaf;
+mod storage;
+
+use openmls::prelude::{
+    BasicCredential, Capabilities, Ciphersuite, CredentialType, CredentialWithKey, Extension, ExtensionType,
+    Extensions, GroupContext, LeafNodeIndex, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, OpenMlsProvider,
+    PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, ProtocolVersion, RequiredCapabilitiesExtension, SenderRatchetConfiguration,
+    UnknownExtension,
+};
+use openmls_rust_crypto::RustCrypto;
+use zeroize::Zeroizing;
+
+use self::storage::Storage;
+use super::{roster::Seat, settings::Charter};
+use crate::{
+    error::{Detail, Error, Result},
+    identity::{Identity, LeafIndex, RoomCode},
+};
+
+pub(crate) use self::{
+    commit::{Bundle, Plan},
+    incoming::{Incoming, Staged},
+    join::{Doorstep, Joined, join},
+    leaf::{new_card, read_card},
+};
+
+/// X25519, ChaCha20-Poly1305, SHA-256, Ed25519 (RFC 9420 §17.1, suite 3).
+const CIPHERSUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519;
+
+/// The GroupContext extension with the room's charter, from the private-use range (RFC 9420 §17.3).
+const CHARTER: u16 = 0xF0C1;
+
+/// The GroupInfo extension with the key of a ratchet tree that travels apart.
+const TREE_KEY: u16 = 0xF0C2;
+
+/// How many epochs back an application message may come from: long enough for one that a commit overtook.
+const PAST_EPOCHS: u64 = 2;
+
+/// How far the messages of one sender may run out of order, and how many may be lost in a row.
+const OUT_OF_ORDER: u32 = 32;
+const LOST_IN_A_ROW: u32 = 1_000;
+
+/// The primitives and the memory that openmls works with.
+#[derive(Default)]
+pub(crate) struct Provider {
+    crypto: RustCrypto,
+    storage: Storage,
+}
+
+impl OpenMlsProvider for Provider {
+    type CryptoProvider = RustCrypto;
+    type RandProvider = RustCrypto;
+    type StorageProvider = Storage;
+
+    fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    fn crypto(&self) -> &RustCrypto {
+        &self.crypto
+    }
+
+    fn rand(&self) -> &RustCrypto {
+        &self.crypto
+    }
+}
+
+/// One member's end of the MLS group.
+pub(crate) struct Group {
+    provider: Box<Provider>,
+    mls: Box<MlsGroup>,
+}
+
+impl Group {
+    /// A group of one, under a random id.
+    pub(crate) fn create(identity: &Identity, charter: &Charter) -> Result<Self> {
+        let provider = Box::new(Provider::default());
+        let config = MlsGroupCreateConfig::builder()
+            .ciphersuite(CIPHERSUITE)
+            .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
+            .use_ratchet_tree_extension(false)
+            .max_past_epochs(PAST_EPOCHS as usize)
+            .sender_ratchet_configuration(ratchet())
+            .capabilities(capabilities())
+            .with_group_context_extensions(context_extensions(charter)?)
+            .build();
+        let mls = MlsGroup::new(provider.as_ref(), identity.signer(), &config, credential(identity)).map_err(bug)?;
+        Ok(Self { provider, mls: Box::new(mls) })
+    }
+
+    /// The group's id, as the relay sees it too.
+    pub(crate) fn id(&self) -> &[u8] {
+        self.mls.group_id().as_slice()
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.mls.epoch().as_u64()
+    }
+
+    pub(crate) fn code(&self) -> RoomCode {
+        RoomCode::of(self.mls.epoch_authenticator().as_slice())
+    }
+
+    pub(crate) fn me(&self) -> LeafIndex {
+        LeafIndex(self.mls.own_leaf_index().u32())
+    }
+
+    /// Everybody in the ratchet tree. Whoever is in a merged tree has passed [`leaf::newcomer`]'s checks.
+    pub(crate) fn seats(&self) -> Result<Vec<Seat>> {
+        leaf::seats(self.mls.members())
+    }
+
+    /// A secret of this epoch for one use (RFC 9420 §8.5).
+    pub(crate) fn export(&self, label: &str, len: usize) -> Result<Zeroizing<Vec<u8>>> {
+        self.mls.export_secret(&self.provider.crypto, label, &[], len).map(Zeroizing::new).map_err(bug)
+    }
+}
+
+fn join_config() -> MlsGroupJoinConfig {
+    MlsGroupJoinConfig::builder()
+        .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
+        .use_ratchet_tree_extension(false)
+        .max_past_epochs(PAST_EPOCHS as usize)
+        .sender_ratchet_configuration(ratchet())
+        .build()
+}
+
+fn ratchet() -> SenderRatchetConfiguration {
+    SenderRatchetConfiguration::new(OUT_OF_ORDER, LOST_IN_A_ROW)
+}
+
+fn credential(identity: &Identity) -> CredentialWithKey {
+    CredentialWithKey {
+        credential: BasicCredential::new(identity.name().as_bytes().to_vec()).into(),
+        signature_key: identity.signer().public().into(),
+    }
+}
+
+/// What every member can do, and no more.
+fn capabilities() -> Capabilities {
+    Capabilities::new(
+        Some(&[ProtocolVersion::Mls10]),
+        Some(&[CIPHERSUITE]),
+        Some(&[ExtensionType::Unknown(CHARTER)]),
+        Some(&[]),
+        Some(&[CredentialType::Basic]),
+    )
+}
+
+fn required_capabilities() -> RequiredCapabilitiesExtension {
+    RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(CHARTER)], &[], &[CredentialType::Basic])
+}
+
+/// The whole list of a room's GroupContext extensions: a proposal to change one replaces them all.
+fn context_extensions(charter: &Charter) -> Result<Extensions<GroupContext>> {
+    Extensions::from_vec(vec![
+        Extension::RequiredCapabilities(required_capabilities()),
+        Extension::Unknown(CHARTER, UnknownExtension(charter.encode()?)),
+    ])
+    .map_err(bug)
+}
+
+fn index(leaf: LeafIndex) -> LeafNodeIndex {
+    LeafNodeIndex::new(leaf.0)
+}
+
+/// An error that no input should bring about.
+fn bug(error: impl std::fmt::Display) -> Error {
+    Error::Group(Detail::new(error))
+}

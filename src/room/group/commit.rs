@@ -1,0 +1,150 @@
+//! Commits (RFC 9420 §12.4): making one's own, and telling what any of them would do.
+
+use openmls::prelude::{
+    Extension, ExtensionType, Extensions, GroupContext, KeyPackage, LeafNode, MlsMessageOut, OpenMlsProvider as _,
+    Proposal, ProposalOrRefType, ProtocolVersion, Sender, StagedCommit, UnknownExtension,
+};
+use tls_codec::Serialize as _;
+
+use super::{CHARTER, Group, TREE_KEY, bug, context_extensions, index, leaf};
+use crate::{
+    error::{Error, Item, Result},
+    identity::{Identity, LeafIndex},
+    room::{card::Card, judge::Proposed, settings::Charter, tree::TreeKey},
+};
+
+/// What a commit of one's own should do.
+#[derive(Default)]
+pub(crate) struct Plan<'a> {
+    pub(crate) adds: Vec<&'a Card>,
+    pub(crate) removes: Vec<LeafIndex>,
+    pub(crate) charter: Option<&'a Charter>,
+    /// Whether the ratchet tree travels sealed beside the welcome, rather than in it.
+    pub(crate) tree_apart: bool,
+}
+
+/// The messages of a commit of one's own.
+pub(crate) struct Bundle {
+    pub(crate) commit: Vec<u8>,
+    pub(crate) welcome: Option<Vec<u8>>,
+    pub(crate) tree: Option<Vec<u8>>,
+}
+
+impl Group {
+    /// Makes a commit and keeps it pending: [`Group::merge_pending`] does it, [`Group::clear_pending`] drops it.
+    ///
+    /// Adds alone carry no update path; anything else, and a plan of nothing, refreshes one's own keys too.
+    pub(crate) fn commit(&mut self, identity: &Identity, plan: &Plan<'_>) -> Result<Bundle> {
+        let adds: Vec<KeyPackage> =
+            plan.adds.iter().map(|card| leaf::key_package(card.as_bytes())).collect::<Result<_>>()?;
+        let refresh = adds.is_empty() && plan.removes.is_empty() && plan.charter.is_none();
+        let admits = !adds.is_empty();
+        let tree_key = if admits && plan.tree_apart { Some(TreeKey::random()?) } else { None };
+
+        let provider = self.provider.as_ref();
+        let mut builder = self
+            .mls
+            .commit_builder()
+            .consume_proposal_store(false)
+            .force_self_update(refresh)
+            .propose_removals(plan.removes.iter().copied().map(index))
+            .propose_adds(adds);
+        if let Some(charter) = plan.charter {
+            builder = builder.propose_group_context_extensions(context_extensions(charter)?).map_err(bug)?;
+        }
+        let mut builder = builder.load_psks(provider.storage()).map_err(bug)?;
+        builder = builder.use_ratchet_tree_extension(admits && tree_key.is_none());
+        if let Some(key) = &tree_key {
+            let extension = Extension::Unknown(TREE_KEY, UnknownExtension(key.as_bytes().to_vec()));
+            builder = builder.create_group_info_with_extensions([extension]).map_err(bug)?;
+        }
+        let messages = builder
+            .create_group_info(false)
+            .build(provider.rand(), provider.crypto(), identity.signer(), |_| true)
+            .map_err(bug)?
+            .stage_commit(provider)
+            .map_err(bug)?;
+
+        let (commit, welcome, _) = messages.into_contents();
+        let welcome = welcome.map(|welcome| MlsMessageOut::from_welcome(welcome, ProtocolVersion::Mls10).to_bytes());
+        Ok(Bundle {
+            commit: commit.to_bytes().map_err(bug)?,
+            welcome: welcome.transpose().map_err(bug)?,
+            tree: tree_key.map(|key| self.sealed_tree(&key)).transpose()?,
+        })
+    }
+
+    pub(crate) fn merge_pending(&mut self) -> Result<()> {
+        self.mls.merge_pending_commit(self.provider.as_ref()).map_err(bug)
+    }
+
+    pub(crate) fn clear_pending(&mut self) {
+        // Nothing of a pending commit is in our storage, so this cannot fail.
+        let _ = self.mls.clear_pending_commit(self.provider.storage());
+    }
+
+    /// The ratchet tree as the pending commit leaves it, sealed for those it admits.
+    fn sealed_tree(&self, key: &TreeKey) -> Result<Vec<u8>> {
+        let pending = self.mls.pending_commit().ok_or_else(|| bug("a commit that was just made is gone"))?;
+        let tree = pending.export_ratchet_tree(self.provider.crypto(), self.mls.export_ratchet_tree()).map_err(bug)?;
+        let tree = tree.ok_or_else(|| bug("a commit of one's own has no tree"))?;
+        key.seal(self.id(), pending.epoch().as_u64(), &tree.tls_serialize_detached().map_err(bug)?)
+    }
+
+    /// What `staged`, made by whoever sits at `committer`, would do, in the room's terms.
+    pub(super) fn describe(&self, committer: LeafIndex, staged: &StagedCommit) -> Proposed {
+        let mut proposed = Proposed {
+            committer,
+            adds: Vec::new(),
+            removes: Vec::new(),
+            charter: None,
+            other_extensions_kept: true,
+            path: staged.update_path_leaf_node().map(|leaf: &LeafNode| leaf::newcomer(leaf)),
+            foreign: None,
+        };
+        for queued in staged.queued_proposals() {
+            let foreign = match queued.proposal() {
+                _ if queued.proposal_or_ref_type() == ProposalOrRefType::Reference => {
+                    Some("commit a proposal by reference")
+                }
+                _ if *queued.sender() != Sender::Member(index(committer)) => Some("commit somebody else's proposal"),
+                Proposal::Add(add) => {
+                    proposed.adds.push(leaf::admitted(add.key_package()));
+                    None
+                }
+                Proposal::Remove(remove) => {
+                    proposed.removes.push(LeafIndex(remove.removed().u32()));
+                    None
+                }
+                Proposal::GroupContextExtensions(_) => None,
+                Proposal::Update(_) => Some("commit an update proposal"),
+                Proposal::PreSharedKey(_) => Some("inject a pre-shared key"),
+                Proposal::ReInit(_) => Some("restart the group"),
+                Proposal::ExternalInit(_) => Some("enter by external commit"),
+                Proposal::SelfRemove => Some("commit a self-removal"),
+                _ => Some("commit a proposal of an unknown kind"),
+            };
+            proposed.foreign = proposed.foreign.or(foreign);
+        }
+        let (before, after) = (self.mls.extensions(), staged.group_context().extensions());
+        proposed.other_extensions_kept = others(before).eq(others(after));
+        if charter_bytes(before) != charter_bytes(after) {
+            proposed.charter = Some(read_charter(after));
+        }
+        proposed
+    }
+}
+
+/// The room's charter, out of a group's extensions.
+pub(super) fn read_charter(extensions: &Extensions<GroupContext>) -> Result<Charter> {
+    let missing = Error::Malformed { what: Item::Settings, why: "the group has none: it is no parlor room" };
+    Charter::decode(charter_bytes(extensions).ok_or(missing)?)
+}
+
+fn charter_bytes(extensions: &Extensions<GroupContext>) -> Option<&[u8]> {
+    extensions.unknown(CHARTER).map(|extension| extension.0.as_slice())
+}
+
+fn others(extensions: &Extensions<GroupContext>) -> impl Iterator<Item = &Extension> {
+    extensions.iter().filter(|extension| extension.extension_type() != ExtensionType::Unknown(CHARTER))
+}

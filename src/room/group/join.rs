@@ -1,0 +1,147 @@
+//! Entering by a Welcome (RFC 9420 §12.4.3.1).
+//!
+//! openmls deletes a guest's key package when it has read a welcome, before it knows whether the welcome is any
+//! good; so the guest's records are copied first, and brought back if anything fails.
+
+use openmls::prelude::{
+    JoinBuilder, MlsGroup, MlsMessageBodyIn, MlsMessageIn, ProcessedWelcome, RatchetTreeIn, StagedWelcome, Welcome,
+    WelcomeError,
+};
+use tls_codec::DeserializeBytes as _;
+
+use super::{
+    CIPHERSUITE, Group, Provider, TREE_KEY, commit::read_charter, join_config, leaf, required_capabilities,
+    storage::Records,
+};
+use crate::{
+    error::{Detail, Error, Item, Result},
+    identity::LeafIndex,
+    room::{roster::Seat, settings::Charter, tree::TreeKey},
+};
+
+/// A group as a guest finds it, before entering.
+pub(crate) struct Doorstep {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) charter: Charter,
+    pub(crate) inviter: LeafIndex,
+    pub(crate) me: LeafIndex,
+}
+
+/// A group that a guest has entered.
+pub(crate) struct Joined {
+    pub(crate) group: Group,
+    pub(crate) charter: Charter,
+    pub(crate) seats: Vec<Seat>,
+    /// The guest's records as they were, for [`Group::undo_join`].
+    pub(crate) undo: Records,
+}
+
+impl Group {
+    /// Makes a guest again of who has just entered.
+    pub(crate) fn undo_join(self, undo: Records) -> Box<Provider> {
+        self.provider.storage.roll_back(undo);
+        self.provider
+    }
+}
+
+/// Enters the group that `welcome` is for, if `check` agrees. On failure the provider comes back as it was.
+pub(crate) fn join(
+    provider: Box<Provider>,
+    welcome: &[u8],
+    sealed_tree: Option<&[u8]>,
+    check: impl FnOnce(&Doorstep) -> Result<()>,
+) -> Result<Joined, (Box<Provider>, Error)> {
+    let undo = provider.storage.copy();
+    match try_join(&provider, welcome, sealed_tree, check) {
+        Ok((mls, Doorstep { charter, seats, .. })) => {
+            Ok(Joined { group: Group { provider, mls: Box::new(mls) }, charter, seats, undo })
+        }
+        Err(error) => {
+            provider.storage.roll_back(undo);
+            Err((provider, error))
+        }
+    }
+}
+
+fn try_join(
+    provider: &Provider,
+    welcome: &[u8],
+    sealed_tree: Option<&[u8]>,
+    check: impl FnOnce(&Doorstep) -> Result<()>,
+) -> Result<(MlsGroup, Doorstep)> {
+    let welcome = read_welcome(welcome)?;
+    let processed = ProcessedWelcome::new_from_welcome(provider, &join_config(), welcome).map_err(refused)?;
+
+    let info = processed.unverified_group_info();
+    let tree = match (info.extensions().unknown(TREE_KEY), sealed_tree) {
+        (None, None) => None,
+        (Some(key), Some(sealed)) => {
+            let tree = TreeKey::from_bytes(&key.0)?.open(info.group_id().as_slice(), info.epoch().as_u64(), sealed)?;
+            let malformed = Error::Malformed { what: Item::Tree, why: "it does not parse" };
+            Some(RatchetTreeIn::tls_deserialize_exact_bytes(&tree).map_err(|_| malformed)?)
+        }
+        (Some(_), None) => {
+            let why = "the room's tree travels apart: fetch it and call `enter_with_tree`";
+            return Err(Error::Unusable { what: "Guest::enter", why });
+        }
+        (None, Some(_)) => {
+            let why = "this welcome brings its own tree: call `enter`";
+            return Err(Error::Unusable { what: "Guest::enter_with_tree", why });
+        }
+    };
+
+    // One member whose card has expired since must not keep everybody else out.
+    let mut builder = JoinBuilder::new(provider, processed).skip_lifetime_validation().replace_old_group();
+    if let Some(tree) = tree {
+        builder = builder.with_ratchet_tree(tree);
+    }
+    let staged = builder.build().map_err(refused)?;
+    let doorstep = Doorstep {
+        seats: leaf::seats(staged.members())?,
+        charter: inspect(&staged)?,
+        inviter: LeafIndex(staged.welcome_sender_index().u32()),
+        me: LeafIndex(staged.own_leaf_index().u32()),
+    };
+    check(&doorstep)?;
+    let mls = staged.into_group(provider).map_err(refused)?;
+    Ok((mls, doorstep))
+}
+
+fn read_welcome(bytes: &[u8]) -> Result<Welcome> {
+    let malformed = |why| Error::Malformed { what: Item::Welcome, why };
+    let message = MlsMessageIn::tls_deserialize_exact_bytes(bytes)
+        .map_err(|_| malformed("it is no MLS message, or was cut short"))?;
+    let MlsMessageBodyIn::Welcome(welcome) = message.extract() else {
+        return Err(malformed("it is an MLS message of another kind"));
+    };
+    if welcome.ciphersuite() != CIPHERSUITE {
+        return Err(malformed("it is for another MLS suite than parlor's"));
+    }
+    Ok(welcome)
+}
+
+/// Whether the group is a room at all: exactly the extensions a room has.
+fn inspect(staged: &StagedWelcome) -> Result<Charter> {
+    let extensions = staged.group_context().extensions();
+    if extensions.iter().count() != 2 || extensions.required_capabilities() != Some(&required_capabilities()) {
+        return Err(Error::Malformed { what: Item::Settings, why: "the group is no parlor room" });
+    }
+    read_charter(extensions)
+}
+
+fn refused<E: std::fmt::Display>(error: WelcomeError<E>) -> Error {
+    let malformed = |why| Error::Malformed { what: Item::Welcome, why };
+    match error {
+        WelcomeError::NoMatchingKeyPackage | WelcomeError::JoinerSecretNotFound => {
+            malformed("it is for somebody else, or for a card of yours that was used before")
+        }
+        WelcomeError::GroupSecrets(_) | WelcomeError::UnableToDecrypt | WelcomeError::GroupInfo(_) => {
+            malformed("it does not decrypt: it was damaged on its way")
+        }
+        WelcomeError::MissingRatchetTree => malformed("it has no ratchet tree and no key to one"),
+        WelcomeError::PublicGroupError(_) | WelcomeError::PublicTreeError(_) => {
+            Error::Malformed { what: Item::Tree, why: "it is not the tree of the room this welcome is for" }
+        }
+        error => Error::Unauthentic { what: Item::Welcome, epoch: 0, why: Detail::new(error) },
+    }
+}

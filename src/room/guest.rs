@@ -1,0 +1,151 @@
+//! Somebody on their way in: a [`Guest`] has a card and no key of any room.
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use crate::{
+    error::{Error, Item, Result},
+    identity::{Identity, MemberId, Role},
+    media::Voice,
+    room::{
+        Card, MAX_MESSAGE, MAX_TREE, Room, check_size, epoch_keys,
+        group::{self, Doorstep, Joined, Provider},
+        judge::denial,
+        policy::{Action, permits},
+        roster::Roster,
+    },
+};
+
+/// Somebody who is not in yet. Entering turns a guest into a [`Room`] and a [`Voice`].
+pub struct Guest {
+    identity: Identity,
+    provider: Box<Provider>,
+    card: Card,
+}
+
+impl Guest {
+    /// A guest with a fresh card, whose secrets stay in memory.
+    ///
+    /// # Errors
+    /// [`Error::Group`] if the group layer fails.
+    pub fn new(identity: Identity) -> Result<Self> {
+        let provider = Box::<Provider>::default();
+        let card = group::new_card(&provider, &identity)?;
+        let card = Card::new(card, identity.id(), identity.name().to_owned());
+        Ok(Self { identity, provider, card })
+    }
+
+    /// What to send to a host.
+    pub const fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Enters the room that `welcome` is for, whose ratchet tree is in it.
+    ///
+    /// The group is checked as every member checks it: its settings, everybody's credentials, whether who signed
+    /// the welcome may admit, one's own key at one's own leaf.
+    ///
+    /// # Errors
+    /// [`EnterError`] brings the guest back as it was, with the reason: [`Error::TooLarge`],
+    /// [`Error::Malformed`] (a welcome for somebody else too), [`Error::Unauthentic`], [`Error::Denied`] (the
+    /// inviter may not admit), or [`Error::Unusable`] if the tree travels apart.
+    pub fn enter(self, welcome: &[u8]) -> Result<(Room, Voice), EnterError> {
+        self.go_in(welcome, None)
+    }
+
+    /// Enters the room that `welcome` is for, whose ratchet tree travelled apart
+    /// ([`Admission::tree`](crate::Admission::tree)).
+    ///
+    /// # Errors
+    /// As [`Guest::enter`]; and [`Error::Malformed`] if `tree` is not the one that the welcome is for.
+    pub fn enter_with_tree(self, welcome: &[u8], tree: &[u8]) -> Result<(Room, Voice), EnterError> {
+        self.go_in(welcome, Some(tree))
+    }
+
+    fn go_in(mut self, welcome: &[u8], tree: Option<&[u8]>) -> Result<(Room, Voice), EnterError> {
+        let sizes = check_size(Item::Welcome, welcome, MAX_MESSAGE)
+            .and_then(|()| check_size(Item::Tree, tree.unwrap_or_default(), MAX_TREE));
+        if let Err(error) = sizes {
+            return Err(EnterError { guest: Box::new(self), error });
+        }
+        let (id, name) = (self.identity.id(), self.identity.name());
+        match group::join(self.provider, welcome, tree, |doorstep| check(doorstep, id, name)) {
+            Ok(Joined { group, charter, seats, undo }) => {
+                let roster = Roster::new(seats, &charter, group.epoch(), &Roster::default());
+                match epoch_keys(&group, &charter, &roster, Duration::ZERO) {
+                    Ok(keys) => Ok((Room::begin(self.identity, group, charter, roster), Voice::new(keys))),
+                    Err(error) => {
+                        self.provider = group.undo_join(undo);
+                        Err(EnterError { guest: Box::new(self), error })
+                    }
+                }
+            }
+            Err((provider, error)) => {
+                self.provider = provider;
+                Err(EnterError { guest: Box::new(self), error })
+            }
+        }
+    }
+}
+
+/// What a guest checks about a room before entering it.
+fn check(room: &Doorstep, id: MemberId, name: &str) -> Result<()> {
+    let bad_tree = |why| Error::Malformed { what: Item::Tree, why };
+    let bad_settings = |why| Error::Malformed { what: Item::Settings, why };
+    let mut ids = BTreeSet::new();
+    for seat in &room.seats {
+        if !ids.insert(seat.id) {
+            return Err(bad_tree("it has the same key twice"));
+        }
+        if usize::try_from(seat.leaf.0).is_ok_and(|leaf| leaf >= room.charter.settings.capacity()) {
+            return Err(bad_tree("it has more leaves than the room's key ids can name"));
+        }
+    }
+    if !room.seats.iter().any(|seat| seat.leaf == room.me && seat.id == id && seat.name == name) {
+        return Err(bad_tree("your key and name are not at your leaf"));
+    }
+    if room.charter.roles().any(|(id, _)| !ids.contains(id)) {
+        return Err(bad_settings("they give a role to somebody who is not in the room"));
+    }
+    if room.charter.hosts() == 0 {
+        return Err(bad_settings("the room has no host"));
+    }
+    let Some(inviter) = room.seats.iter().find(|seat| seat.leaf == room.inviter) else {
+        return Err(bad_tree("who signed the welcome is not in it"));
+    };
+    let role: Role = room.charter.role(&id);
+    permits(room.charter.role(&inviter.id), Action::Admit { role })
+        .map_err(|why| Error::Denied(Box::new(denial(&inviter.name, &format!("admit {name} as a {role}"), why))))
+}
+
+impl fmt::Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guest").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Why somebody could not enter, and the guest, whose card is as good as before.
+#[derive(Debug)]
+pub struct EnterError {
+    /// The guest, to try again with another welcome.
+    pub guest: Box<Guest>,
+    /// What was wrong.
+    pub error: Error,
+}
+
+impl fmt::Display for EnterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot enter: {}", self.guest.identity.name(), self.error)
+    }
+}
+
+impl std::error::Error for EnterError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<EnterError> for Error {
+    fn from(failed: EnterError) -> Self {
+        failed.error
+    }
+}

@@ -1,0 +1,200 @@
+//! A member on another MLS implementation: mls-rs enters a room by a card, follows it, commits, admits, and
+//! derives the same secrets in every epoch.
+
+mod party;
+
+use std::time::Duration;
+
+use party::{NOW, Party, guest};
+use mls_rs::{
+    CipherSuite, CipherSuiteProvider as _, Client, CryptoProvider as _, Group, MlsMessage,
+    client_builder::{MlsConfig, PaddingMode},
+    extension::ExtensionType,
+    identity::{
+        SigningIdentity,
+        basic::{BasicCredential, BasicIdentityProvider},
+    },
+    mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions},
+};
+use mls_rs_crypto_rustcrypto::RustCryptoProvider;
+use parlor::{Card, Event, MemberId, Role, Room};
+use sha2::{Digest as _, Sha256};
+
+const SUITE: CipherSuite = CipherSuite::CURVE25519_CHACHA;
+const HISTORIES: u64 = 50;
+const STEPS: u64 = 14;
+
+fn client(name: &str) -> (Client<impl MlsConfig>, MemberId) {
+    let crypto = RustCryptoProvider::default();
+    let (secret, public) = crypto.cipher_suite_provider(SUITE).unwrap().signature_key_generate().unwrap();
+    let id = MemberId::from_bytes(public.as_bytes().try_into().unwrap());
+    let identity = SigningIdentity::new(BasicCredential::new(name.as_bytes().to_vec()).into_credential(), public);
+    let rules = DefaultMlsRules::new()
+        .with_encryption_options(EncryptionOptions::new(true, PaddingMode::None))
+        .with_commit_options(CommitOptions::new().with_ratchet_tree_extension(true));
+    let client = Client::builder()
+        .crypto_provider(crypto)
+        .identity_provider(BasicIdentityProvider::new())
+        .extension_type(ExtensionType::new(0xF0C1))
+        .key_package_lifetime(Duration::from_secs(30 * 24 * 3600))
+        .mls_rules(rules)
+        .signing_identity(identity, secret, SUITE)
+        .build();
+    (client, id)
+}
+
+/// The room code as the documentation gives it, from the other implementation's epoch authenticator.
+fn code(group: &Group<impl MlsConfig>) -> String {
+    let authenticator = group.epoch_authenticator().unwrap();
+    let hash = Sha256::new()
+        .chain_update(b"parlor room code 1")
+        .chain_update([0])
+        .chain_update(authenticator.as_bytes())
+        .finalize();
+    let group = |bytes: &[u8]| format!("{:05}", u32::from_be_bytes(bytes.try_into().unwrap()) % 100_000);
+    hash.chunks_exact(4).map(group).collect::<Vec<_>>().join(" ")
+}
+
+/// Everybody is in the same epoch of the same room.
+#[track_caller]
+fn check(party: &Party, group: &Group<impl MlsConfig>, seed: u64) {
+    let room = &party.rooms[0];
+    assert_eq!(group.current_epoch(), room.epoch(), "seed {seed}");
+    assert_eq!(code(group), room.code().to_string(), "seed {seed}");
+    for other in party.rooms.iter().filter(|room| room.is_open()) {
+        assert_eq!(other.code(), room.code(), "seed {seed}");
+    }
+    let listed: Vec<u32> = room.roster().map(|member| member.leaf.0).collect();
+    let theirs: Vec<u32> = group.roster().members_iter().map(|member| member.index).collect();
+    assert_eq!(listed, theirs, "seed {seed}");
+}
+
+/// xorshift64*: a history is its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize;
+        high % sides
+    }
+}
+
+#[test]
+fn an_mls_rs_member_follows_and_leads_fifty_random_histories() {
+    for seed in 1..=HISTORIES {
+        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut party = Party::new(&[("ana", Role::Host), ("ben", Role::Speaker), ("eve", Role::Listener)]);
+        let (mel, mel_id) = client("mel");
+        let card = mel.generate_key_package_message(Default::default(), Default::default(), None).unwrap();
+        let card = Card::from_bytes(&card.to_bytes().unwrap()).unwrap();
+        assert_eq!((card.name(), card.id()), ("mel", mel_id));
+        let role = [Role::Listener, Role::Moderator][dice.roll(2)];
+        let admission = party.rooms[0].admit(&card, role).unwrap();
+        party.deliver(&admission.commit);
+        let welcome = MlsMessage::from_bytes(&admission.welcome).unwrap();
+        let (mut group, _) = mel.join_group(None, &welcome, None).unwrap();
+        check(&party, &group, seed);
+
+        for step in 0..STEPS {
+            let is_moderator = party.rooms[0].member(&mel_id).unwrap().role == Role::Moderator;
+            match dice.roll(7) {
+                // mel refreshes her keys.
+                0 => {
+                    let commit = group.commit(Vec::new()).unwrap().commit_message.to_bytes().unwrap();
+                    group.apply_pending_commit().unwrap();
+                    for events in party.deliver(&commit) {
+                        assert!(
+                            matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { member }] if member == mel_id)
+                        );
+                    }
+                }
+                // mel admits somebody, and they enter by a welcome that she made.
+                1 if is_moderator => {
+                    let guest = guest(&format!("m{step}"));
+                    let package = MlsMessage::from_bytes(guest.card().as_bytes()).unwrap();
+                    let commit = group.commit_builder().add_member(package).unwrap().build().unwrap();
+                    group.apply_pending_commit().unwrap();
+                    for events in party.deliver(&commit.commit_message.to_bytes().unwrap()) {
+                        assert!(matches!(events[..], [Event::Rekeyed(_), Event::Joined { by, .. }] if by == mel_id));
+                    }
+                    let welcome = commit.welcome_messages[0].to_bytes().unwrap();
+                    let (room, voice) = guest.enter(&welcome).unwrap();
+                    party.rooms.push(room);
+                    party.voices.push(voice);
+                }
+                other => {
+                    let commit = by_the_room(&mut party, &mut dice, other, step);
+                    party.deliver(&commit.0);
+                    if let Some((guest, welcome)) = commit.1 {
+                        let (room, voice) = guest.enter(&welcome).unwrap();
+                        party.rooms.push(room);
+                        party.voices.push(voice);
+                    }
+                    group.process_incoming_message(MlsMessage::from_bytes(&commit.0).unwrap()).unwrap();
+                }
+            }
+            check(&party, &group, seed);
+        }
+    }
+}
+
+/// A commit of somebody in the room: a join, a leave, a change of role or a refresh.
+fn by_the_room(
+    party: &mut Party,
+    dice: &mut Dice,
+    what: usize,
+    step: u64,
+) -> (Vec<u8>, Option<(parlor::Guest, Vec<u8>)>) {
+    let others: Vec<(MemberId, Role)> = party.rooms[0]
+        .roster()
+        .filter(|member| member.name != "ana" && member.name != "mel")
+        .map(|member| (member.id, member.role))
+        .collect();
+    let host: &mut Room = &mut party.rooms[0];
+    match what {
+        2 | 3 => {
+            let guest = guest(&format!("g{step}"));
+            let role = [Role::Listener, Role::Speaker][dice.roll(2)];
+            let admission = host.admit(guest.card(), role).unwrap();
+            (admission.commit, Some((guest, admission.welcome)))
+        }
+        4 if !others.is_empty() => (host.remove(&others[dice.roll(others.len())].0).unwrap(), None),
+        5 if !others.is_empty() => {
+            let (id, role) = others[dice.roll(others.len())];
+            let to = if role == Role::Listener { Role::Speaker } else { Role::Listener };
+            (host.set_role(&id, to).unwrap(), None)
+        }
+        _ => {
+            let open: Vec<usize> = (0..party.rooms.len()).filter(|i| party.rooms[*i].is_open()).collect();
+            (party.rooms[open[dice.roll(open.len())]].refresh().unwrap(), None)
+        }
+    }
+}
+
+#[test]
+fn an_mls_rs_member_exports_and_is_removed() {
+    let mut party = Party::new(&[("ana", Role::Host)]);
+    let (mel, mel_id) = client("mel");
+    let card = mel.generate_key_package_message(Default::default(), Default::default(), None).unwrap();
+    let card = Card::from_bytes(&card.to_bytes().unwrap()).unwrap();
+    let admission = party.rooms[0].admit(&card, Role::Listener).unwrap();
+    party.deliver(&admission.commit);
+    let (mut group, _) = mel.join_group(None, &MlsMessage::from_bytes(&admission.welcome).unwrap(), None).unwrap();
+    assert_eq!(group.export_secret(b"SFrame 1.0 Base Key", b"", 32).unwrap().as_bytes().len(), 32);
+
+    // What she may not do is refused, whatever she runs.
+    let guest = guest("zed");
+    let package = MlsMessage::from_bytes(guest.card().as_bytes()).unwrap();
+    let commit = group.commit_builder().add_member(package).unwrap().build().unwrap();
+    group.clear_pending_commit();
+    let events = party.rooms[0].receive(&commit.commit_message.to_bytes().unwrap(), NOW).unwrap();
+    assert!(matches!(&events[..], [Event::Refused { actor: Some(id), .. }] if *id == mel_id));
+
+    let removal = party.rooms[0].remove(&mel_id).unwrap();
+    party.deliver(&removal);
+    group.process_incoming_message(MlsMessage::from_bytes(&removal).unwrap()).unwrap();
+    assert_eq!(party.rooms[0].roster().len(), 1);
+}

@@ -1,0 +1,130 @@
+//! A few members over a relay that keeps one order, for tests of rooms.
+
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test binary uses what it needs")]
+
+use std::time::Duration;
+
+use parlor::{
+    Admission, Card, Event, Guest, Identity, MemberId, Role, Room, Voice,
+    room::{Retried, Settings},
+};
+
+pub const NOW: Duration = Duration::from_secs(7);
+
+/// The members of one room; every message goes to all of them, its sender included, in one order.
+pub struct Party {
+    pub rooms: Vec<Room>,
+    pub voices: Vec<Voice>,
+}
+
+pub fn identity(name: &str) -> Identity {
+    Identity::generate(name).unwrap()
+}
+
+pub fn guest(name: &str) -> Guest {
+    Guest::new(identity(name)).unwrap()
+}
+
+/// The event's name and the member it is about, for tests that compare whole lists.
+pub fn gist(event: &Event) -> String {
+    match event {
+        Event::Rekeyed(keys) => format!("rekeyed {}", keys.epoch()),
+        Event::Joined { .. } => "joined".into(),
+        Event::Left { name, .. } => format!("left {name}"),
+        Event::Removed { name, .. } => format!("removed {name}"),
+        Event::RoleChanged { from, .. } => format!("was {from}"),
+        Event::Refreshed { .. } => "refreshed".into(),
+        Event::Retitled { .. } => "retitled".into(),
+        Event::WantsToLeave { .. } => "wants to leave".into(),
+        Event::Closed { asked, .. } => format!("closed, asked: {asked}"),
+        Event::Superseded { .. } => "superseded".into(),
+        Event::Refused { why, .. } => format!("refused: {why}"),
+        other => format!("{other:?}"),
+    }
+}
+
+pub fn gists(events: &[Event]) -> Vec<String> {
+    events.iter().map(gist).collect()
+}
+
+impl Party {
+    /// A room of `names`, the first of whom is its host.
+    pub fn new(names: &[(&str, Role)]) -> Self {
+        Self::with(names, Settings::default())
+    }
+
+    pub fn with(names: &[(&str, Role)], settings: Settings) -> Self {
+        let (host, others) = names.split_first().unwrap();
+        let (room, voice) = Room::create(identity(host.0), settings).unwrap();
+        let mut party = Self { rooms: vec![room], voices: vec![voice] };
+        if !others.is_empty() {
+            party.admit(0, others.iter().map(|(name, role)| (guest(name), *role)).collect());
+        }
+        party
+    }
+
+    /// Lets `guests` in, all by one commit of `by`.
+    pub fn admit(&mut self, by: usize, guests: Vec<(Guest, Role)>) -> Admission {
+        let cards: Vec<(Card, Role)> = guests.iter().map(|(guest, role)| (guest.card().clone(), *role)).collect();
+        let admission = self.rooms[by].admit_all(&cards).unwrap();
+        self.deliver(&admission.commit);
+        for (guest, _) in guests {
+            let (room, voice) = enter(guest, &admission).unwrap();
+            self.rooms.push(room);
+            self.voices.push(voice);
+        }
+        self.check();
+        admission
+    }
+
+    /// Hands `message` to everybody, and gives back what each made of it.
+    pub fn deliver(&mut self, message: &[u8]) -> Vec<Vec<Event>> {
+        self.rooms.iter_mut().filter(|room| room.is_open()).map(|room| room.receive(message, NOW).unwrap()).collect()
+    }
+
+    pub fn id(&self, name: &str) -> MemberId {
+        self.rooms[0].roster().find(|member| member.name == name).unwrap().id
+    }
+
+    pub fn named(&mut self, name: &str) -> &mut Room {
+        self.rooms.iter_mut().find(|room| room.me().is_some_and(|me| me.name == name)).unwrap()
+    }
+
+    /// Names and roles as the first member sees them.
+    pub fn names(&self) -> Vec<String> {
+        self.rooms[0].roster().map(|member| format!("{} {}", member.name, member.role)).collect()
+    }
+
+    /// Everybody who is in agrees on everything, and they are exactly the roster.
+    pub fn check(&self) {
+        let open: Vec<&Room> = self.rooms.iter().filter(|room| room.is_open()).collect();
+        let roster: Vec<_> = open[0].roster().cloned().collect();
+        for room in &open {
+            assert_eq!(room.epoch(), open[0].epoch());
+            assert_eq!(room.code(), open[0].code());
+            assert_eq!(room.id(), open[0].id());
+            assert_eq!(room.settings(), open[0].settings());
+            assert!(room.roster().eq(roster.iter()), "{:?} sees another roster", room);
+        }
+        let mut here: Vec<MemberId> = open.iter().map(|room| room.me().unwrap().id).collect();
+        let mut listed: Vec<MemberId> = roster.iter().map(|member| member.id).collect();
+        here.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(here, listed);
+    }
+}
+
+pub fn enter(guest: Guest, admission: &Admission) -> Result<(Room, Voice), parlor::EnterError> {
+    match &admission.tree {
+        None => guest.enter(&admission.welcome),
+        Some(tree) => guest.enter_with_tree(&admission.welcome, tree),
+    }
+}
+
+pub fn commit_of(retried: Retried) -> Vec<u8> {
+    match retried {
+        Retried::Admission(admission) => admission.commit,
+        Retried::Commit(commit) => commit,
+        other => panic!("nothing to do: {other:?}"),
+    }
+}

@@ -1,0 +1,720 @@
+//! What a member with a patched client, an outsider or the relay may try, and what honest members make of it.
+//!
+//! "mal" is a real member on bare openmls, which checks no policy: everything here is signed, encrypted and
+//! consistent as MLS wants it. Each attempt must be refused by every honest member with who and what, leave
+//! each of them as it was, and leave the room able to go on.
+
+mod party;
+
+use std::collections::BTreeMap;
+
+use party::{NOW, Party, gists, guest, identity};
+use openmls::{
+    messages::external_proposals::JoinProposal,
+    prelude::{
+        tls_codec::{DeserializeBytes as _, Serialize as _},
+        *,
+    },
+    schedule::{ExternalPsk, PreSharedKeyId, Psk},
+};
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_rust_crypto::OpenMlsRustCrypto;
+use parlor::{Card, Error, Event, MemberId, Role, Room, RoomCode, room};
+use room::Settings;
+
+const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519;
+const CHARTER: u16 = 0xF0C1;
+
+/// A client of bare openmls.
+struct Bare {
+    provider: OpenMlsRustCrypto,
+    signer: SignatureKeyPair,
+    name: &'static str,
+}
+
+impl Bare {
+    fn new(name: &'static str) -> Self {
+        let signer = SignatureKeyPair::new(SUITE.signature_algorithm()).unwrap();
+        Self { provider: OpenMlsRustCrypto::default(), signer, name }
+    }
+
+    fn id(&self) -> MemberId {
+        MemberId::from_bytes(self.signer.public().try_into().unwrap())
+    }
+
+    fn credential(&self, name: &str) -> CredentialWithKey {
+        CredentialWithKey {
+            credential: BasicCredential::new(name.as_bytes().to_vec()).into(),
+            signature_key: self.signer.public().into(),
+        }
+    }
+
+    fn key_package(&self) -> KeyPackage {
+        self.key_package_with(|builder| builder)
+    }
+
+    fn key_package_with(&self, change: impl Fn(KeyPackageBuilder) -> KeyPackageBuilder) -> KeyPackage {
+        change(KeyPackage::builder().leaf_node_capabilities(capabilities()))
+            .build(SUITE, &self.provider, &self.signer, self.credential(self.name))
+            .unwrap()
+            .key_package()
+            .clone()
+    }
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities::new(
+        None,
+        Some(&[SUITE]),
+        Some(&[ExtensionType::Unknown(CHARTER)]),
+        None,
+        Some(&[CredentialType::Basic]),
+    )
+}
+
+fn join_config() -> MlsGroupJoinConfig {
+    MlsGroupJoinConfig::builder()
+        .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
+        .number_of_resumption_psks(1)
+        .build()
+}
+
+/// A room with honest members of every role, and mal.
+struct World {
+    party: Party,
+    mal: Bare,
+    group: MlsGroup,
+}
+
+/// What an honest member must still be after a refusal.
+type State = (u64, RoomCode, Vec<parlor::Member>, Settings, bool);
+
+fn state(room: &Room) -> State {
+    (room.epoch(), room.code(), room.roster().cloned().collect(), room.settings().clone(), room.is_open())
+}
+
+impl World {
+    fn new(role: Role) -> Self {
+        let mut party = Party::new(&[
+            ("ana", Role::Host),
+            ("mo", Role::Moderator),
+            ("ben", Role::Speaker),
+            ("eve", Role::Listener),
+            ("liv", Role::Listener),
+        ]);
+        let mal = Bare::new("mal");
+        let card = MlsMessageOut::from(mal.key_package()).to_bytes().unwrap();
+        let card = Card::from_bytes(&card).unwrap();
+        let admission = party.rooms[0].admit(&card, role).unwrap();
+        party.deliver(&admission.commit);
+        let MlsMessageBodyIn::Welcome(welcome) =
+            MlsMessageIn::tls_deserialize_exact_bytes(&admission.welcome).unwrap().extract()
+        else {
+            panic!("a welcome is an MLS welcome")
+        };
+        let group = StagedWelcome::new_from_welcome(&mal.provider, &join_config(), welcome, None)
+            .unwrap()
+            .into_group(&mal.provider)
+            .unwrap();
+        Self { party, mal, group }
+    }
+
+    fn leaf(&self, name: &str) -> LeafNodeIndex {
+        let member = self.party.rooms[0].roster().find(|member| member.name == name).unwrap();
+        LeafNodeIndex::new(member.leaf.0)
+    }
+
+    /// A commit of mal's with `proposals`, not merged by her.
+    fn commit(&mut self, parts: Vec<Part>) -> Vec<u8> {
+        self.commit_with(LeafNodeParameters::default(), parts)
+    }
+
+    fn commit_with(&mut self, leaf: LeafNodeParameters, parts: Vec<Part>) -> Vec<u8> {
+        let (bytes, _) = self.commit_and_welcome(leaf, parts);
+        bytes
+    }
+
+    fn commit_and_welcome(&mut self, leaf: LeafNodeParameters, parts: Vec<Part>) -> (Vec<u8>, Option<Vec<u8>>) {
+        let provider = &self.mal.provider;
+        let mut builder = self.group.commit_builder().leaf_node_parameters(leaf);
+        for part in parts {
+            builder = match part {
+                Part::Proposal(proposal) => builder.add_proposal(*proposal),
+                Part::Add(package) => builder.propose_adds([*package]),
+                Part::Extensions(extensions) => builder.propose_group_context_extensions(extensions).unwrap(),
+            };
+        }
+        let bundle = builder
+            .load_psks(provider.storage())
+            .unwrap()
+            .use_ratchet_tree_extension(true)
+            .build(provider.rand(), provider.crypto(), &self.mal.signer, |_| true)
+            .unwrap()
+            .stage_commit(provider)
+            .unwrap();
+        let (commit, welcome, _) = bundle.into_messages();
+        self.group.clear_pending_commit(provider.storage()).unwrap();
+        (commit.to_bytes().unwrap(), welcome.map(|welcome| welcome.to_bytes().unwrap()))
+    }
+
+    /// The proposal that puts `roles` and `header` (version to title) in place of the room's.
+    fn recharter(&self, header: impl Fn(&mut Vec<u8>), roles: &[(MemberId, u8)]) -> Part {
+        let old = &self.group.extensions().unknown(CHARTER).unwrap().0;
+        let split = 6 + usize::from(old[5]);
+        let mut new = old[..split].to_vec();
+        header(&mut new);
+        let mut listed: BTreeMap<[u8; 32], u8> =
+            old[split + 2..].chunks(33).map(|entry| (entry[..32].try_into().unwrap(), entry[32])).collect();
+        for (id, role) in roles {
+            if *role == 0 {
+                listed.remove(id.as_bytes());
+            } else {
+                listed.insert(*id.as_bytes(), *role);
+            }
+        }
+        new.extend_from_slice(&u16::try_from(listed.len()).unwrap().to_be_bytes());
+        for (id, role) in listed {
+            new.extend_from_slice(&id);
+            new.push(role);
+        }
+        self.extend(|extensions| {
+            extensions.add_or_replace(Extension::Unknown(CHARTER, UnknownExtension(new))).unwrap();
+        })
+    }
+
+    fn give(&self, roles: &[(MemberId, u8)]) -> Part {
+        self.recharter(|_| {}, roles)
+    }
+
+    fn extend(&self, change: impl FnOnce(&mut Extensions<GroupContext>)) -> Part {
+        let mut extensions = self.group.extensions().clone();
+        change(&mut extensions);
+        Part::Extensions(extensions)
+    }
+
+    /// Every honest member refuses `message`, says who wanted what, and stays as it was; then the room goes on.
+    #[track_caller]
+    fn refuse(&mut self, message: &[u8], who: Option<&str>, what: &str) {
+        let expected = who.map(|name| if name == "mal" { self.mal.id() } else { self.party.id(name) });
+        let before: Vec<State> = self.party.rooms.iter().map(state).collect();
+        for (room, before) in self.party.rooms.iter_mut().zip(&before) {
+            let events = room.receive(message, NOW).unwrap();
+            let [Event::Refused { actor, why }] = &events[..] else { panic!("{room:?}: {:?}", gists(&events)) };
+            assert_eq!(*actor, expected, "{why}");
+            assert_eq!(why.actor, who.unwrap_or("somebody"), "{why}");
+            assert!(why.action.contains(what), "{why}");
+            assert_eq!(&state(room), before);
+        }
+        // The same bytes do no more the second time.
+        for (room, before) in self.party.rooms.iter_mut().zip(&before) {
+            assert!(!matches!(room.receive(message, NOW).as_deref(), Ok([Event::Rekeyed(_), ..])));
+            assert_eq!(&state(room), before);
+        }
+        self.go_on();
+    }
+
+    /// Honest members can still do everything, and mal can still follow.
+    #[track_caller]
+    fn go_on(&mut self) {
+        for name in ["eve", "ana"] {
+            let commit = self.party.named(name).refresh().unwrap();
+            for events in self.party.deliver(&commit) {
+                assert!(matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { .. }]), "{:?}", gists(&events));
+            }
+            self.follow(&commit);
+        }
+        assert_eq!(self.group.epoch().as_u64(), self.party.rooms[0].epoch());
+        assert_eq!(self.party.rooms.iter().map(Room::code).collect::<std::collections::HashSet<_>>().len(), 1);
+    }
+
+    fn follow(&mut self, commit: &[u8]) {
+        let message = MlsMessageIn::tls_deserialize_exact_bytes(commit).unwrap();
+        let message = message.try_into_protocol_message().unwrap();
+        let processed = self.group.process_message(&self.mal.provider, message).unwrap();
+        let ProcessedMessageContent::StagedCommitMessage(staged) = processed.into_content() else { panic!() };
+        self.group.merge_staged_commit(&self.mal.provider, *staged).unwrap();
+    }
+}
+
+/// One thing in a commit of mal's.
+enum Part {
+    Proposal(Box<Proposal>),
+    Add(Box<KeyPackage>),
+    Extensions(Extensions<GroupContext>),
+}
+
+fn add(package: KeyPackage) -> Part {
+    Part::Add(Box::new(package))
+}
+
+/// The last byte of a role on the wire.
+const LISTENER: u8 = 0;
+const SPEAKER: u8 = 1;
+const MODERATOR: u8 = 2;
+const HOST: u8 = 3;
+
+#[test]
+fn a_bare_client_that_behaves_is_a_member_like_any_other() {
+    let mut world = World::new(Role::Moderator);
+    let (ben, liv) = (world.party.id("ben"), world.leaf("liv"));
+    let commit = world.commit(vec![remove(liv), world.give(&[(ben, LISTENER)])]);
+    let all = world.party.deliver(&commit);
+    assert_eq!(gists(&all[0]), ["rekeyed 3", "removed liv", "was speaker"]);
+    assert_eq!(gists(&all[4]), ["closed, asked: false"]);
+}
+
+#[test]
+fn a_listener_or_speaker_may_not_add_a_ghost() {
+    for role in [Role::Listener, Role::Speaker] {
+        let mut world = World::new(role);
+        let ghost = Bare::new("ghost");
+        let commit = world.commit(vec![add(ghost.key_package())]);
+        world.refuse(&commit, Some("mal"), "admit ghost as a listener");
+    }
+}
+
+#[test]
+fn a_ghost_does_not_follow_a_welcome_of_somebody_who_may_not_admit() {
+    let mut world = World::new(Role::Listener);
+    let ghost = guest("zed");
+    let MlsMessageBodyIn::KeyPackage(package) =
+        MlsMessageIn::tls_deserialize_exact_bytes(ghost.card().as_bytes()).unwrap().extract()
+    else {
+        panic!()
+    };
+    let package = package.validate(world.mal.provider.crypto(), ProtocolVersion::Mls10).unwrap();
+    let (commit, welcome) = world.commit_and_welcome(LeafNodeParameters::default(), vec![add(package)]);
+    let failed = ghost.enter(&welcome.unwrap()).unwrap_err();
+    let Error::Denied(why) = &failed.error else { panic!("{failed}") };
+    assert_eq!((why.actor.as_str(), why.action.as_str()), ("mal", "admit zed as a listener"));
+    world.refuse(&commit, Some("mal"), "admit zed");
+}
+
+#[test]
+fn a_moderator_may_not_admit_a_moderator_or_a_host() {
+    for role in [MODERATOR, HOST] {
+        let mut world = World::new(Role::Moderator);
+        let ghost = Bare::new("ghost");
+        let commit = world.commit(vec![add(ghost.key_package()), world.give(&[(ghost.id(), role)])]);
+        world.refuse(&commit, Some("mal"), "admit ghost as a");
+    }
+}
+
+#[test]
+fn nobody_raises_their_own_role() {
+    for (role, to) in
+        [(Role::Listener, SPEAKER), (Role::Listener, HOST), (Role::Speaker, HOST), (Role::Moderator, HOST)]
+    {
+        let mut world = World::new(role);
+        let me = world.mal.id();
+        let commit = world.commit(vec![world.give(&[(me, to)])]);
+        world.refuse(&commit, Some("mal"), "make mal, a");
+    }
+}
+
+#[test]
+fn a_listener_may_not_move_others_to_the_stage_or_off_it() {
+    let mut world = World::new(Role::Listener);
+    let (eve, ben) = (world.party.id("eve"), world.party.id("ben"));
+    let commit = world.commit(vec![world.give(&[(eve, SPEAKER)])]);
+    world.refuse(&commit, Some("mal"), "make eve, a listener, a speaker");
+    let commit = world.commit(vec![world.give(&[(ben, LISTENER)])]);
+    world.refuse(&commit, Some("mal"), "make ben, a speaker, a listener");
+}
+
+#[test]
+fn a_moderator_may_not_demote_a_host_or_make_one() {
+    let mut world = World::new(Role::Moderator);
+    let (ana, ben) = (world.party.id("ana"), world.party.id("ben"));
+    let commit = world.commit(vec![world.give(&[(ana, SPEAKER), (ben, HOST)])]);
+    world.refuse(&commit, Some("mal"), "make");
+    let commit = world.commit(vec![world.give(&[(ben, HOST)])]);
+    world.refuse(&commit, Some("mal"), "make ben, a speaker, a host");
+}
+
+#[test]
+fn nobody_removes_whom_their_role_does_not_let_them() {
+    for (role, victim) in [
+        (Role::Listener, "ana"),
+        (Role::Listener, "eve"),
+        (Role::Speaker, "eve"),
+        (Role::Speaker, "ben"),
+        (Role::Moderator, "mo"),
+        (Role::Moderator, "ana"),
+    ] {
+        let mut world = World::new(role);
+        let id = world.party.id(victim);
+        let mut proposals = vec![remove(world.leaf(victim))];
+        if victim != "eve" {
+            proposals.push(world.give(&[(id, LISTENER)]));
+        }
+        let commit = world.commit(proposals);
+        world.refuse(&commit, Some("mal"), &format!("remove {victim}"));
+    }
+}
+
+/// openmls gives no constructor; on the wire it is the leaf index.
+fn remove(leaf: LeafNodeIndex) -> Part {
+    let remove = RemoveProposal::tls_deserialize_exact_bytes(&leaf.u32().to_be_bytes()).unwrap();
+    Part::Proposal(Box::new(Proposal::Remove(Box::new(remove))))
+}
+
+#[test]
+fn a_role_goes_with_its_member_and_to_members_only() {
+    let mut world = World::new(Role::Host);
+    let ben = world.leaf("ben");
+    let commit = world.commit(vec![remove(ben)]);
+    world.refuse(&commit, Some("mal"), "remove ben and keep their role");
+    let stranger = identity("zed").id();
+    let commit = world.commit(vec![world.give(&[(stranger, HOST)])]);
+    world.refuse(&commit, Some("mal"), "give a role to somebody who is not in the room");
+}
+
+#[test]
+fn a_room_keeps_a_host() {
+    let mut world = World::new(Role::Host);
+    let (ana, mal) = (world.party.id("ana"), world.mal.id());
+    let commit = world.commit(vec![world.give(&[(ana, LISTENER), (mal, LISTENER)])]);
+    world.refuse(&commit, Some("mal"), "leave the room without a host");
+}
+
+#[test]
+fn nobody_changes_their_name() {
+    for role in [Role::Listener, Role::Host] {
+        let mut world = World::new(role);
+        let leaf = LeafNodeParameters::builder().with_credential_with_key(world.mal.credential("ana")).build();
+        let commit = world.commit_with(leaf, vec![]);
+        world.refuse(&commit, Some("mal"), "change their credential");
+    }
+}
+
+#[test]
+fn nobody_changes_their_signature_key() {
+    let mut world = World::new(Role::Host);
+    let other = SignatureKeyPair::new(SUITE.signature_algorithm()).unwrap();
+    let provider = &world.mal.provider;
+    let credential_with_key = CredentialWithKey { signature_key: other.public().into(), ..world.mal.credential("mal") };
+    let bundle = world
+        .group
+        .commit_builder()
+        .load_psks(provider.storage())
+        .unwrap()
+        .build_with_new_signer(
+            provider.rand(),
+            provider.crypto(),
+            &world.mal.signer,
+            NewSignerBundle { signer: &other, credential_with_key },
+            |_| true,
+        )
+        .unwrap()
+        .stage_commit(provider)
+        .unwrap();
+    let commit = bundle.into_messages().0.to_bytes().unwrap();
+    world.group.clear_pending_commit(provider.storage()).unwrap();
+    world.refuse(&commit, Some("mal"), "change their signature key");
+}
+
+#[test]
+fn nobody_changes_what_their_leaf_can_do() {
+    let mut world = World::new(Role::Host);
+    let extension = Extension::ApplicationId(ApplicationIdExtension::new(b"tracking"));
+    let leaf = LeafNodeParameters::builder().with_extensions(Extensions::single(extension).unwrap()).build();
+    let commit = world.commit_with(leaf, vec![]);
+    world.refuse(&commit, Some("mal"), "drop a capability");
+}
+
+#[test]
+fn a_moderator_may_not_change_the_title() {
+    let mut world = World::new(Role::Moderator);
+    let title = |header: &mut Vec<u8>| {
+        header[5] = 4;
+        header.extend_from_slice(b"mine");
+    };
+    let commit = world.commit(vec![world.recharter(title, &[])]);
+    world.refuse(&commit, Some("mal"), "change the room's title");
+}
+
+#[test]
+fn not_even_a_host_changes_the_suite_or_the_layout() {
+    for change in [|h: &mut Vec<u8>| (h[1], h[2]) = (0, 4), |h: &mut Vec<u8>| h[3] = 13, |h: &mut Vec<u8>| h[4] = 4] {
+        let mut world = World::new(Role::Host);
+        let commit = world.commit(vec![world.recharter(change, &[])]);
+        world.refuse(&commit, Some("mal"), "change the frame suite or the key-id layout");
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_refused() {
+    let mut world = World::new(Role::Host);
+    for bytes in [vec![], vec![9], vec![0; 70_000]] {
+        let extension = Extension::Unknown(CHARTER, UnknownExtension(bytes));
+        let proposal = world.extend(|extensions| {
+            extensions.add_or_replace(extension).unwrap();
+        });
+        let commit = world.commit(vec![proposal]);
+        world.refuse(&commit, Some("mal"), "replace the room's settings");
+    }
+    let proposal = world.extend(|extensions| {
+        extensions.remove(ExtensionType::Unknown(CHARTER)).unwrap();
+    });
+    let commit = world.commit(vec![proposal]);
+    world.refuse(&commit, Some("mal"), "replace the room's settings");
+}
+
+#[test]
+fn the_groups_other_extensions_stay() {
+    let mut world = World::new(Role::Host);
+    let proposal = world.extend(|extensions| {
+        let fewer = RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(CHARTER)], &[], &[]);
+        extensions.add_or_replace(Extension::RequiredCapabilities(fewer)).unwrap();
+    });
+    let commit = world.commit(vec![proposal]);
+    world.refuse(&commit, Some("mal"), "change the group's extensions");
+
+    // Somebody outside who could propose.
+    let relay = Bare::new("relay");
+    let sender = ExternalSender::new(relay.signer.public().into(), relay.credential("relay").credential);
+    let proposal = world.extend(|extensions| {
+        extensions.add_or_replace(Extension::ExternalSenders(vec![sender])).unwrap();
+    });
+    let commit = world.commit(vec![proposal]);
+    world.refuse(&commit, Some("mal"), "change the group's extensions");
+}
+
+#[test]
+fn what_is_allowed_does_not_carry_what_is_not() {
+    let mut world = World::new(Role::Moderator);
+    let mal = world.mal.id();
+    let liv = world.leaf("liv");
+    let commit = world.commit(vec![remove(liv), world.give(&[(mal, HOST)])]);
+    world.refuse(&commit, Some("mal"), "make mal, a moderator, a host");
+}
+
+#[test]
+fn a_name_nobody_could_show_is_not_admitted() {
+    for name in ["", "a\u{0}b", "a name that goes on and on and on and on and on and on and on and on"] {
+        let mut world = World::new(Role::Host);
+        let ghost = Bare::new(name);
+        let commit = world.commit(vec![add(ghost.key_package())]);
+        world.refuse(&commit, Some("mal"), "admit somebody");
+    }
+}
+
+#[test]
+fn a_card_valid_for_years_or_with_extras_is_not_admitted() {
+    let ghost = Bare::new("ghost");
+    let year = ghost.key_package_with(|builder| builder.key_package_lifetime(Lifetime::new(366 * 24 * 3600)));
+    let extras = ghost.key_package_with(|builder| {
+        let extension = Extension::ApplicationId(ApplicationIdExtension::new(b"tracking"));
+        builder.leaf_node_extensions(Extensions::single(extension).unwrap())
+    });
+    for package in [year, extras] {
+        let card = MlsMessageOut::from(package.clone()).to_bytes().unwrap();
+        assert!(matches!(Card::from_bytes(&card), Err(Error::Malformed { .. })));
+        let mut world = World::new(Role::Host);
+        let commit = world.commit(vec![add(package)]);
+        world.refuse(&commit, Some("mal"), "admit ghost");
+    }
+}
+
+fn psk(id: PreSharedKeyId) -> Part {
+    Part::Proposal(Box::new(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id)))))
+}
+
+#[test]
+fn a_pre_shared_key_of_the_groups_past_is_refused() {
+    let mut world = World::new(Role::Host);
+    let past = Psk::Resumption(openmls::schedule::psk::ResumptionPsk::new(
+        openmls::schedule::psk::ResumptionPskUsage::Application,
+        world.group.group_id().clone(),
+        world.group.epoch(),
+    ));
+    let id = PreSharedKeyId::new(SUITE, world.mal.provider.rand(), past).unwrap();
+    let commit = world.commit(vec![psk(id)]);
+    // Who made the room can read the commit to its end, and so names mal; the others know that a member signed it.
+    let before: Vec<State> = world.party.rooms.iter().map(state).collect();
+    for room in &mut world.party.rooms {
+        let events = room.receive(&commit, NOW).unwrap();
+        assert!(
+            matches!(&events[..], [Event::Refused { why, .. }] if why.action == "inject a pre-shared key"),
+            "{:?}",
+            gists(&events)
+        );
+    }
+    assert_eq!(world.party.rooms.iter().map(state).collect::<Vec<_>>(), before);
+    world.go_on();
+}
+
+#[test]
+fn a_pre_shared_key_from_outside_is_refused() {
+    let mut world = World::new(Role::Host);
+    let known = Psk::External(ExternalPsk::new(b"known to the relay".to_vec()));
+    let id = PreSharedKeyId::new(SUITE, world.mal.provider.rand(), known).unwrap();
+    id.store(&world.mal.provider, &[7; 32]).unwrap();
+    let commit = world.commit(vec![psk(id)]);
+    // Nobody here has the key, so the commit cannot be read to its end: only that a member signed it is known.
+    world.refuse(&commit, None, "inject a pre-shared key");
+}
+
+#[test]
+fn an_outsider_does_not_enter_by_external_commit() {
+    let mut world = World::new(Role::Host);
+    let outsider = Bare::new("ana");
+    let info = world.group.export_group_info(world.mal.provider.crypto(), &world.mal.signer, true).unwrap();
+    let info = MlsMessageIn::tls_deserialize_exact_bytes(&info.to_bytes().unwrap()).unwrap();
+    let MlsMessageBodyIn::GroupInfo(info) = info.extract() else { panic!() };
+    let (_, bundle) = MlsGroup::external_commit_builder()
+        .with_config(join_config())
+        .build_group(&outsider.provider, info, outsider.credential("ana"))
+        .unwrap()
+        .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities()).build())
+        .load_psks(outsider.provider.storage())
+        .unwrap()
+        .build(outsider.provider.rand(), outsider.provider.crypto(), &outsider.signer, |_| true)
+        .unwrap()
+        .finalize(&outsider.provider)
+        .unwrap();
+    let commit = bundle.into_contents().0.to_bytes().unwrap();
+    world.refuse(&commit, None, "enter by external commit");
+}
+
+#[test]
+fn an_outsider_does_not_propose() {
+    let mut world = World::new(Role::Listener);
+    let outsider = Bare::new("zed");
+    let proposal = JoinProposal::new::<<OpenMlsRustCrypto as OpenMlsProvider>::StorageProvider>(
+        outsider.key_package(),
+        world.group.group_id().clone(),
+        world.group.epoch(),
+        &outsider.signer,
+    )
+    .unwrap();
+    world.refuse(&proposal.to_bytes().unwrap(), None, "propose from outside");
+}
+
+#[test]
+fn standalone_proposals_are_refused_and_never_kept() {
+    let mut world = World::new(Role::Host);
+    let ghost = Bare::new("ghost");
+    let (add, _) =
+        world.group.propose_add_member(&world.mal.provider, &world.mal.signer, &ghost.key_package()).unwrap();
+    let add = add.to_bytes().unwrap();
+    let before: Vec<State> = world.party.rooms.iter().map(state).collect();
+    for room in &mut world.party.rooms {
+        let events = room.receive(&add, NOW).unwrap();
+        assert_eq!(
+            gists(&events),
+            ["refused: mal may not send a proposal outside a commit: no room takes that; use admit, remove, set_role \
+              and refresh"]
+        );
+    }
+    // Her commit names the proposal by its hash; nobody has kept it.
+    let commit = world.commit(vec![]);
+    world.group.clear_pending_proposals(world.mal.provider.storage()).unwrap();
+    assert_eq!(world.party.rooms.iter().map(state).collect::<Vec<_>>(), before);
+    world.refuse(&commit, None, "commit a proposal by reference");
+
+    for remove in [world.leaf("ana"), world.leaf("liv")] {
+        let (remove, _) = world.group.propose_remove_member(&world.mal.provider, &world.mal.signer, remove).unwrap();
+        world.group.clear_pending_proposals(world.mal.provider.storage()).unwrap();
+        world.refuse(&remove.to_bytes().unwrap(), Some("mal"), "send a proposal outside a commit");
+    }
+    let (update, _) =
+        world.group.propose_self_update(&world.mal.provider, &world.mal.signer, LeafNodeParameters::default()).unwrap();
+    world.group.clear_pending_proposals(world.mal.provider.storage()).unwrap();
+    world.refuse(&update.to_bytes().unwrap(), Some("mal"), "send a proposal outside a commit");
+}
+
+#[test]
+fn a_commit_of_an_epoch_gone_by_is_refused() {
+    let mut world = World::new(Role::Host);
+    let stale = world.commit(vec![]);
+    world.go_on();
+    let before: Vec<State> = world.party.rooms.iter().map(state).collect();
+    for room in &mut world.party.rooms {
+        assert!(matches!(room.receive(&stale, NOW), Err(Error::WrongEpoch { message: 2, room: 4, .. })));
+    }
+    assert_eq!(world.party.rooms.iter().map(state).collect::<Vec<_>>(), before);
+    world.go_on();
+}
+
+#[test]
+fn a_refused_commit_does_not_block_one_that_is_on_its_way() {
+    let mut world = World::new(Role::Listener);
+    let ghost = Bare::new("ghost");
+    let eve = world.party.id("eve");
+    let pending = world.party.named("ana").set_role(&eve, Role::Speaker).unwrap();
+    let attack = world.commit(vec![add(ghost.key_package())]);
+    for events in world.party.deliver(&attack) {
+        assert!(matches!(events[..], [Event::Refused { .. }]));
+    }
+    assert!(world.party.named("ana").is_pending());
+    for events in world.party.deliver(&pending) {
+        assert_eq!(gists(&events), ["rekeyed 3", "was listener"]);
+    }
+    world.follow(&pending);
+    world.go_on();
+}
+
+#[test]
+fn a_member_who_was_removed_is_heard_no_more() {
+    let mut world = World::new(Role::Host);
+    let mal = world.mal.id();
+    let removal = world.party.named("ana").remove(&mal).unwrap();
+    world.party.deliver(&removal);
+    world.party.check();
+    // She goes on from the epoch she has.
+    let commit = world.commit(vec![]);
+    let ghost = Bare::new("ghost");
+    let takeover = world.commit(vec![add(ghost.key_package())]);
+    for room in &mut world.party.rooms {
+        for message in [&commit, &takeover] {
+            assert!(matches!(room.receive(message, NOW), Err(Error::WrongEpoch { .. })));
+        }
+    }
+    world.party.check();
+}
+
+#[test]
+fn a_fork_made_in_secret_does_not_take_hold() {
+    // mal commits twice in one epoch and shows each half of the room another: the second is late for whoever has
+    // the first, and their codes differ for all to see.
+    let mut world = World::new(Role::Host);
+    let (one, two) = (world.commit(vec![]), world.commit(vec![]));
+    let (left, right) = world.party.rooms.split_at_mut(2);
+    for room in left.iter_mut() {
+        room.receive(&one, NOW).unwrap();
+        assert!(matches!(room.receive(&two, NOW), Err(Error::WrongEpoch { .. })));
+    }
+    for room in right.iter_mut() {
+        room.receive(&two, NOW).unwrap();
+    }
+    assert_eq!(left[0].epoch(), right[0].epoch());
+    assert_ne!(left[0].code(), right[0].code());
+}
+
+#[test]
+fn a_welcome_into_a_group_that_is_no_room_is_refused() {
+    let relay = Bare::new("relay");
+    let ben = guest("ben");
+    let MlsMessageBodyIn::KeyPackage(package) =
+        MlsMessageIn::tls_deserialize_exact_bytes(ben.card().as_bytes()).unwrap().extract()
+    else {
+        panic!()
+    };
+    let package = package.validate(relay.provider.crypto(), ProtocolVersion::Mls10).unwrap();
+    let config = MlsGroupCreateConfig::builder()
+        .ciphersuite(SUITE)
+        .capabilities(capabilities())
+        .use_ratchet_tree_extension(true)
+        .build();
+    let mut group = MlsGroup::new(&relay.provider, &relay.signer, &config, relay.credential("relay")).unwrap();
+    let (_, welcome, _) = group.add_members(&relay.provider, &relay.signer, &[package]).unwrap();
+    let failed = ben.enter(&welcome.tls_serialize_detached().unwrap()).unwrap_err();
+    assert!(failed.to_string().contains("no parlor room"), "{failed}");
+
+    let (mut ana, _) = Room::create(identity("ana"), Settings::default()).unwrap();
+    let admission = ana.admit(failed.guest.card(), Role::Listener).unwrap();
+    ana.receive(&admission.commit, NOW).unwrap();
+    assert_eq!(failed.guest.enter(&admission.welcome).unwrap().0.code(), ana.code());
+}
