@@ -153,7 +153,7 @@ pub struct Derivation {
     suite: Suite,
     secret: Zeroizing<[u8; 64]>,
     key: Zeroizing<Vec<u8>>,
-    salt: Zeroizing<[u8; NONCE_LEN]>,
+    salt: Box<Zeroizing<[u8; NONCE_LEN]>>,
 }
 
 impl Derivation {
@@ -201,7 +201,7 @@ impl fmt::Debug for Derivation {
 /// One sender's keyed AEAD, salt and key id: what sealer and opener share.
 pub(super) struct FrameKey {
     aead: Aead,
-    salt: Zeroizing<[u8; NONCE_LEN]>,
+    salt: Box<Zeroizing<[u8; NONCE_LEN]>>,
     kid: u64,
 }
 
@@ -213,17 +213,17 @@ impl FrameKey {
 
     #[inline]
     fn seal_into(&self, counter: u64, metadata: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<usize> {
-        let (header, header_len) = Header { kid: self.kid, counter }.encode();
-        let have = out.len();
+        let header = Header { kid: self.kid, counter };
+        let (header_len, have) = (header.encoded_len(), out.len());
         let Some(len) = plaintext.len().checked_add(header_len + TAG_LEN) else {
             return Err(too_long());
         };
         let Some(out) = out.get_mut(..len) else {
             return Err(too_small(len, have));
         };
-        // A packet is never shorter than the longest header: the zeros after this one are overwritten below.
+        // With its tag a packet is never shorter than the longest header; what lies behind this one is written below.
         if let Some(front) = out.first_chunk_mut::<MAX_HEADER>() {
-            *front = header;
+            header.encode(front);
         }
         let Some((aad, body)) = out.split_at_mut_checked(header_len) else {
             return Err(too_small(len, have));
