@@ -112,7 +112,7 @@ impl Aead {
             .map_err(|Refused| Error::Malformed { what: Item::Packet, why: "its tag does not verify under this key" })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn seal(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -129,7 +129,7 @@ impl Aead {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open<'t>(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -175,7 +175,8 @@ pub(crate) fn too_long() -> Error {
     Error::Unusable { what: "text", why: "it is longer than the AEAD can take" }
 }
 
-#[inline]
+// Apart, so that the path of the other backend stays short.
+#[inline(never)]
 fn seal_with<A>(
     key: &A,
     nonce: &[u8; NONCE_LEN],
@@ -191,7 +192,7 @@ where
     Ok(())
 }
 
-#[inline]
+#[inline(never)]
 fn open_with<A>(
     key: &A,
     nonce: &[u8; NONCE_LEN],
@@ -223,7 +224,7 @@ mod ring_key {
             Ok(Self(LessSafeKey::new(key)))
         }
 
-        #[inline]
+        #[inline(always)]
         pub(super) fn seal(
             &self,
             nonce: &[u8; NONCE_LEN],
@@ -237,7 +238,7 @@ mod ring_key {
             Ok(())
         }
 
-        #[inline]
+        #[inline(always)]
         pub(super) fn open(
             &self,
             nonce: &[u8; NONCE_LEN],

@@ -121,6 +121,9 @@ fn put(value: u64, fields: &mut [u8; MAX_HEADER - 1], at: usize) -> (u8, usize) 
     (0x08 | (bytes as u8 - 1), bytes)
 }
 
+/// The least value of each length, from one byte to eight.
+const FLOORS: [u64; 8] = [8, 1 << 8, 1 << 16, 1 << 24, 1 << 32, 1 << 40, 1 << 48, 1 << 56];
+
 /// Reads the value at `at`, 0 to 8, that its half of the config byte announces; gives it, its length, and the least
 /// value that needs this length.
 #[inline]
@@ -130,7 +133,7 @@ fn take(bits: u8, fields: &[u8; MAX_HEADER - 1], at: usize) -> (u64, usize, u64)
     }
     let shorter = usize::from(bits & 0x07);
     let word = fields.get(at..).and_then(<[u8]>::first_chunk::<8>).copied().unwrap_or_default();
-    let floor = if shorter == 0 { 8 } else { 1 << (8 * shorter) };
+    let floor = FLOORS.get(shorter).copied().unwrap_or_default();
     (u64::from_be_bytes(word) >> (56 - 8 * shorter), shorter + 1, floor)
 }
 

@@ -96,6 +96,18 @@ impl KeyIdLayout {
         (kid >> (self.sender_bits + self.epoch_bits), LeafIndex(leaf), kid & self.epoch_mask())
     }
 
+    /// The leaf of a key id, if it is of the stream 0 in `epoch`: what [`split`](Self::split) tells, sooner.
+    #[inline]
+    pub(crate) const fn leaf_if_microphone_of(self, epoch: u64, kid: u64) -> Option<LeafIndex> {
+        let leaf = kid >> self.epoch_bits;
+        if (kid ^ epoch) & self.epoch_mask() == 0 && leaf >> self.sender_bits == 0 {
+            // 24 bits at most.
+            Some(LeafIndex(leaf as u32))
+        } else {
+            None
+        }
+    }
+
     pub(crate) const fn epoch_mask(self) -> u64 {
         (1 << self.epoch_bits) - 1
     }

@@ -211,7 +211,7 @@ impl FrameKey {
         Ok(Self { aead: Aead::new(secret.suite(), backend, made.key())?, salt: made.salt, kid })
     }
 
-    #[inline]
+    #[inline(always)]
     fn seal_into(&self, counter: u64, metadata: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<usize> {
         let header = Header { kid: self.kid, counter };
         let (header_len, have) = (header.encoded_len(), out.len());
@@ -245,7 +245,7 @@ impl FrameKey {
     }
 
     /// Opens what follows the header of `header_len` bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open<'p>(
         &self,
         counter: u64,
@@ -269,13 +269,15 @@ impl FrameKey {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn nonce(salt: &[u8; NONCE_LEN], counter: u64) -> [u8; NONCE_LEN] {
-    let mut nonce = *salt;
-    if let Some(tail) = nonce.last_chunk_mut::<8>() {
-        *tail = (u64::from_be_bytes(*tail) ^ counter).to_be_bytes();
-    }
-    nonce
+    // RFC 9605 §4.4.3: the counter against the end of the salt. In the two words that a copy of twelve bytes is made
+    // of: written in others, the AEAD would have to wait for them at each frame.
+    let [a, b, c, d, e, f, g, h, tail @ ..] = *salt;
+    let front = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ (counter >> 32);
+    let tail = u32::from_be_bytes(tail) ^ counter as u32;
+    let ([a, b, c, d, e, f, g, h], [i, j, k, l]) = (front.to_be_bytes(), tail.to_be_bytes());
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
 #[cold]

@@ -283,19 +283,14 @@ impl Voice {
             Ok(header) => header,
             Err(error) => return Err(self.count_malformed(error)),
         };
-        let (stream, leaf, epoch_bits) = self.layout.split(header.kid);
-        if stream != 0 {
-            return Err(self.malformed("its stream is not one that this voice plays"));
-        }
         if packet.len() < header_len + TAG_LEN {
             return Err(self.malformed("it is too short for its tag"));
         }
-        let epoch = match self.locate(epoch_bits) {
-            Located::Held(epoch) => epoch,
-            Located::Ahead(epoch) => return Err(self.park(leaf, epoch, packet, now)),
-            Located::Gone => return Err(self.too_late(leaf, "the keys of its epoch were erased")),
+        let (which, leaf) = match self.layout.leaf_if_microphone_of(self.current.number, header.kid) {
+            Some(leaf) => (Which::Current, leaf),
+            None => self.of_another_epoch(header.kid, packet, now)?,
         };
-        self.open_at(epoch, leaf, header, header_len, packet)
+        self.open_at(which, leaf, header, header_len, packet)
     }
 
     /// Goes on under the keys of a later epoch.
@@ -441,9 +436,22 @@ impl Voice {
         hash.finalize().into()
     }
 
+    /// Where the keys are for a key id that is not of a microphone in the current epoch, and for whom.
+    #[cold]
+    fn of_another_epoch(&mut self, kid: u64, packet: &[u8], now: Duration) -> Result<(Which, LeafIndex)> {
+        let (stream, leaf, epoch_bits) = self.layout.split(kid);
+        if stream != 0 {
+            return Err(self.malformed("its stream is not one that this voice plays"));
+        }
+        match self.locate(epoch_bits) {
+            Located::Held(which) => Ok((which, leaf)),
+            Located::Ahead(epoch) => Err(self.park(leaf, epoch, packet, now)),
+            Located::Gone => Err(self.too_late(leaf, "the keys of its epoch were erased")),
+        }
+    }
+
     /// Which epoch the low bits of a packet's mean: the current one or a past one within half their range, else one
     /// to come. The guess is safe: the base key is of the full epoch, so the tag of a wrong one does not verify.
-    #[inline(always)]
     fn locate(&self, epoch_bits: u64) -> Located {
         let (mask, current) = (self.layout.epoch_mask(), self.current.number);
         let forward = epoch_bits.wrapping_sub(current) & mask;
