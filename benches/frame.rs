@@ -1,1 +1,326 @@
-fn main() {}
+//! What a frame costs, beside the bare AEAD of the same backend.
+//!
+//! ```sh
+//! cargo bench --bench frame                  # criterion's figures, then the table of ratios
+//! cargo bench --bench frame -- --quick       # the same, sooner
+//! cargo bench --bench frame -- --table       # the table alone
+//! ```
+//!
+//! The bare AEAD is the library crate called directly on a key made beforehand, in place, with additional data of a
+//! header's length. To seal, either side copies the frame into the packet. To open, either side is handed packets
+//! that lie where they arrived, as a socket leaves them: they were put there before the clock ran. So the ratio
+//! is what header, counter, key lookup, replay window and errors cost. No replay window is switched off: each packet
+//! is opened once by one voice.
+//!
+//! For the table both are measured in turn, in short batches, in this one run; a ratio is the median over the pairs.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use aes_gcm::{AeadInPlace, Aes128Gcm, Aes256Gcm, KeyInit};
+use chacha20poly1305::ChaCha20Poly1305;
+use criterion::{BenchmarkId, Criterion};
+use parlor::{
+    EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice,
+    media::{Backend, Speaker},
+};
+use zeroize::Zeroizing;
+
+const SIZES: [usize; 5] = [20, 60, 120, 160, 320];
+/// Packets of a batch: of one header length, within one replay window of each other.
+const BATCH: usize = 100;
+/// A packet's header here: config byte, two bytes of key id, one of counter.
+const HEADER: usize = 4;
+const TAG: usize = 16;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let filtered = arguments.iter().skip(1).any(|argument| !argument.starts_with('-'));
+    let quick = has("--quick");
+    if !has("--table") {
+        let time = if quick { (50, 150) } else { (100, 500) };
+        let mut criterion = Criterion::default()
+            .warm_up_time(Duration::from_millis(time.0))
+            .measurement_time(Duration::from_millis(time.1))
+            .sample_size(20)
+            .without_plots()
+            .configure_from_args();
+        for (suite, backend) in kinds() {
+            figures(&mut criterion, suite, backend);
+        }
+        criterion.final_summary();
+    }
+    // `cargo test --benches` and a filter want no table.
+    if !has("--test") && !has("--list") && !filtered {
+        table(if quick { 300 } else { 1500 });
+    }
+}
+
+fn kinds() -> impl Iterator<Item = (Suite, Backend)> {
+    Suite::ALL.into_iter().flat_map(|suite| Backend::ALL.iter().map(move |backend| (suite, *backend)))
+}
+
+/// Criterion's figures, a batch of packets an iteration, shown a packet.
+fn figures(criterion: &mut Criterion, suite: Suite, backend: Backend) {
+    let mut group = criterion.benchmark_group(format!("{suite:?}/{backend:?}"));
+    for size in SIZES {
+        let mut stand = Stand::new(suite, backend, size);
+        for what in What::ALL {
+            group.bench_function(BenchmarkId::new(what.name(), size), |bencher| {
+                bencher.iter_custom(|times| {
+                    let mut spent = Duration::ZERO;
+                    let batches = times.div_ceil(BATCH as u64);
+                    for _ in 0..batches {
+                        spent += stand.batch(what);
+                    }
+                    spent.mul_f64(times as f64 / (batches * BATCH as u64) as f64)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn table(rounds: usize) {
+    println!("\nnanoseconds a frame, and against the bare AEAD of the same backend (medians of {rounds} pairs)\n");
+    println!("| suite, backend | bytes | seal | bare | ratio | open | bare | ratio | refuse forged | of a good open |");
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for (suite, backend) in kinds() {
+        for size in SIZES {
+            let mut stand = Stand::new(suite, backend, size);
+            let mut rows = vec![[0.0; 5]; rounds];
+            for (round, row) in rows.iter_mut().enumerate() {
+                // In turn, and in the other order every other round: neither is always the one with the warm cache.
+                for at in 0..What::ALL.len() {
+                    let at = if round % 2 == 0 { at } else { What::ALL.len() - 1 - at };
+                    row[at] = stand.batch(What::ALL[at]).as_nanos() as f64 / BATCH as f64;
+                }
+            }
+            let [seal, bare_seal, open, bare_open, forged] = [0, 1, 2, 3, 4].map(|at| median(&rows, |row| row[at]));
+            println!(
+                "| {suite:?}, {backend:?} | {size} | {seal:.0} | {bare_seal:.0} | {:.3} | {open:.0} | {bare_open:.0} | {:.3} | {forged:.0} | {:.3} |",
+                median(&rows, |row| row[0] / row[1]),
+                median(&rows, |row| row[2] / row[3]),
+                median(&rows, |row| row[4] / row[2]),
+            );
+        }
+    }
+}
+
+fn median(rows: &[[f64; 5]], of: impl Fn(&[f64; 5]) -> f64) -> f64 {
+    let mut values: Vec<f64> = rows.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Seal,
+    BareSeal,
+    Open,
+    BareOpen,
+    RefuseForged,
+}
+
+impl What {
+    const ALL: [Self; 5] = [Self::Seal, Self::BareSeal, Self::Open, Self::BareOpen, Self::RefuseForged];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::BareSeal => "seal, bare AEAD",
+            Self::Open => "open",
+            Self::BareOpen => "open, bare AEAD",
+            Self::RefuseForged => "refuse forged",
+        }
+    }
+}
+
+/// One suite, backend and size: a speaker, a listener, the bare AEAD, and a batch of packets.
+struct Stand {
+    suite: Suite,
+    backend: Backend,
+    frame: Vec<u8>,
+    packets: Vec<Vec<u8>>,
+    bare_packets: Vec<Vec<u8>>,
+    forged: Vec<Vec<u8>>,
+    arrived: Vec<u8>,
+    buffer: Vec<u8>,
+    bare: Bare,
+}
+
+impl Stand {
+    fn new(suite: Suite, backend: Backend, size: usize) -> Self {
+        let frame: Vec<u8> = (0..size).map(|at| at as u8).collect();
+        let bare = Bare::new(suite, backend);
+        let mut packets = Vec::new();
+        let mut ana = voice(suite, backend, 1);
+        // The first frames have a shorter header.
+        (0..8).for_each(|_| drop(ana.seal(&frame).unwrap()));
+        for _ in 0..BATCH {
+            packets.push(ana.seal(&frame).unwrap());
+        }
+        assert!(packets.iter().all(|packet| packet.len() == HEADER + size + TAG));
+        let mut bare_packets = packets.clone();
+        for (nonce, packet) in bare_packets.iter_mut().enumerate() {
+            packet[HEADER..HEADER + size].copy_from_slice(&frame);
+            bare.seal(nonce as u64, packet);
+        }
+        let mut forged = packets.clone();
+        forged.iter_mut().for_each(|packet| packet[HEADER] ^= 1);
+        let (arrived, buffer) = (packets.concat(), vec![0; HEADER + size + TAG]);
+        Self { suite, backend, frame, packets, bare_packets, forged, arrived, buffer, bare }
+    }
+
+    /// Runs a batch once and gives the time it took. What prepares it is not counted.
+    fn batch(&mut self, what: What) -> Duration {
+        let size = self.frame.len();
+        match what {
+            What::Seal => {
+                let mut ana = voice(self.suite, self.backend, 1);
+                (0..8).for_each(|_| drop(ana.seal(&self.frame).unwrap()));
+                let start = Instant::now();
+                for _ in 0..BATCH {
+                    let len = ana.seal_into(black_box(&self.frame), black_box(&mut self.buffer));
+                    black_box(len.is_ok());
+                }
+                start.elapsed()
+            }
+            What::BareSeal => {
+                let start = Instant::now();
+                for nonce in 0..BATCH as u64 {
+                    let (frame, buffer) = (black_box(&self.frame), black_box(&mut self.buffer));
+                    buffer[HEADER..HEADER + size].copy_from_slice(frame);
+                    self.bare.seal(nonce, buffer);
+                }
+                start.elapsed()
+            }
+            What::Open => {
+                let mut ben = voice(self.suite, self.backend, 2);
+                let arrived = self.arrive(|stand| &stand.packets);
+                let start = Instant::now();
+                for packet in arrived {
+                    let heard = ben.open_in_place(black_box(packet), Duration::ZERO);
+                    assert!(black_box(&heard).is_ok());
+                }
+                start.elapsed()
+            }
+            What::BareOpen => {
+                self.arrive(|stand| &stand.bare_packets);
+                let start = Instant::now();
+                for (nonce, packet) in (0..).zip(self.arrived.chunks_exact_mut(HEADER + size + TAG)) {
+                    assert!(black_box(self.bare.open(nonce, black_box(packet))));
+                }
+                start.elapsed()
+            }
+            What::RefuseForged => {
+                let mut ben = voice(self.suite, self.backend, 2);
+                let arrived = self.arrive(|stand| &stand.forged);
+                let start = Instant::now();
+                for packet in arrived {
+                    let heard = ben.open_in_place(black_box(packet), Duration::ZERO);
+                    assert!(black_box(&heard).is_err());
+                }
+                start.elapsed()
+            }
+        }
+    }
+
+    /// Puts a batch of packets where they arrive, one behind the other.
+    fn arrive(&mut self, packets: impl Fn(&Self) -> &Vec<Vec<u8>>) -> impl Iterator<Item = &mut [u8]> {
+        let bytes = packets(self).concat();
+        self.arrived.copy_from_slice(&bytes);
+        self.arrived.chunks_exact_mut(HEADER + self.frame.len() + TAG)
+    }
+}
+
+/// A room of three with two on stage, heard from leaf `me`.
+fn voice(suite: Suite, backend: Backend, me: u32) -> Voice {
+    let stage = [0, 1].map(|leaf| Speaker { leaf: LeafIndex(leaf), id: MemberId::from_bytes([leaf as u8; 32]) });
+    let base_key = Zeroizing::new(vec![7; suite.key_len()]);
+    // Epoch 16 on eight bits: two bytes of key id.
+    EpochKeys::new(suite, KeyIdLayout::default(), 16, base_key, LeafIndex(me), stage.to_vec(), Duration::ZERO)
+        .and_then(|keys| keys.with_backend(backend))
+        .map(Voice::new)
+        .unwrap()
+}
+
+/// The library crate, called directly.
+enum Bare {
+    #[cfg(feature = "ring")]
+    Ring(ring::aead::LessSafeKey),
+    ChaCha20Poly1305(ChaCha20Poly1305),
+    Aes128Gcm(Aes128Gcm),
+    Aes256Gcm(Aes256Gcm),
+}
+
+impl Bare {
+    fn new(suite: Suite, backend: Backend) -> Self {
+        let key = vec![7; suite.key_len()];
+        #[cfg(feature = "ring")]
+        if backend == Backend::Ring {
+            let algorithm = match suite {
+                Suite::Aes128Gcm => &ring::aead::AES_128_GCM,
+                Suite::Aes256Gcm => &ring::aead::AES_256_GCM,
+                _ => &ring::aead::CHACHA20_POLY1305,
+            };
+            return Self::Ring(ring::aead::LessSafeKey::new(ring::aead::UnboundKey::new(algorithm, &key).unwrap()));
+        }
+        let _ = backend;
+        match suite {
+            Suite::Aes128Gcm => Self::Aes128Gcm(Aes128Gcm::new_from_slice(&key).unwrap()),
+            Suite::Aes256Gcm => Self::Aes256Gcm(Aes256Gcm::new_from_slice(&key).unwrap()),
+            _ => Self::ChaCha20Poly1305(ChaCha20Poly1305::new_from_slice(&key).unwrap()),
+        }
+    }
+
+    #[inline(always)]
+    fn seal(&self, nonce: u64, buffer: &mut [u8]) {
+        let nonce = wide(nonce);
+        let (aad, body) = buffer.split_at_mut(HEADER);
+        let (text, tag) = body.split_last_chunk_mut::<TAG>().unwrap();
+        match self {
+            #[cfg(feature = "ring")]
+            Self::Ring(key) => {
+                let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
+                let made = key.seal_in_place_separate_tag(nonce, ring::aead::Aad::from(aad), text).unwrap();
+                tag.copy_from_slice(made.as_ref());
+            }
+            Self::ChaCha20Poly1305(key) => {
+                *tag = key.encrypt_in_place_detached(&nonce.into(), aad, text).unwrap().into();
+            }
+            Self::Aes128Gcm(key) => *tag = key.encrypt_in_place_detached(&nonce.into(), aad, text).unwrap().into(),
+            Self::Aes256Gcm(key) => *tag = key.encrypt_in_place_detached(&nonce.into(), aad, text).unwrap().into(),
+        }
+    }
+
+    #[inline(always)]
+    fn open(&self, nonce: u64, buffer: &mut [u8]) -> bool {
+        let nonce = wide(nonce);
+        let (aad, body) = buffer.split_at_mut(HEADER);
+        let (text, tag) = body.split_last_chunk_mut::<TAG>().unwrap();
+        match self {
+            #[cfg(feature = "ring")]
+            Self::Ring(key) => {
+                let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
+                let aad = ring::aead::Aad::from(aad);
+                key.open_in_place_separate_tag(nonce, aad, (*tag).into(), text, 0..).is_ok()
+            }
+            Self::ChaCha20Poly1305(key) => {
+                key.decrypt_in_place_detached(&nonce.into(), aad, text, (&*tag).into()).is_ok()
+            }
+            Self::Aes128Gcm(key) => key.decrypt_in_place_detached(&nonce.into(), aad, text, (&*tag).into()).is_ok(),
+            Self::Aes256Gcm(key) => key.decrypt_in_place_detached(&nonce.into(), aad, text, (&*tag).into()).is_ok(),
+        }
+    }
+}
+
+#[inline(always)]
+fn wide(nonce: u64) -> [u8; 12] {
+    let mut wide = [0; 12];
+    wide[4..].copy_from_slice(&nonce.to_be_bytes());
+    wide
+}

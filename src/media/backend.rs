@@ -47,14 +47,14 @@ impl Default for Backend {
 /// are; seal with a [`Voice`](crate::Voice) or a [`Sealer`](super::Sealer), which own their counters.
 pub struct Aead(Keyed);
 
-// An array of these is a stage: the key lies beside the window that guards it, whatever its size.
-#[allow(clippy::large_enum_variant)]
+/// Each in a box: a variant smaller than the enum would carry along whatever lay on the stack behind it, and moving
+/// it would leave copies.
 enum Keyed {
     #[cfg(feature = "ring")]
-    Ring(RingKey),
-    ChaCha20Poly1305(ChaCha20Poly1305),
-    Aes128Gcm(Aes128Gcm),
-    Aes256Gcm(Aes256Gcm),
+    Ring(Box<RingKey>),
+    ChaCha20Poly1305(Box<ChaCha20Poly1305>),
+    Aes128Gcm(Box<Aes128Gcm>),
+    Aes256Gcm(Box<Aes256Gcm>),
 }
 
 /// A tag that did not verify, or a text too long for the AEAD.
@@ -67,21 +67,27 @@ impl Aead {
     /// # Errors
     /// [`Error::Unusable`] if the key's length is not the suite's.
     pub fn new(suite: Suite, backend: Backend, key: &[u8]) -> Result<Self> {
+        scrub_stack();
+        Self::make(suite, backend, key)
+    }
+
+    #[inline(never)]
+    fn make(suite: Suite, backend: Backend, key: &[u8]) -> Result<Self> {
         if key.len() != suite.key_len() {
             return Err(wrong_length());
         }
         #[cfg(feature = "ring")]
         if backend == Backend::Ring {
-            return Ok(Self(Keyed::Ring(RingKey::new(suite, key)?)));
+            return Ok(Self(Keyed::Ring(Box::new(RingKey::new(suite, key)?))));
         }
         #[cfg(not(feature = "ring"))]
         let Backend::RustCrypto = backend;
         Ok(Self(match suite {
             Suite::ChaCha20Poly1305 => {
-                Keyed::ChaCha20Poly1305(ChaCha20Poly1305::new_from_slice(key).map_err(|_| wrong_length())?)
+                Keyed::ChaCha20Poly1305(Box::new(ChaCha20Poly1305::new_from_slice(key).map_err(|_| wrong_length())?))
             }
-            Suite::Aes128Gcm => Keyed::Aes128Gcm(Aes128Gcm::new_from_slice(key).map_err(|_| wrong_length())?),
-            Suite::Aes256Gcm => Keyed::Aes256Gcm(Aes256Gcm::new_from_slice(key).map_err(|_| wrong_length())?),
+            Suite::Aes128Gcm => Keyed::Aes128Gcm(Box::new(Aes128Gcm::new_from_slice(key).map_err(|_| wrong_length())?)),
+            Suite::Aes256Gcm => Keyed::Aes256Gcm(Box::new(Aes256Gcm::new_from_slice(key).map_err(|_| wrong_length())?)),
         }))
     }
 
@@ -106,7 +112,7 @@ impl Aead {
             .map_err(|Refused| Error::Malformed { what: Item::Packet, why: "its tag does not verify under this key" })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn seal(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -117,13 +123,13 @@ impl Aead {
         match &self.0 {
             #[cfg(feature = "ring")]
             Keyed::Ring(key) => key.seal(nonce, aad, text, tag),
-            Keyed::ChaCha20Poly1305(key) => seal_with(key, nonce, aad, text, tag),
-            Keyed::Aes128Gcm(key) => seal_with(key, nonce, aad, text, tag),
-            Keyed::Aes256Gcm(key) => seal_with(key, nonce, aad, text, tag),
+            Keyed::ChaCha20Poly1305(key) => seal_with(&**key, nonce, aad, text, tag),
+            Keyed::Aes128Gcm(key) => seal_with(&**key, nonce, aad, text, tag),
+            Keyed::Aes256Gcm(key) => seal_with(&**key, nonce, aad, text, tag),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open<'t>(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -136,9 +142,9 @@ impl Aead {
         match &self.0 {
             #[cfg(feature = "ring")]
             Keyed::Ring(key) => key.open(nonce, aad, text, *tag)?,
-            Keyed::ChaCha20Poly1305(key) => open_with(key, nonce, aad, text, tag)?,
-            Keyed::Aes128Gcm(key) => open_with(key, nonce, aad, text, tag)?,
-            Keyed::Aes256Gcm(key) => open_with(key, nonce, aad, text, tag)?,
+            Keyed::ChaCha20Poly1305(key) => open_with(&**key, nonce, aad, text, tag)?,
+            Keyed::Aes128Gcm(key) => open_with(&**key, nonce, aad, text, tag)?,
+            Keyed::Aes256Gcm(key) => open_with(&**key, nonce, aad, text, tag)?,
         }
         Ok(text)
     }
@@ -148,6 +154,15 @@ impl std::fmt::Debug for Aead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Aead").finish_non_exhaustive()
     }
+}
+
+/// Lays zeros over the stack below the caller, where what it called before has left its bytes.
+///
+/// The libraries' keyed objects are unions, and in the part that the machine at hand does not use they carry along
+/// whatever lay there: without this, parts of keys, to the heap.
+#[inline(never)]
+pub(crate) fn scrub_stack() {
+    std::hint::black_box(&mut [0_u8; 8192]);
 }
 
 #[cold]
@@ -160,7 +175,8 @@ pub(crate) fn too_long() -> Error {
     Error::Unusable { what: "text", why: "it is longer than the AEAD can take" }
 }
 
-#[inline]
+// Apart, so that the path of the other backend stays short.
+#[inline(never)]
 fn seal_with<A>(
     key: &A,
     nonce: &[u8; NONCE_LEN],
@@ -176,7 +192,7 @@ where
     Ok(())
 }
 
-#[inline]
+#[inline(never)]
 fn open_with<A>(
     key: &A,
     nonce: &[u8; NONCE_LEN],
@@ -208,7 +224,7 @@ mod ring_key {
             Ok(Self(LessSafeKey::new(key)))
         }
 
-        #[inline]
+        #[inline(always)]
         pub(super) fn seal(
             &self,
             nonce: &[u8; NONCE_LEN],
@@ -222,7 +238,7 @@ mod ring_key {
             Ok(())
         }
 
-        #[inline]
+        #[inline(always)]
         pub(super) fn open(
             &self,
             nonce: &[u8; NONCE_LEN],
@@ -239,12 +255,9 @@ mod ring_key {
     }
 
     impl Drop for RingKey {
-        /// Lays the key of all zeros over it: the same algorithm on the same machine has the same form.
+        /// Lays a key of zeros over it, and one of AES-256 whatever it was: that one fills the whole of the object.
         fn drop(&mut self) {
-            const ZEROS: [u8; 32] = [0; 32];
-            let algorithm = self.0.algorithm();
-            let blank = ZEROS.get(..algorithm.key_len()).and_then(|zeros| UnboundKey::new(algorithm, zeros).ok());
-            if let Some(blank) = blank {
+            if let Ok(blank) = UnboundKey::new(&AES_256_GCM, &[0; 32]) {
                 self.0 = LessSafeKey::new(blank);
             }
             // Without a reader the assignment would be optimised away.

@@ -64,21 +64,23 @@ impl Epoch {
         }
         let leaves = stage.iter().map(|speaker| speaker.leaf.0 as usize + 1).max().unwrap_or(0);
         let mut by_leaf = vec![NOBODY; leaves].into_boxed_slice();
-        let mut senders = Vec::with_capacity(stage.len());
+        // Oneself last, who has a place in the table, so that nobody else gets it, but no sender behind it.
+        let others = stage.iter().filter(|speaker| speaker.leaf != me);
+        let oneself = stage.iter().filter(|speaker| speaker.leaf == me);
+        let mut senders = Vec::with_capacity(others.clone().count());
         let mut sealer = None;
-        for (seat, speaker) in (0_u16..).zip(stage) {
+        for (seat, speaker) in (0_u16..).zip(others.chain(oneself)) {
             let place = by_leaf.get_mut(speaker.leaf.0 as usize);
             match place {
                 Some(place) if *place == NOBODY => *place = seat,
                 _ => return Err(unusable("a leaf stands on it twice")),
             }
             let key = FrameKey::derive(secret, backend, layout.key_id(MICROPHONE, speaker.leaf, number)?)?;
-            senders.push(if speaker.leaf == me {
+            if speaker.leaf == me {
                 sealer = Some(Box::new(Sealer::from_key(key)));
-                None
             } else {
-                Some(Sender { id: speaker.id, leaf: speaker.leaf, key, window: Window::default() })
-            });
+                senders.push(Some(Sender { id: speaker.id, leaf: speaker.leaf, key, window: Window::default() }));
+            }
         }
         Ok(Self { number, me, sealer, superseded_at: Duration::ZERO, by_leaf, senders: senders.into_boxed_slice() })
     }

@@ -53,10 +53,11 @@ impl Header {
     /// # Errors
     /// [`Error::BufferTooSmall`] if `out` is; nothing is written.
     pub fn encode_into(self, out: &mut [u8]) -> Result<usize> {
-        let (bytes, need) = self.encode();
+        let mut front = [0; MAX_HEADER];
+        let need = self.encode(&mut front);
         let have = out.len();
-        match (out.get_mut(..need), bytes.get(..need)) {
-            (Some(out), Some(bytes)) => out.copy_from_slice(bytes),
+        match (out.get_mut(..need), front.get(..need)) {
+            (Some(out), Some(front)) => out.copy_from_slice(front),
             _ => return Err(Error::BufferTooSmall { need, have }),
         }
         Ok(need)
@@ -68,36 +69,28 @@ impl Header {
         1 + extra_bytes(self.kid) + extra_bytes(self.counter)
     }
 
-    /// The encoding at the front of a buffer, and its length. The bytes after it are zero.
+    /// Writes the header to `front`, gives its length, and leaves anything behind it. Whole words are written, for
+    /// a copy of as many bytes as it happens to have would cost more than all the rest.
     #[inline]
-    pub(crate) const fn encode(self) -> ([u8; MAX_HEADER], usize) {
-        let (kid_bytes, counter_bytes) = (extra_bytes(self.kid), extra_bytes(self.counter));
-        let config = (config_bits(self.kid, kid_bytes) << 4) | config_bits(self.counter, counter_bytes);
-        // Both fields side by side in one wide integer, then moved up against its most significant end.
-        let counter = if counter_bytes == 0 { 0 } else { self.counter as u128 };
-        let kid = if kid_bytes == 0 { 0 } else { (self.kid as u128) << (8 * counter_bytes) };
-        let fields = (kid | counter).unbounded_shl(128 - 8 * (kid_bytes + counter_bytes) as u32);
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = fields.to_be_bytes();
-        ([config, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], 1 + kid_bytes + counter_bytes)
+    pub(crate) fn encode(self, front: &mut [u8; MAX_HEADER]) -> usize {
+        let [config, fields @ ..] = front;
+        let (kid_bits, kid_bytes) = put(self.kid, fields, 0);
+        let (counter_bits, counter_bytes) = put(self.counter, fields, kid_bytes);
+        *config = (kid_bits << 4) | counter_bits;
+        1 + kid_bytes + counter_bytes
     }
 
+    /// Reads the header in `front`, of which `have` bytes are the sender's.
     #[inline]
-    fn parse(front: &[u8; MAX_HEADER], have: usize) -> Result<(Self, usize)> {
-        let [config, fields @ ..] = *front;
-        let (kid_bytes, counter_bytes) = (announced(config >> 4), announced(config & 0x0f));
+    pub(crate) fn parse(front: &[u8; MAX_HEADER], have: usize) -> Result<(Self, usize)> {
+        let [config, fields @ ..] = front;
+        let (kid, kid_bytes, kid_floor) = take(config >> 4, fields, 0);
+        let (counter, counter_bytes, counter_floor) = take(config & 0x0f, fields, kid_bytes);
         let len = 1 + kid_bytes + counter_bytes;
-        let fields = u128::from_be_bytes(fields).unbounded_shr(128 - 8 * (kid_bytes + counter_bytes) as u32);
-        let kid = if kid_bytes == 0 { u64::from(config >> 4) } else { (fields >> (8 * counter_bytes)) as u64 };
-        let counter = if counter_bytes == 0 {
-            u64::from(config & 0x07)
-        } else {
-            // The low `counter_bytes` bytes; above them lies the key id.
-            fields as u64 & (u64::MAX >> (64 - 8 * counter_bytes))
-        };
         if have < len {
             return Err(malformed("it ends within its header"));
         }
-        if extra_bytes(kid) != kid_bytes || extra_bytes(counter) != counter_bytes {
+        if kid < kid_floor || counter < counter_floor {
             return Err(malformed("its header is longer than it need be"));
         }
         Ok((Self { kid, counter }, len))
@@ -115,15 +108,33 @@ const fn extra_bytes(value: u64) -> usize {
     if value < 8 { 0 } else { 8 - (value.leading_zeros() / 8) as usize }
 }
 
-/// How many bytes a half of the config byte announces.
+/// Writes a value at `at`, 0 to 8, and zeros behind it; gives its half of the config byte and its length.
 #[inline]
-const fn announced(bits: u8) -> usize {
-    if bits & 0x08 == 0 { 0 } else { (bits & 0x07) as usize + 1 }
+fn put(value: u64, fields: &mut [u8; MAX_HEADER - 1], at: usize) -> (u8, usize) {
+    if value < 8 {
+        return (value as u8, 0);
+    }
+    let bytes = extra_bytes(value);
+    if let Some(word) = fields.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<8>) {
+        *word = (value << (64 - 8 * bytes)).to_be_bytes();
+    }
+    (0x08 | (bytes as u8 - 1), bytes)
 }
 
+/// The least value of each length, from one byte to eight.
+const FLOORS: [u64; 8] = [8, 1 << 8, 1 << 16, 1 << 24, 1 << 32, 1 << 40, 1 << 48, 1 << 56];
+
+/// Reads the value at `at`, 0 to 8, that its half of the config byte announces; gives it, its length, and the least
+/// value that needs this length.
 #[inline]
-const fn config_bits(value: u64, bytes: usize) -> u8 {
-    if bytes == 0 { value as u8 } else { 0x08 | (bytes as u8 - 1) }
+fn take(bits: u8, fields: &[u8; MAX_HEADER - 1], at: usize) -> (u64, usize, u64) {
+    if bits & 0x08 == 0 {
+        return (u64::from(bits), 0, 0);
+    }
+    let shorter = usize::from(bits & 0x07);
+    let word = fields.get(at..).and_then(<[u8]>::first_chunk::<8>).copied().unwrap_or_default();
+    let floor = FLOORS.get(shorter).copied().unwrap_or_default();
+    (u64::from_be_bytes(word) >> (56 - 8 * shorter), shorter + 1, floor)
 }
 
 #[cfg(test)]

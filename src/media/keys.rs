@@ -96,6 +96,18 @@ impl KeyIdLayout {
         (kid >> (self.sender_bits + self.epoch_bits), LeafIndex(leaf), kid & self.epoch_mask())
     }
 
+    /// The leaf of a key id, if it is of the stream 0 in `epoch`: what [`split`](Self::split) tells, sooner.
+    #[inline]
+    pub(crate) const fn leaf_if_microphone_of(self, epoch: u64, kid: u64) -> Option<LeafIndex> {
+        let leaf = kid >> self.epoch_bits;
+        if (kid ^ epoch) & self.epoch_mask() == 0 && leaf >> self.sender_bits == 0 {
+            // 24 bits at most.
+            Some(LeafIndex(leaf as u32))
+        } else {
+            None
+        }
+    }
+
     pub(crate) const fn epoch_mask(self) -> u64 {
         (1 << self.epoch_bits) - 1
     }
@@ -223,7 +235,7 @@ impl fmt::Debug for EpochKeys {
 /// `sframe_secret`: what HKDF-Extract makes of a base key, and all that keys and salts come from.
 pub(crate) struct Secret {
     suite: Suite,
-    bytes: Zeroizing<[u8; 64]>,
+    bytes: Box<Zeroizing<[u8; 64]>>,
     hkdf: Extracted,
 }
 
@@ -235,7 +247,7 @@ enum Extracted {
 
 impl Secret {
     pub(crate) fn extract(suite: Suite, base_key: &[u8]) -> Self {
-        let mut bytes = Zeroizing::new([0; 64]);
+        let mut bytes = Box::new(Zeroizing::new([0; 64]));
         let hkdf = match suite {
             Suite::ChaCha20Poly1305 | Suite::Aes128Gcm => {
                 let (secret, hkdf) = Hkdf::<Sha256>::extract(Some(b""), base_key);
@@ -262,12 +274,12 @@ impl Secret {
     pub(crate) fn derive(&self, kid: u64) -> Result<KeyAndSalt> {
         let mut made = KeyAndSalt {
             len: self.suite.key_len(),
-            key: Zeroizing::new([0; MAX_KEY_LEN]),
-            salt: Zeroizing::new([0; NONCE_LEN]),
+            key: Box::new(Zeroizing::new([0; MAX_KEY_LEN])),
+            salt: Box::new(Zeroizing::new([0; NONCE_LEN])),
         };
         let (kid, suite) = (kid.to_be_bytes(), self.suite.id().to_be_bytes());
         self.expand(&[KEY_LABEL, &kid, &suite], made.key.get_mut(..self.suite.key_len()).unwrap_or_default())?;
-        self.expand(&[SALT_LABEL, &kid, &suite], &mut *made.salt)?;
+        self.expand(&[SALT_LABEL, &kid, &suite], &mut **made.salt)?;
         Ok(made)
     }
 
@@ -288,11 +300,11 @@ fn keep<const N: usize>(to: &mut [u8; 64], from: [u8; N]) {
     }
 }
 
-/// A sender's key and salt.
+/// A sender's key and salt, in boxes, so that moving them leaves no copies.
 pub(crate) struct KeyAndSalt {
     len: usize,
-    key: Zeroizing<[u8; MAX_KEY_LEN]>,
-    pub(crate) salt: Zeroizing<[u8; NONCE_LEN]>,
+    key: Box<Zeroizing<[u8; MAX_KEY_LEN]>>,
+    pub(crate) salt: Box<Zeroizing<[u8; NONCE_LEN]>>,
 }
 
 impl KeyAndSalt {

@@ -84,12 +84,12 @@ impl Lot {
         }
     }
 
-    /// Keeps a packet; gives how many older ones had to go for it, itself counted if it can never fit.
-    pub(super) fn park(&mut self, limits: &Limits, parked: Parked) -> u64 {
+    /// Keeps a packet; gives how many older ones had to go for it, or none if it can never fit.
+    pub(super) fn park(&mut self, limits: &Limits, parked: Parked) -> Option<u64> {
         let bytes = parked.packet.len();
         let lane = lane_of(parked.leaf);
         if limits.parked_packets == 0 || limits.parked_per_leaf == 0 || bytes > limits.parked_bytes {
-            return 1;
+            return None;
         }
         let mut dropped = 0;
         loop {
@@ -109,7 +109,7 @@ impl Lot {
             dropped += 1;
         }
         self.insert(lane, parked);
-        dropped
+        Some(dropped)
     }
 
     /// The epoch `current` has begun: every packet of it or of an earlier one may be taken.
@@ -330,8 +330,8 @@ mod tests {
     #[test]
     fn a_packet_that_can_never_fit_is_not_kept_and_pushes_nobody_out() {
         let mut lot = Lot::new();
-        assert_eq!(lot.park(&limits(), parked(1, 1, 0, 50)), 0);
-        assert_eq!(lot.park(&limits(), parked(1, 1, 0, 101)), 1);
+        assert_eq!(lot.park(&limits(), parked(1, 1, 0, 50)), Some(0));
+        assert_eq!(lot.park(&limits(), parked(1, 1, 0, 101)), None);
         assert_eq!((lot.packets(), lot.bytes()), (1, 50));
     }
 }

@@ -153,7 +153,7 @@ pub struct Derivation {
     suite: Suite,
     secret: Zeroizing<[u8; 64]>,
     key: Zeroizing<Vec<u8>>,
-    salt: Zeroizing<[u8; NONCE_LEN]>,
+    salt: Box<Zeroizing<[u8; NONCE_LEN]>>,
 }
 
 impl Derivation {
@@ -201,7 +201,7 @@ impl fmt::Debug for Derivation {
 /// One sender's keyed AEAD, salt and key id: what sealer and opener share.
 pub(super) struct FrameKey {
     aead: Aead,
-    salt: Zeroizing<[u8; NONCE_LEN]>,
+    salt: Box<Zeroizing<[u8; NONCE_LEN]>>,
     kid: u64,
 }
 
@@ -211,19 +211,19 @@ impl FrameKey {
         Ok(Self { aead: Aead::new(secret.suite(), backend, made.key())?, salt: made.salt, kid })
     }
 
-    #[inline]
+    #[inline(always)]
     fn seal_into(&self, counter: u64, metadata: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<usize> {
-        let (header, header_len) = Header { kid: self.kid, counter }.encode();
-        let have = out.len();
+        let header = Header { kid: self.kid, counter };
+        let (header_len, have) = (header.encoded_len(), out.len());
         let Some(len) = plaintext.len().checked_add(header_len + TAG_LEN) else {
             return Err(too_long());
         };
         let Some(out) = out.get_mut(..len) else {
             return Err(too_small(len, have));
         };
-        // A packet is never shorter than the longest header: the zeros after this one are overwritten below.
+        // With its tag a packet is never shorter than the longest header; what lies behind this one is written below.
         if let Some(front) = out.first_chunk_mut::<MAX_HEADER>() {
-            *front = header;
+            header.encode(front);
         }
         let Some((aad, body)) = out.split_at_mut_checked(header_len) else {
             return Err(too_small(len, have));
@@ -245,7 +245,7 @@ impl FrameKey {
     }
 
     /// Opens what follows the header of `header_len` bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open<'p>(
         &self,
         counter: u64,
@@ -269,13 +269,15 @@ impl FrameKey {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn nonce(salt: &[u8; NONCE_LEN], counter: u64) -> [u8; NONCE_LEN] {
-    let mut nonce = *salt;
-    if let Some(tail) = nonce.last_chunk_mut::<8>() {
-        *tail = (u64::from_be_bytes(*tail) ^ counter).to_be_bytes();
-    }
-    nonce
+    // RFC 9605 §4.4.3: the counter against the end of the salt. In the two words that a copy of twelve bytes is made
+    // of: written in others, the AEAD would have to wait for them at each frame.
+    let [a, b, c, d, e, f, g, h, tail @ ..] = *salt;
+    let front = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ (counter >> 32);
+    let tail = u32::from_be_bytes(tail) ^ counter as u32;
+    let ([a, b, c, d, e, f, g, h], [i, j, k, l]) = (front.to_be_bytes(), tail.to_be_bytes());
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
 #[cold]

@@ -229,7 +229,6 @@ impl Voice {
     /// [`Error::NotOnStage`] if one may not speak in this epoch; [`Error::TooLarge`] for a frame over the maximum;
     /// [`Error::BufferTooSmall`] if `packet` is; [`Error::Exhausted`] if the key has sealed its last frame. No counter
     /// is used then.
-    #[inline]
     pub fn seal_into(&mut self, frame: &[u8], packet: &mut [u8]) -> Result<usize> {
         let Some(sealer) = &mut self.current.sealer else {
             return Err(self.may_not_speak());
@@ -269,7 +268,6 @@ impl Voice {
     /// - the policy: [`Error::NotOnStage`], even though it may have decrypted.
     ///
     /// But for statistics and parking, the voice is as it was.
-    #[inline]
     pub fn open_in_place<'p>(&mut self, packet: &'p mut [u8], now: Duration) -> Result<Heard<&'p [u8]>> {
         if !self.previous.is_empty() || self.lot.packets() > 0 {
             self.expire(now);
@@ -277,23 +275,22 @@ impl Voice {
         if packet.len() > MAX_FRAME + MAX_OVERHEAD {
             return Err(self.over_size(packet.len()));
         }
-        let (header, header_len) = match Header::decode(packet) {
+        // With its tag a packet is never shorter than the longest header.
+        let Some(front) = packet.first_chunk::<MAX_HEADER>() else {
+            return Err(self.malformed("it is shorter than any packet"));
+        };
+        let (header, header_len) = match Header::parse(front, MAX_HEADER) {
             Ok(header) => header,
             Err(error) => return Err(self.count_malformed(error)),
         };
-        let (stream, leaf, epoch_bits) = self.layout.split(header.kid);
-        if stream != 0 {
-            return Err(self.malformed("its stream is not one that this voice plays"));
-        }
         if packet.len() < header_len + TAG_LEN {
             return Err(self.malformed("it is too short for its tag"));
         }
-        let epoch = match self.locate(epoch_bits) {
-            Located::Held(epoch) => epoch,
-            Located::Ahead(epoch) => return Err(self.park(leaf, epoch, packet, now)),
-            Located::Gone => return Err(self.too_late(leaf, "the keys of its epoch were erased")),
+        let (which, leaf) = match self.layout.leaf_if_microphone_of(self.current.number, header.kid) {
+            Some(leaf) => (Which::Current, leaf),
+            None => self.of_another_epoch(header.kid, packet, now)?,
         };
-        self.open_at(epoch, leaf, header, header_len, packet)
+        self.open_at(which, leaf, header, header_len, packet)
     }
 
     /// Goes on under the keys of a later epoch.
@@ -324,7 +321,6 @@ impl Voice {
         for past in &mut self.previous {
             past.keep_only_those_in(&self.current);
         }
-        self.expire(keys.since);
         self.lot.reach(self.current.number);
         Ok(())
     }
@@ -361,7 +357,7 @@ impl Voice {
 
     /// Erases what time has outlived: keys of past epochs, parked packets. Every call that is given the time does so;
     /// call this one too, once a second or so, when no packets come.
-    #[inline]
+    #[cold]
     pub fn expire(&mut self, now: Duration) {
         let keep = self.limits.previous_epoch;
         if self.previous.iter().any(|past| now.abs_diff(past.superseded_at) > keep) {
@@ -440,9 +436,22 @@ impl Voice {
         hash.finalize().into()
     }
 
+    /// Where the keys are for a key id that is not of a microphone in the current epoch, and for whom.
+    #[cold]
+    fn of_another_epoch(&mut self, kid: u64, packet: &[u8], now: Duration) -> Result<(Which, LeafIndex)> {
+        let (stream, leaf, epoch_bits) = self.layout.split(kid);
+        if stream != 0 {
+            return Err(self.malformed("its stream is not one that this voice plays"));
+        }
+        match self.locate(epoch_bits) {
+            Located::Held(which) => Ok((which, leaf)),
+            Located::Ahead(epoch) => Err(self.park(leaf, epoch, packet, now)),
+            Located::Gone => Err(self.too_late(leaf, "the keys of its epoch were erased")),
+        }
+    }
+
     /// Which epoch the low bits of a packet's mean: the current one or a past one within half their range, else one
     /// to come. The guess is safe: the base key is of the full epoch, so the tag of a wrong one does not verify.
-    #[inline]
     fn locate(&self, epoch_bits: u64) -> Located {
         let (mask, current) = (self.layout.epoch_mask(), self.current.number);
         let forward = epoch_bits.wrapping_sub(current) & mask;
@@ -465,7 +474,7 @@ impl Voice {
         self.previous.iter().position(|past| past.number == number).map(Which::Previous)
     }
 
-    #[inline]
+    #[inline(always)]
     fn open_at<'p>(
         &mut self,
         which: Which,
@@ -517,7 +526,13 @@ impl Voice {
     fn park(&mut self, leaf: LeafIndex, epoch: u64, packet: &[u8], now: Duration) -> Error {
         self.stats.parked += 1;
         let parked = Parked { packet: packet.into(), arrived: now, epoch, leaf };
-        self.stats.parked_dropped += self.lot.park(&self.limits, parked);
+        match self.lot.park(&self.limits, parked) {
+            Some(dropped) => self.stats.parked_dropped += dropped,
+            None => {
+                self.stats.parked_dropped += 1;
+                return Error::TooLate { leaf, why: "its key is on its way, and the parking lot has no room for it" };
+            }
+        }
         Error::Parked { leaf, epoch_bits: epoch & self.layout.epoch_mask() }
     }
 

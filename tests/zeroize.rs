@@ -1,0 +1,128 @@
+//! After a key is dropped, no freed block of the heap holds it.
+//!
+//! What stays on stacks and in registers is out of reach for safe Rust and not tested.
+
+mod common;
+#[path = "common/memory.rs"]
+mod memory;
+
+use std::time::Duration;
+
+use common::Room;
+use memory::freed_blocks_with;
+use parlor::{
+    LeafIndex,
+    media::sframe::{Aead, Derivation, Opener, Sealer},
+};
+
+#[global_allocator]
+static ALLOCATOR: memory::Watched = memory::Watched;
+
+/// Base key, secret, and the keys and salts of leaves 1 and 2.
+fn secrets(room: &Room) -> Vec<Vec<u8>> {
+    // The epoch and so the front of the test's base key is zeros, which is nothing to look for.
+    let mut secrets = vec![room.base_key()];
+    for leaf in [1, 2] {
+        let kid = room.layout.key_id(0, LeafIndex(leaf), room.epoch).unwrap();
+        let derived = Derivation::new(room.suite, &room.base_key(), kid).unwrap();
+        secrets.extend([derived.key().to_vec(), derived.salt().to_vec(), derived.secret().to_vec()]);
+    }
+    secrets
+}
+
+fn found(room: &Room, run: impl FnOnce()) -> u64 {
+    let secrets = secrets(room);
+    let needles: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
+    freed_blocks_with(&needles, run)
+}
+
+fn rooms() -> Vec<Room> {
+    let rooms = Room::each_kind(&[1, 2]);
+    rooms.into_iter().map(|room| Room { epoch: 0x0123_4567_89ab_cdef, secret: 0xa5, ..room }).collect()
+}
+
+#[test]
+fn a_dropped_voice_leaves_no_key_behind() {
+    for room in rooms() {
+        let (mut speaker, mut listener) = (room.voice(1), room.voice(9));
+        let left = found(&room, || {
+            let packet = speaker.seal(b"frame").unwrap();
+            listener.open(&packet, Duration::ZERO).unwrap();
+            drop((speaker, listener));
+        });
+        assert_eq!(left, 0, "{:?} {:?}", room.suite, room.backend);
+    }
+}
+
+#[test]
+fn making_keys_and_dropping_them_unused_leaves_none_behind() {
+    for room in rooms() {
+        let base_key = zeroize::Zeroizing::new(room.base_key());
+        let stage = [1, 2].map(|leaf| parlor::media::Speaker { leaf: LeafIndex(leaf), id: common::id(leaf) }).to_vec();
+        let left = found(&room, || {
+            let keys = parlor::EpochKeys::new(
+                room.suite,
+                room.layout,
+                room.epoch,
+                base_key,
+                LeafIndex(1),
+                stage,
+                Duration::ZERO,
+            );
+            drop(keys.unwrap().with_backend(room.backend).unwrap());
+        });
+        assert_eq!(left, 0, "{:?} {:?}", room.suite, room.backend);
+    }
+}
+
+#[test]
+fn a_past_epoch_and_a_removed_speaker_leave_no_key_behind() {
+    for room in rooms() {
+        let mut voice = room.voice(9);
+        let mut next = room.clone();
+        next.next(Duration::from_secs(1), &[1]);
+        let keys = next.keys(9);
+        let left = found(&room, || {
+            voice.rekey(keys).unwrap();
+            voice.expire(Duration::from_secs(4));
+        });
+        assert_eq!(left, 0, "{:?} {:?}", room.suite, room.backend);
+    }
+}
+
+#[test]
+fn low_level_sealers_and_openers_leave_no_key_behind() {
+    for room in rooms() {
+        let kid = room.layout.key_id(0, LeafIndex(1), room.epoch).unwrap();
+        let base_key = room.base_key();
+        let sealer = Box::new(Sealer::new(room.suite, room.backend, &base_key, kid, 0).unwrap());
+        let opener = Box::new(Opener::new(room.suite, room.backend, &base_key, kid).unwrap());
+        let derived = Box::new(Derivation::new(room.suite, &base_key, kid).unwrap());
+        let left = found(&room, || drop((sealer, opener, derived)));
+        assert_eq!(left, 0, "{:?} {:?}", room.suite, room.backend);
+    }
+}
+
+#[test]
+fn the_search_does_find_what_is_not_wiped() {
+    for room in rooms() {
+        for secret in secrets(&room) {
+            let mut block = vec![1; 7];
+            block.extend_from_slice(&secret);
+            assert_eq!(found(&room, || drop(block)), 1);
+        }
+    }
+    // The libraries' own objects, by a key of the test's: each holds its key as it is, unless it is wiped.
+    #[cfg(feature = "ring")]
+    for algorithm in [&ring::aead::CHACHA20_POLY1305, &ring::aead::AES_128_GCM, &ring::aead::AES_256_GCM] {
+        let key = [0x5a; 32];
+        let key = &key[..algorithm.key_len()];
+        let unwiped = Box::new(ring::aead::LessSafeKey::new(ring::aead::UnboundKey::new(algorithm, key).unwrap()));
+        assert_eq!(freed_blocks_with(&[key], || drop(unwiped)), 1, "{algorithm:?}");
+    }
+    for room in rooms() {
+        let key = vec![0x5a; room.suite.key_len()];
+        let wiped = Box::new(Aead::new(room.suite, room.backend, &key).unwrap());
+        assert_eq!(freed_blocks_with(&[&key], || drop(wiped)), 0);
+    }
+}
