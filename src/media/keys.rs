@@ -224,6 +224,39 @@ impl EpochKeys {
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
+
+    /// The suite of the room's frames.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// How the room's key ids are laid out.
+    pub fn layout(&self) -> KeyIdLayout {
+        self.layout
+    }
+
+    /// One's own place in the tree.
+    pub fn me(&self) -> LeafIndex {
+        self.me
+    }
+
+    /// Who may speak in this epoch, oneself included if so.
+    pub fn stage(&self) -> &[Speaker] {
+        &self.stage
+    }
+
+    /// When the room entered the epoch, on the caller's monotonic clock.
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// The epoch's base key, for a media layer other than [`Voice`](crate::Voice): a browser's native SFrame, say.
+    ///
+    /// Whatever seals under it must keep every counter of one's own key id from repeating, and play nobody who is
+    /// not on [`stage`](Self::stage).
+    pub fn into_base_key(self) -> Zeroizing<Vec<u8>> {
+        self.base_key
+    }
 }
 
 impl fmt::Debug for EpochKeys {
