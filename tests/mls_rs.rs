@@ -5,7 +5,6 @@ mod party;
 
 use std::time::Duration;
 
-use party::{NOW, Party, guest};
 use mls_rs::{
     CipherSuite, CipherSuiteProvider as _, Client, CryptoProvider as _, Group, MlsMessage,
     client_builder::{MlsConfig, PaddingMode},
@@ -18,6 +17,7 @@ use mls_rs::{
 };
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
 use parlor::{Card, Event, MemberId, Role, Room};
+use party::{NOW, Party, guest};
 use sha2::{Digest as _, Sha256};
 
 const SUITE: CipherSuite = CipherSuite::CURVE25519_CHACHA;

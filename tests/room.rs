@@ -5,11 +5,11 @@ mod party;
 use std::time::Duration;
 
 use Role::{Host, Listener, Moderator, Speaker};
-use party::{NOW, Party, commit_of, enter, gists, guest, identity};
 use parlor::{
     Card, Error, Event, Guest, Intent, KeyIdLayout, LeafIndex, Role, Room, Suite,
     room::{MAX_CARD, MAX_EPOCH_AGE, MAX_MESSAGE, MAX_TREE, Retried, Settings, TREE_APART},
 };
+use party::{NOW, Party, commit_of, enter, gists, guest, identity};
 
 #[test]
 fn rooms_and_guests_move_between_threads() {

@@ -8,7 +8,6 @@ mod party;
 
 use std::collections::BTreeMap;
 
-use party::{NOW, Party, gists, guest, identity};
 use openmls::{
     messages::external_proposals::JoinProposal,
     prelude::{
@@ -20,6 +19,7 @@ use openmls::{
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use parlor::{Card, Error, Event, MemberId, Role, Room, RoomCode, room};
+use party::{NOW, Party, gists, guest, identity};
 use room::Settings;
 
 const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519;
