@@ -249,6 +249,7 @@ fn voice(suite: Suite, backend: Backend, me: u32) -> Voice {
 }
 
 /// The library crate, called directly.
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 enum Bare {
     #[cfg(feature = "ring")]
     Ring(ring::aead::LessSafeKey),
