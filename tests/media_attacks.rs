@@ -173,6 +173,13 @@ fn mutate(room: &Room, seed: u64, count: u64) {
     }
     assert_eq!(strict.state_digest(), before, "seed {seed}");
     assert!(ben.stats().parked > 0 && ben.stats().forged > 0 && ben.stats().not_on_stage > 0, "{:?}", ben.stats());
+    let refusals = |voice: &Voice| {
+        let stats = voice.stats();
+        let by_bytes = stats.malformed + stats.forged;
+        let by_moment = stats.replayed + stats.too_late + stats.reflected + stats.parked;
+        by_bytes + by_moment + stats.not_on_stage
+    };
+    assert!(refusals(&ben) + refusals(&strict) > count / 10 * 9, "of {count}: {:?} {:?}", ben.stats(), strict.stats());
     // What was parked lies in the lot and nowhere else: once its time is up, no trace of anything is left.
     for (at, packet) in packets.iter().enumerate() {
         assert_eq!(ben.open(packet, NOW).is_ok(), !(1..20).contains(&at), "seed {seed}, packet {at}");

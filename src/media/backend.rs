@@ -44,7 +44,7 @@ impl Default for Backend {
 /// One AEAD under one key: the lowest level, without header, nonce or replay check.
 ///
 /// **Whoever seals with it must never use a nonce twice.** It is public so that the AEADs can be tested as they
-/// are; seal with a [`Voice`](crate::Voice) or a [`Sealer`](super::Sealer), which own their counters.
+/// are; seal with a [`Voice`](crate::Voice) or a [`Sealer`](super::sframe::Sealer), which own their counters.
 pub struct Aead(Keyed);
 
 /// Each in a box: a variant smaller than the enum would carry along whatever lay on the stack behind it, and moving

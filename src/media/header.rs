@@ -69,10 +69,26 @@ impl Header {
         1 + extra_bytes(self.kid) + extra_bytes(self.counter)
     }
 
-    /// Writes the header to `front`, gives its length, and leaves anything behind it. Whole words are written, for
-    /// a copy of as many bytes as it happens to have would cost more than all the rest.
+    /// Writes the header to `front`, gives its length, and leaves anything behind it.
     #[inline]
     pub(crate) fn encode(self, front: &mut [u8; MAX_HEADER]) -> usize {
+        let (kid_bytes, counter_bytes) = (extra_bytes(self.kid), extra_bytes(self.counter));
+        let len = 1 + kid_bytes + counter_bytes;
+        if let Some(word) = front.first_chunk_mut::<8>()
+            && len <= 8
+        {
+            // One store, as the AEAD reads it next: out of several, it would have to wait for each to reach the cache.
+            let config = (config_bits(self.kid, kid_bytes) << 4) | config_bits(self.counter, counter_bytes);
+            let kid = if kid_bytes == 0 { 0 } else { self.kid << (56 - 8 * kid_bytes) };
+            let counter = if counter_bytes == 0 { 0 } else { self.counter << (64 - 8 * len) };
+            *word = ((u64::from(config) << 56) | kid | counter).to_be_bytes();
+            return len;
+        }
+        self.encode_long(front)
+    }
+
+    /// Whole words are written here too: a copy of as many bytes as there happen to be costs more than all the rest.
+    fn encode_long(self, front: &mut [u8; MAX_HEADER]) -> usize {
         let [config, fields @ ..] = front;
         let (kid_bits, kid_bytes) = put(self.kid, fields, 0);
         let (counter_bits, counter_bytes) = put(self.counter, fields, kid_bytes);
@@ -108,17 +124,22 @@ const fn extra_bytes(value: u64) -> usize {
     if value < 8 { 0 } else { 8 - (value.leading_zeros() / 8) as usize }
 }
 
+/// The half of the config byte of a value that takes so many bytes.
+#[inline]
+const fn config_bits(value: u64, bytes: usize) -> u8 {
+    if bytes == 0 { value as u8 } else { 0x08 | (bytes as u8 - 1) }
+}
+
 /// Writes a value at `at`, 0 to 8, and zeros behind it; gives its half of the config byte and its length.
 #[inline]
 fn put(value: u64, fields: &mut [u8; MAX_HEADER - 1], at: usize) -> (u8, usize) {
-    if value < 8 {
-        return (value as u8, 0);
-    }
     let bytes = extra_bytes(value);
-    if let Some(word) = fields.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<8>) {
+    if let Some(word) = fields.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<8>)
+        && bytes > 0
+    {
         *word = (value << (64 - 8 * bytes)).to_be_bytes();
     }
-    (0x08 | (bytes as u8 - 1), bytes)
+    (config_bits(value, bytes), bytes)
 }
 
 /// The least value of each length, from one byte to eight.

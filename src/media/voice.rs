@@ -636,3 +636,32 @@ enum Located {
 fn too_large(what: Item, bytes: usize, limit: usize) -> Error {
     Error::TooLarge { what, bytes, limit }
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::media::Speaker;
+
+    #[test]
+    fn a_rekeyed_voice_holds_no_key_to_seal_with_but_the_newest() {
+        let keys = |epoch: u64| {
+            let stage = [0, 1].map(|leaf| Speaker { leaf: LeafIndex(leaf), id: MemberId([leaf as u8; 32]) });
+            let base_key = Zeroizing::new(vec![epoch as u8; 32]);
+            let layout = KeyIdLayout::default();
+            EpochKeys::new(Suite::default(), layout, epoch, base_key, LeafIndex(1), stage.to_vec(), Duration::ZERO)
+        };
+        let mut voice = Voice::new(keys(0).unwrap());
+        for epoch in 1..40 {
+            voice.rekey(keys(epoch).unwrap()).unwrap();
+            assert!(voice.on_stage());
+            assert!(voice.previous.iter().all(|past| past.sealer.is_none()));
+            assert_eq!(
+                voice.previous.len(),
+                MAX_PREVIOUS.min(epoch as usize),
+                "and few of the past, whatever the clock"
+            );
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! A global allocator that counts allocations and, when asked, looks into every block that is freed.
 //!
 //! The only unsafe code of the project, and only of its tests.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -1,5 +1,5 @@
 //! What the tests of the media plane share: rooms made of nothing but frame keys.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::time::Duration;
 
