@@ -199,6 +199,19 @@ fn several_are_removed_by_one_commit() {
 }
 
 #[test]
+fn everybody_is_told_in_the_same_order() {
+    let mut party = Party::new(&[("ana", Host), ("mo", Moderator)]);
+    party.admit(0, (0..9).map(|i| (guest(&format!("g{i}")), Listener)).collect());
+    let ids: Vec<_> = (0..9).rev().map(|i| party.id(&format!("g{i}"))).collect();
+    let commit = party.named("mo").remove_all(&ids).unwrap();
+    let all = party.deliver(&commit);
+    let told: Vec<String> = (0..9).map(|i| format!("removed g{i}")).collect();
+    for events in &all[..2] {
+        assert_eq!(gists(events)[1..], told);
+    }
+}
+
+#[test]
 fn somebody_who_was_removed_comes_back_with_a_fresh_card() {
     let mut party = Party::new(&[("ana", Host), ("ben", Speaker)]);
     let ben = party.id("ben");
@@ -346,7 +359,9 @@ fn messages_twice_out_of_order_or_of_another_room_change_nothing() {
     };
     let eve = party.named("eve");
     assert!(matches!(eve.receive(&second, NOW), Err(Error::WrongEpoch { message: 2, room: 1, .. })));
-    assert!(matches!(eve.receive(&foreign, NOW), Err(Error::Unauthentic { epoch: 1, .. })));
+    let error = eve.receive(&foreign, NOW).unwrap_err();
+    assert!(matches!(error, Error::Unauthentic { epoch: 1, .. }));
+    assert!(error.to_string().contains("another room"), "{error}");
     assert_eq!(gists(&eve.receive(&first, NOW).unwrap()), ["rekeyed 2", "refreshed"]);
     assert!(matches!(eve.receive(&first, NOW), Err(Error::WrongEpoch { message: 1, room: 2, .. })));
     eve.receive(&second, NOW).unwrap();

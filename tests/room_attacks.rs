@@ -703,18 +703,42 @@ fn a_welcome_into_a_group_that_is_no_room_is_refused() {
         panic!()
     };
     let package = package.validate(relay.provider.crypto(), ProtocolVersion::Mls10).unwrap();
-    let config = MlsGroupCreateConfig::builder()
-        .ciphersuite(SUITE)
-        .capabilities(capabilities())
-        .use_ratchet_tree_extension(true)
-        .build();
-    let mut group = MlsGroup::new(&relay.provider, &relay.signer, &config, relay.credential("relay")).unwrap();
-    let (_, welcome, _) = group.add_members(&relay.provider, &relay.signer, &[package]).unwrap();
-    let failed = ben.enter(&welcome.tls_serialize_detached().unwrap()).unwrap_err();
-    assert!(failed.to_string().contains("no parlor room"), "{failed}");
+    let config = || {
+        MlsGroupCreateConfig::builder().ciphersuite(SUITE).capabilities(capabilities()).use_ratchet_tree_extension(true)
+    };
+    // A charter that is in order: ChaCha20-Poly1305, 12 and 8 bits, no title, the relay as the host.
+    let mut charter = vec![1, 0xF0, 0x01, 12, 8, 0, 0, 1];
+    charter.extend_from_slice(relay.signer.public());
+    charter.push(HOST);
+    let charter = Extension::Unknown(CHARTER, UnknownExtension(charter));
+    let required = Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
+        &[ExtensionType::Unknown(CHARTER)],
+        &[],
+        &[CredentialType::Basic],
+    ));
+    let sender = ExternalSender::new(relay.signer.public().into(), relay.credential("relay").credential);
+    let open_to_the_relay = vec![charter.clone(), required.clone(), Extension::ExternalSenders(vec![sender])];
+    let lax = RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(CHARTER)], &[], &[]);
 
-    let (mut ana, _) = Room::create(identity("ana"), Settings::default()).unwrap();
-    let admission = ana.admit(failed.guest.card(), Role::Listener).unwrap();
-    ana.receive(&admission.commit, NOW).unwrap();
-    assert_eq!(failed.guest.enter(&admission.welcome).unwrap().0.code(), ana.code());
+    let mut ben = ben;
+    for (extensions, good) in [
+        (vec![], false),
+        (open_to_the_relay, false),
+        (vec![charter.clone(), Extension::RequiredCapabilities(lax)], false),
+        (vec![charter, required], true),
+    ] {
+        let config = config().with_group_context_extensions(Extensions::from_vec(extensions).unwrap()).build();
+        let mut group = MlsGroup::new(&relay.provider, &relay.signer, &config, relay.credential("relay")).unwrap();
+        let (_, welcome, _) =
+            group.add_members(&relay.provider, &relay.signer, std::slice::from_ref(&package)).unwrap();
+        let welcome = welcome.tls_serialize_detached().unwrap();
+        if good {
+            // Whoever's code it is, this is a room as any other, with the relay for a host, and shows it.
+            assert_eq!(ben.enter(&welcome).unwrap().0.roster().next().unwrap().name, "relay");
+            return;
+        }
+        let failed = ben.enter(&welcome).unwrap_err();
+        assert!(failed.to_string().contains("no parlor room"), "{failed}");
+        ben = *failed.guest;
+    }
 }

@@ -104,6 +104,7 @@ impl Group {
         };
         for queued in staged.queued_proposals() {
             let foreign = match queued.proposal() {
+                // openmls refuses these before, for nothing is ever kept that a reference could name.
                 _ if queued.proposal_or_ref_type() == ProposalOrRefType::Reference => {
                     Some("commit a proposal by reference")
                 }
