@@ -16,7 +16,19 @@ use parlor::{
 use rand::{Rng, RngExt};
 use zeroize::Zeroizing;
 
-const SECONDS: f64 = 5.0;
+const SECONDS: usize = 5;
+
+/// Room for the longest payload that an encoder makes.
+const MAX_PAYLOAD: usize = 512;
+
+const HELP: &str = "\
+What a relay sees of a room's packets, and that it can neither open, alter, replay nor forge one.
+
+Usage: cargo run --release --example untrusted_relay -- [--fast]
+
+  --fast   not in real time
+
+Exit status: 0 every attack failed, 1 one succeeded, 2 could not run.";
 
 fn main() -> ExitCode {
     match run() {
@@ -29,11 +41,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Plays the scene; gives how many attacks succeeded.
 fn run() -> Result<u64, Box<dyn Error>> {
     let fast = match std::env::args().nth(1).as_deref() {
         None => false,
         Some("--fast") => true,
-        Some(other) => return Err(format!("{other:?} is no option; there is only --fast").into()),
+        Some("-h" | "--help") => {
+            println!("{HELP}");
+            return Ok(0);
+        }
+        Some(other) => return Err(format!("{other:?} is no option; there are --fast and --help").into()),
     };
     let now = Duration::ZERO;
     let (mut ana, mut ana_voice) = Room::create(Identity::generate("ana")?, Settings::default())?;
@@ -64,13 +81,13 @@ fn run() -> Result<u64, Box<dyn Error>> {
     let speech = wav::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/speech/austen-2.wav"))?;
     let mut encoder = Encoder::new(Encoding::default())?;
     let mut relay = Relay::default();
-    for frame in 0..(SECONDS * 50.0) as usize {
+    for frame in 0..SECONDS * 50 {
         let now = Duration::from_millis(20 * frame as u64);
         let mut pcm = SILENCE;
         for (slot, sample) in pcm.iter_mut().zip(speech.get(frame * FRAME_SAMPLES..).unwrap_or_default()) {
             *slot = *sample;
         }
-        let mut payload = [0; 256];
+        let mut payload = [0; MAX_PAYLOAD];
         let length = encoder.encode(&pcm, &mut payload)?;
         let packet = ana_voice.seal(&payload[..length])?;
         relay.look(&packet, now)?;

@@ -4,13 +4,16 @@
 //! heard (WAV) and one page (`index.html`) that shows it beside what the relay saw. Exits with 1 if a promise is
 //! broken, with 2 if it could not run.
 
+mod account;
+mod cast;
 mod evening;
 mod network;
 mod page;
 
 use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 
-use evening::{Options, Record};
+use account::{Account, Record};
+use evening::Options;
 use lexopt::{
     Arg::{Long, Short},
     ValueExt as _,
@@ -49,7 +52,10 @@ fn run() -> Result<bool, Box<dyn Error>> {
         return Ok(true);
     };
     println!("An evening in a parlor (seed {}, {} % loss, {:?})\n", options.seed, options.loss_percent, options.suite);
-    let record = evening::play(&options, |now, text| println!("  {:5.1} s  {text}", now.as_secs_f64()))?;
+    fs::create_dir_all(&options.out).map_err(|error| {
+        format!("--out {}: the folder cannot be made: {error}; name another", options.out.display())
+    })?;
+    let record = evening::play(&options, &mut |now, text| println!("  {:5.1} s  {text}", now.as_secs_f64()))?;
     print_table(&record);
     for promise in &record.promises {
         println!("  {} {}: {}", if promise.kept { "kept  " } else { "BROKEN" }, promise.text, promise.figure);
@@ -76,12 +82,14 @@ fn arguments() -> Result<Option<Options>, Box<dyn Error>> {
             Short('h') | Long("help") => return Ok(None),
             Long("wav") => options.wav = Some(parser.value()?.into()),
             Long("out") => options.out = parser.value()?.into(),
-            Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("seed") => {
+                let refused = |error| format!("--seed takes a whole number from 0 on: {error}");
+                options.seed = parser.value()?.parse().map_err(refused)?;
+            }
             Long("loss") => {
-                options.loss_percent = parser.value()?.parse()?;
-                if !(0.0..=50.0).contains(&options.loss_percent) {
-                    return Err("--loss takes a percentage from 0 to 50".into());
-                }
+                let refused = "--loss takes a percentage from 0 to 50, such as 5 or 12.5";
+                let percent = parser.value()?.parse().map_err(|error| format!("{refused}: {error}"))?;
+                options.loss_percent = Some(percent).filter(|percent| (0.0..=50.0).contains(percent)).ok_or(refused)?;
             }
             Long("suite") => options.suite = suite(&parser.value()?.string()?)?,
             _ => return Err(format!("{}; --help lists the options", argument.unexpected()).into()),
@@ -100,7 +108,7 @@ fn suite(name: &str) -> Result<Suite, String> {
 }
 
 fn print_table(record: &Record) {
-    let words: Vec<Vec<&str>> = record.table_head.iter().map(|head| head.split(' ').collect()).collect();
+    let words: Vec<Vec<&str>> = Account::TABLE_HEAD.iter().map(|head| head.split(' ').collect()).collect();
     let widths: Vec<usize> = (0..words.len())
         .map(|column| {
             let head = words[column].iter().map(|word| word.len()).max().unwrap_or(0);
@@ -123,7 +131,6 @@ fn print_row<'a>(widths: &[usize], cells: impl Iterator<Item = &'a str>) {
 }
 
 fn write(options: &Options, record: &Record) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(&options.out).map_err(|error| format!("{}: {error}", options.out.display()))?;
     for lane in &record.lanes {
         wav::write(options.out.join(format!("{}.wav", lane.name)), &lane.pcm)?;
     }

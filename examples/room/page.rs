@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use realfft::RealFftPlanner;
 use serde_json::{Value, json};
 
-use crate::evening::Record;
+use crate::account::{Account, Record};
 
 /// Columns of every picture; the page stretches them to its width.
 const COLUMNS: usize = 1200;
@@ -46,7 +46,7 @@ pub fn render(record: &Record) -> String {
         "events": record.events.iter().map(|(at, text)| json!([at.as_secs_f64(), text])).collect::<Vec<_>>(),
         "lanes": lanes,
         "relay": { "rows": rows, "picture": BASE64.encode(noise), "lines": record.relay_lines },
-        "table": { "head": record.table_head, "rows": record.table_rows },
+        "table": { "head": Account::TABLE_HEAD, "rows": record.table_rows },
         "promises": record.promises.iter().map(|p| json!([p.kept, p.text, p.figure])).collect::<Vec<_>>(),
     });
     // `<` is escaped so that no name can end the script element.
