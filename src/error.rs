@@ -15,8 +15,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     // ---- the bytes are at fault ----
-    /// The bytes are not what they should be. Drop them; if they came from a person, ask for them again.
-    #[error("malformed {what}: {why}; drop it, or ask its sender for it again")]
+    /// The bytes are not what they should be.
+    #[error("{what} refused: {why}; {}", remedy(*.what))]
     Malformed {
         /// What the bytes were taken for.
         what: Item,
@@ -24,7 +24,7 @@ pub enum Error {
         why: &'static str,
     },
     /// The bytes are more than this kind of thing may ever be; they were not parsed.
-    #[error("{what} of {bytes} bytes is over the limit of {limit}; it was not parsed: drop it")]
+    #[error("{what} of {bytes} bytes is over the limit of {limit} and was not read; {}", remedy(*.what))]
     TooLarge {
         /// What the bytes were taken for.
         what: Item,
@@ -35,7 +35,7 @@ pub enum Error {
     },
     /// A tag did not verify: nobody in the room sealed these bytes as they stand. Drop them.
     #[error(
-        "forged or damaged packet: its tag does not verify under the key of {leaf} in epoch {epoch}; it was dropped"
+        "packet of {leaf} in epoch {epoch} is forged, damaged or another room's: its tag does not verify; it was dropped"
     )]
     Forged {
         /// The sender that the packet names.
@@ -44,7 +44,7 @@ pub enum Error {
         epoch: u64,
     },
     /// A control message does not authenticate: not of this room, damaged, or made by nobody in it.
-    #[error("{what} does not authenticate in epoch {epoch} ({why}); the room is as it was: drop it")]
+    #[error("{what} does not authenticate in epoch {epoch}: {why}; nothing has changed: {}", remedy(*.what))]
     Unauthentic {
         /// What the bytes were taken for.
         what: Item,
@@ -106,7 +106,7 @@ pub enum Error {
         epoch: u64,
     },
 
-    /// One is no longer in the room: its secrets are erased.
+    /// One is out of the room: its secrets are erased.
     #[error("you are out of this room since epoch {epoch}: to come back, send a host a fresh card")]
     Closed {
         /// The last epoch one was in.
@@ -115,7 +115,9 @@ pub enum Error {
 
     // ---- the room's policy says no ----
     /// The packet names a sender who may not speak in that epoch. It was not played.
-    #[error("{leaf} is not on stage in epoch {epoch}: the packet was dropped; a host can promote them")]
+    #[error(
+        "{leaf} is not on stage in epoch {epoch}, so nothing of theirs is sealed or played; a host can promote them"
+    )]
     NotOnStage {
         /// The sender.
         leaf: LeafIndex,
@@ -136,7 +138,7 @@ pub enum Error {
         why: &'static str,
     },
     /// The buffer is too small. Nothing was written and no counter used.
-    #[error("buffer of {have} bytes is too small: {need} are needed")]
+    #[error("buffer of {have} bytes is too small, and was not written to: give {need}")]
     BufferTooSmall {
         /// What is needed, in bytes.
         need: usize,
@@ -158,7 +160,7 @@ pub enum Error {
         kid: u64,
     },
     /// A file could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}{advice}", path = path.display(), advice = file_advice(.source))]
     File {
         /// Which file.
         path: PathBuf,
@@ -174,7 +176,7 @@ pub enum Error {
     #[error("the group layer failed ({0}); please report this")]
     Group(Detail),
     /// The codec failed.
-    #[error("Opus: {0}")]
+    #[error("Opus failed ({0}): leave out this frame and go on, or make the codec anew")]
     Codec(Detail),
 }
 
@@ -183,6 +185,29 @@ fn epoch_advice(message: u64, room: u64) -> &'static str {
         "fetch the messages in between from the relay first"
     } else {
         "it lost its race or was delivered twice; drop it"
+    }
+}
+
+/// What to do about bytes that are refused.
+const fn remedy(what: Item) -> &'static str {
+    match what {
+        Item::Packet | Item::Message => "drop it",
+        Item::Frame => "drop it: one Opus frame of 20 ms is at most 1,275 bytes",
+        Item::Card => "ask its owner for a fresh one",
+        Item::Welcome => "ask who invited you for the one made for your card",
+        Item::Tree => "fetch the tree that came with the welcome",
+        Item::Settings => "choose others; a room that has these is not one to enter",
+        Item::Name => "choose another, of 1 to 64 bytes",
+        Item::Wav => "save the recording as a 16-bit PCM WAV file",
+    }
+}
+
+fn file_advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => "; check the path",
+        std::io::ErrorKind::PermissionDenied => "; check its permissions",
+        std::io::ErrorKind::InvalidData => "; save the recording as a 16-bit PCM WAV file",
+        _ => "",
     }
 }
 

@@ -66,7 +66,7 @@ impl Room {
     pub fn admit_all(&mut self, cards: &[(Card, Role)]) -> Result<Admission> {
         match self.carry_out(Intent::Admit(cards.to_vec()))? {
             Bundle { commit, welcome: Some(welcome), tree } => Ok(Admission { commit, welcome, tree }),
-            Bundle { .. } => Err(Error::Unusable { what: "cards", why: "there are none" }),
+            Bundle { .. } => Err(Error::Unusable { what: "cards", why: "there are none: give at least one" }),
         }
     }
 
@@ -190,7 +190,7 @@ impl Room {
         match &intent {
             Intent::Admit(cards) => {
                 if cards.is_empty() {
-                    return Err(Error::Unusable { what: "cards", why: "there are none" });
+                    return Err(Error::Unusable { what: "cards", why: "there are none: give at least one" });
                 }
                 for (card, role) in cards {
                     // A key that is in the room keeps its role; the check below refuses it by name.
@@ -202,7 +202,7 @@ impl Room {
             }
             Intent::Remove(members) => {
                 if members.is_empty() {
-                    return Err(Error::Unusable { what: "members", why: "there are none" });
+                    return Err(Error::Unusable { what: "members", why: "there are none: name at least one" });
                 }
                 for id in members {
                     removes.insert(self.expect_member(id)?.leaf);
@@ -211,7 +211,7 @@ impl Room {
             }
             Intent::SetRole(id, role) => {
                 if self.expect_member(id)?.role == *role {
-                    return Err(Error::Unusable { what: "role", why: "they have it already" });
+                    return Err(Error::Unusable { what: "role", why: "they have it already: nothing is to be done" });
                 }
                 after.set_role(*id, *role);
             }

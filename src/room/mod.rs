@@ -17,7 +17,7 @@
 //! let admission = ana.admit(ben.card(), Role::Listener)?;
 //! for event in ana.receive(&admission.commit, now)? {
 //!     if let Event::Rekeyed(keys) = event {
-//!         ana_voice.rekey(keys);
+//!         ana_voice.rekey(keys)?;
 //!     }
 //! }
 //! let (ben, ben_voice) = ben.enter(&admission.welcome)?;

@@ -168,7 +168,7 @@ impl Room {
         }
     }
 
-    /// Erases what one is no longer entitled to.
+    /// Erases what one has no right to once out.
     fn close(&mut self) {
         self.group = None;
         self.pending = None;

@@ -159,7 +159,7 @@ impl Ear {
         Ok(())
     }
 
-    /// Mutes `speaker` in this ear, or no longer. Their buffer runs on, so that they come back in time.
+    /// Mutes `speaker` in this ear, or ends it. Their buffer runs on, so that they come back in time.
     ///
     /// # Errors
     /// [`Error::Unusable`] if too many speakers are remembered.

@@ -132,11 +132,9 @@ impl From<hound::Error> for Trouble {
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => Self::Wav(CUT_SHORT),
                 _ => Self::Read(error),
             },
-            hound::Error::FormatError("no RIFF tag found" | "no WAVE tag found") => {
-                Self::Wav("it is no WAV file: convert it to one")
-            }
+            hound::Error::FormatError("no RIFF tag found" | "no WAVE tag found") => Self::Wav("it is no WAV file"),
             hound::Error::FormatError(why) => Self::Wav(why),
-            _ => Self::Wav("it is a WAV file of a kind that is not read: save it as 16-bit PCM"),
+            _ => Self::Wav("it is a WAV file of a kind that is not read"),
         }
     }
 }

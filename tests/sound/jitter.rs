@@ -121,7 +121,7 @@ impl Network {
         (0..frames).map(|_| self.step(ear, Some(weather))).collect()
     }
 
-    /// One frame sent, if at all, all that has arrived by now taken in, one frame played.
+    /// One frame sent, if at all, all that has arrived taken in, one frame played.
     fn step(&mut self, ear: &mut Checked, weather: Option<Weather>) -> Played {
         if let Some(weather) = weather {
             self.send(weather);

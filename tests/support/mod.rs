@@ -35,7 +35,7 @@ impl Person {
         Self { id, room, voice, entered, events: Vec::new() }
     }
 
-    /// Takes a control message in and hands new keys to the voice.
+    /// Takes a control message in and hands its keys to the voice.
     pub fn receive(&mut self, message: &[u8], now: Duration) -> parlor::Result<()> {
         for event in self.room.receive(message, now)? {
             match event {
