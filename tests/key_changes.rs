@@ -6,14 +6,14 @@
 
 #[path = "../examples/room/network.rs"]
 mod network;
-mod support;
+mod party;
 
 use std::{collections::HashMap, time::Duration};
 
 use network::{Agenda, Link, Stream, Weather};
-use parlor::{Error, Event, Guest, LeafIndex, MemberId, Role, Settings};
+use parlor::{Admission, Error, Event, Guest, LeafIndex, MemberId, Role, Settings};
+use party::{Person, guest, room_of};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use support::{Person, guest};
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -58,7 +58,7 @@ struct World {
     stages: Vec<Vec<MemberId>>,
     waiting: HashMap<(usize, usize), Duration>,
     guests: Vec<Guest>,
-    welcome: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    admission: Option<Admission>,
     seed: u64,
     commit_delay: Duration,
     depth: Duration,
@@ -68,7 +68,7 @@ struct World {
 
 impl World {
     fn new(seed: u64, goal: u64, commit_delay: Duration, depth: Duration) -> Self {
-        let people = support::room_of(
+        let people = room_of(
             Settings::default(),
             &[("bo", Role::Speaker), ("cy", Role::Speaker), ("di", Role::Listener), ("ed", Role::Listener)],
         );
@@ -84,7 +84,7 @@ impl World {
             stages: vec![Vec::new(); people[0].room.epoch() as usize],
             waiting: HashMap::new(),
             guests: Vec::new(),
-            welcome: None,
+            admission: None,
             seed,
             commit_delay,
             depth,
@@ -144,7 +144,7 @@ impl World {
             }
         }
         for ((who, sent), _) in std::mem::take(&mut self.waiting) {
-            if !self.people[who].is_out() {
+            if self.people[who].room.is_open() {
                 self.lose(who, sent, "it was parked and never came out");
             }
         }
@@ -155,7 +155,7 @@ impl World {
     fn speak(&mut self, now: Duration) {
         for speaker in 0..self.people.len() {
             let person = &mut self.people[speaker];
-            if person.is_out() || !person.voice.on_stage() {
+            if !person.room.is_open() || !person.voice.on_stage() {
                 continue;
             }
             let (epoch, leaf) = (person.voice.epoch(), person.room.me().unwrap().leaf);
@@ -165,7 +165,7 @@ impl World {
             self.index.insert((leaf, epoch, counter), sent);
             self.sent.push(Sent { at: now, speaker, leaf, epoch, bytes });
             for who in 0..self.people.len() {
-                if who == speaker || self.people[who].is_out() || self.people[who].entered > epoch {
+                if who == speaker || !self.people[who].room.is_open() || self.people[who].entered > epoch {
                     continue;
                 }
                 for at in self.links[who].carry(now) {
@@ -186,15 +186,14 @@ impl World {
         let commit = if audience.len() < 3 || (audience.len() < 9 && self.rng.random_bool(0.5)) {
             let mut batch = Vec::new();
             for n in 0..many {
-                let (guest, card) = guest(&format!("guest {} {n}", self.account.changes));
-                self.guests.push(guest);
+                let guest = guest(&format!("guest {} {n}", self.account.changes));
                 let role = if self.rng.random_bool(0.3) { Role::Speaker } else { Role::Listener };
-                batch.push((card, role));
+                batch.push((guest.card().clone(), role));
+                self.guests.push(guest);
             }
             self.account.changes += many as u64;
             let admission = self.people[0].room.admit_all(&batch).unwrap();
-            self.welcome = Some((admission.welcome, admission.tree));
-            admission.commit
+            self.admission.insert(admission).commit.clone()
         } else if self.rng.random_bool(0.3) {
             let who = audience[self.rng.random_range(0..audience.len())];
             let id = self.people[who].id;
@@ -218,32 +217,28 @@ impl World {
     fn control(&mut self, who: usize, place: usize, now: Duration) {
         let seed = self.seed;
         let person = &mut self.people[who];
-        if person.is_out() {
+        if !person.room.is_open() {
             return;
         }
         let message = self.log[place].clone();
         for event in person.room.receive(&message, now).unwrap_or_else(|error| panic!("seed {seed}: {error}")) {
-            match event {
-                Event::Rekeyed(keys) => {
-                    person.voice.rekey(keys).unwrap();
-                    while let Some(parked) = person.voice.unpark(now) {
-                        let Ok(heard) = parked else { continue };
-                        let sent = self.index[&(heard.leaf, heard.epoch, heard.counter)];
-                        let Some(arrived) = self.waiting.remove(&(who, sent)) else { continue };
-                        self.account.opened_after_rekey += 1;
-                        let deadline = self.sent[sent].at + self.depth;
-                        self.account.late_because_of_keys += u64::from(arrived <= deadline && now > deadline);
-                    }
-                }
-                other => person.events.push(other),
+            let Event::Rekeyed(keys) = event else { continue };
+            person.voice.rekey(keys).unwrap();
+            while let Some(parked) = person.voice.unpark(now) {
+                let Ok(heard) = parked else { continue };
+                let sent = self.index[&(heard.leaf, heard.epoch, heard.counter)];
+                let Some(arrived) = self.waiting.remove(&(who, sent)) else { continue };
+                self.account.opened_after_rekey += 1;
+                let deadline = self.sent[sent].at + self.depth;
+                self.account.late_because_of_keys += u64::from(arrived <= deadline && now > deadline);
             }
         }
         self.set_stage(who);
         if who == 0
-            && let Some((welcome, tree)) = self.welcome.take()
+            && let Some(admission) = self.admission.take()
         {
             for guest in std::mem::take(&mut self.guests) {
-                let newcomer = Person::enter(guest, &welcome, tree.as_deref());
+                let newcomer = Person::enter(guest, &admission);
                 self.seat(newcomer);
             }
         }
@@ -253,7 +248,7 @@ impl World {
         let frame = &self.sent[sent];
         let speaker = self.people[frame.speaker].id;
         let person = &mut self.people[who];
-        if person.is_out() {
+        if !person.room.is_open() {
             return;
         }
         let epoch = person.room.epoch();

@@ -4,13 +4,13 @@
 //! are lost. Everybody who ever held a key, and some who never did, try every packet of the evening with every voice
 //! they ever had. `PARLOR_SCHEDULES` sets how many schedules are played (1,000 by default).
 
-mod support;
+mod party;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use parlor::{EpochKeys, KeyIdLayout, LeafIndex, MemberId, Role, Settings, Suite, Voice, media::Speaker};
+use party::{Person, guest, room_of};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use support::{Person, guest};
 use zeroize::Zeroizing;
 
 struct Packet {
@@ -57,7 +57,7 @@ fn play(seed: u64) -> Tally {
     let mut tally = Tally::default();
     let suite = [Suite::ChaCha20Poly1305, Suite::Aes128Gcm, Suite::Aes256Gcm][rng.random_range(0..3)];
     let settings = Settings::default().with_suite(suite);
-    let mut inside = support::room_of(settings.clone(), &[("bo", Role::Speaker), ("cy", Role::Listener)]);
+    let mut inside = room_of(settings.clone(), &[("bo", Role::Speaker), ("cy", Role::Listener)]);
     let mut outside: Vec<Person> = vec![Person::host("outsider", settings)];
     let mut packets: Vec<Packet> = Vec::new();
     let mut now = Duration::ZERO;
@@ -76,7 +76,7 @@ fn play(seed: u64) -> Tally {
         for packet in &packets {
             tally.attempts += 1;
             // What a removed member's last epoch sealed before the removal was theirs to hear.
-            let was_inside = person.entered <= packet.epoch && packet.epoch <= gone_at && person.is_out();
+            let was_inside = person.entered <= packet.epoch && packet.epoch <= gone_at && !person.room.is_open();
             if person.voice.open(&packet.bytes, now).is_ok() {
                 assert!(was_inside, "seed {seed}: {} opened a packet of epoch {}", person.id, packet.epoch);
             }
@@ -101,11 +101,12 @@ fn change(
     let mut newcomer = None;
     let commit = match rng.random_range(0..5) {
         0 | 1 => {
-            let (guest, card) = guest(&format!("guest {step}"));
+            let guest = guest(&format!("guest {step}"));
             let role = if rng.random_bool(0.5) { Role::Speaker } else { Role::Listener };
-            let admission = inside[0].room.admit(&card, role).unwrap();
-            newcomer = Some((guest, admission.welcome, admission.tree));
-            admission.commit
+            let admission = inside[0].room.admit(guest.card(), role).unwrap();
+            let commit = admission.commit.clone();
+            newcomer = Some((guest, admission));
+            commit
         }
         2 if inside.len() > 2 => {
             let who = rng.random_range(1..inside.len());
@@ -132,8 +133,8 @@ fn change(
     for person in inside.iter_mut() {
         person.receive(&commit, now).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
-    if let Some((guest, welcome, tree)) = newcomer {
-        let mut person = Person::enter(guest, &welcome, tree.as_deref());
+    if let Some((guest, admission)) = newcomer {
+        let mut person = Person::enter(guest, &admission);
         for packet in packets {
             tally.attempts += 1;
             assert!(
@@ -145,7 +146,7 @@ fn change(
         }
         inside.push(person);
     }
-    let (out, still): (Vec<_>, Vec<_>) = std::mem::take(inside).into_iter().partition(Person::is_out);
+    let (out, still): (Vec<_>, Vec<_>) = std::mem::take(inside).into_iter().partition(|person| !person.room.is_open());
     *inside = still;
     outside.extend(out);
     let codes: BTreeSet<String> = inside.iter().map(|person| person.room.code().to_string()).collect();

@@ -1,15 +1,57 @@
-//! A few members over a relay that keeps one order, for tests of rooms.
+//! Members of a room, for tests: a [`Person`] is one of them, who receives when the test says so; a [`Party`] is
+//! all of them, over a relay that hands each message to everybody at once.
 
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test binary uses what it needs")]
 
 use std::time::Duration;
 
-use parlor::{
-    Admission, Card, Event, Guest, Identity, MemberId, Role, Room, Voice,
-    room::{Retried, Settings},
-};
+use parlor::{Admission, Card, Event, Guest, Identity, MemberId, Role, Room, Settings, Voice, room::Retried};
 
 pub const NOW: Duration = Duration::from_secs(7);
+
+/// Somebody in a room, or somebody who was.
+pub struct Person {
+    pub id: MemberId,
+    pub room: Room,
+    pub voice: Voice,
+    /// The epoch they came in with.
+    pub entered: u64,
+}
+
+impl Person {
+    pub fn host(name: &str, settings: Settings) -> Self {
+        Self::of(Room::create(identity(name), settings).unwrap())
+    }
+
+    pub fn enter(guest: Guest, admission: &Admission) -> Self {
+        Self::of(enter(guest, admission).unwrap())
+    }
+
+    fn of((room, voice): (Room, Voice)) -> Self {
+        Self { id: room.me().unwrap().id, entered: room.epoch(), room, voice }
+    }
+
+    /// Takes a control message in and hands its keys to the voice.
+    pub fn receive(&mut self, message: &[u8], now: Duration) -> parlor::Result<()> {
+        for event in self.room.receive(message, now)? {
+            if let Event::Rekeyed(keys) = event {
+                self.voice.rekey(keys)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A host and guests in the given roles, all in one epoch.
+pub fn room_of(settings: Settings, guests: &[(&str, Role)]) -> Vec<Person> {
+    let mut host = Person::host("host", settings);
+    let guests: Vec<_> = guests.iter().map(|(name, role)| (guest(name), *role)).collect();
+    let batch: Vec<_> = guests.iter().map(|(guest, role)| (guest.card().clone(), *role)).collect();
+    let admission = host.room.admit_all(&batch).unwrap();
+    host.receive(&admission.commit, Duration::ZERO).unwrap();
+    let guests = guests.into_iter().map(|(guest, _)| Person::enter(guest, &admission));
+    std::iter::once(host).chain(guests).collect()
+}
 
 /// The members of one room; every message goes to all of them, its sender included, in one order.
 pub struct Party {
