@@ -58,7 +58,7 @@ use self::{
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, Member, MemberId, RoomCode},
-    media::{EpochKeys, Speaker, Voice},
+    media::{BASE_KEY_LABEL, EpochKeys, Speaker, Voice},
 };
 
 pub use self::{
@@ -78,9 +78,6 @@ pub const MAX_MESSAGE: usize = 512 * 1024;
 
 /// The oldest an epoch should get while somebody speaks: what a stolen device opens of the past.
 pub const MAX_EPOCH_AGE: Duration = Duration::from_secs(5 * 60);
-
-/// The MLS exporter label of an epoch's base key (RFC 9605 §5.2).
-const BASE_KEY_LABEL: &str = "SFrame 1.0 Base Key";
 
 /// One member's end of a room.
 ///
