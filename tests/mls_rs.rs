@@ -94,7 +94,7 @@ fn talk(events: Vec<Vec<Event>>, group: &Group<impl MlsConfig>, mel: MemberId, o
     let length = sealer.seal_into(b"", b"from mel", &mut packet).unwrap();
     match host.open(&packet[..length], NOW) {
         Ok(heard) => {
-            assert_eq!((heard.speaker, &heard.frame[..], on_stage), (mel, &b"from mel"[..], true), "seed {seed}")
+            assert_eq!((heard.speaker, &heard.frame[..], on_stage), (mel, &b"from mel"[..], true), "seed {seed}");
         }
         Err(error) => assert!(matches!(error, Error::NotOnStage { .. }) && !on_stage, "seed {seed}: {error}"),
     }
