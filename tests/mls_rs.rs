@@ -1,5 +1,5 @@
 //! A member on another MLS implementation: mls-rs enters a room by a card, follows it, commits, admits, and
-//! derives the same secrets in every epoch.
+//! derives the same frame keys in every epoch: her frames and ours open each other.
 
 mod party;
 
@@ -16,7 +16,10 @@ use mls_rs::{
     mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions},
 };
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
-use parlor::{Card, Event, MemberId, Role, Room};
+use parlor::{
+    Card, Error, Event, LeafIndex, MemberId, Role, Room, Voice,
+    media::sframe::{Backend, Opener, Sealer},
+};
 use party::{NOW, Party, guest};
 use sha2::{Digest as _, Sha256};
 
@@ -69,6 +72,34 @@ fn check(party: &Party, group: &Group<impl MlsConfig>, seed: u64) {
     assert_eq!(listed, theirs, "seed {seed}");
 }
 
+/// The new epoch's frames: the host's opens under what mls-rs exports, and mel's opens in the host's ear if she is on
+/// stage, and is refused if she is not.
+#[track_caller]
+fn talk(events: Vec<Vec<Event>>, group: &Group<impl MlsConfig>, mel: MemberId, on_stage: bool, seed: u64) {
+    let Some(Event::Rekeyed(keys)) = events.into_iter().next().and_then(|of_host| of_host.into_iter().next()) else {
+        panic!("seed {seed}: no keys for the host");
+    };
+    let (suite, layout, epoch) = (keys.suite(), keys.layout(), keys.epoch());
+    let exported = group.export_secret(b"SFrame 1.0 Base Key", b"", suite.key_len()).unwrap();
+    let key_id = |leaf| layout.key_id(0, LeafIndex(leaf), epoch).unwrap();
+    let mut host = Voice::new(keys);
+
+    let mut packet = host.seal(b"from the host").unwrap();
+    let opener = Opener::new(suite, Backend::default(), exported.as_bytes(), key_id(host.leaf().0)).unwrap();
+    assert_eq!(&*opener.open_in_place(b"", &mut packet).unwrap().1, b"from the host", "seed {seed}");
+
+    let mine = key_id(group.current_member_index());
+    let mut sealer = Sealer::new(suite, Backend::default(), exported.as_bytes(), mine, 0).unwrap();
+    let mut packet = [0; 64];
+    let length = sealer.seal_into(b"", b"from mel", &mut packet).unwrap();
+    match host.open(&packet[..length], NOW) {
+        Ok(heard) => {
+            assert_eq!((heard.speaker, &heard.frame[..], on_stage), (mel, &b"from mel"[..], true), "seed {seed}");
+        }
+        Err(error) => assert!(matches!(error, Error::NotOnStage { .. }) && !on_stage, "seed {seed}: {error}"),
+    }
+}
+
 /// xorshift64*: a history is its seed.
 struct Dice(u64);
 
@@ -105,11 +136,13 @@ fn an_mls_rs_member_follows_and_leads_fifty_random_histories() {
                 0 => {
                     let commit = group.commit(Vec::new()).unwrap().commit_message.to_bytes().unwrap();
                     group.apply_pending_commit().unwrap();
-                    for events in party.deliver(&commit) {
+                    let all = party.deliver(&commit);
+                    for events in &all {
                         assert!(
                             matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { member }] if member == mel_id)
                         );
                     }
+                    talk(all, &group, mel_id, is_moderator, seed);
                 }
                 // mel admits somebody, and they enter by a welcome that she made.
                 1 if is_moderator => {
@@ -117,9 +150,11 @@ fn an_mls_rs_member_follows_and_leads_fifty_random_histories() {
                     let package = MlsMessage::from_bytes(guest.card().as_bytes()).unwrap();
                     let commit = group.commit_builder().add_member(package).unwrap().build().unwrap();
                     group.apply_pending_commit().unwrap();
-                    for events in party.deliver(&commit.commit_message.to_bytes().unwrap()) {
+                    let all = party.deliver(&commit.commit_message.to_bytes().unwrap());
+                    for events in &all {
                         assert!(matches!(events[..], [Event::Rekeyed(_), Event::Joined { by, .. }] if by == mel_id));
                     }
+                    talk(all, &group, mel_id, is_moderator, seed);
                     let welcome = commit.welcome_messages[0].to_bytes().unwrap();
                     let (room, voice) = guest.enter(&welcome).unwrap();
                     party.rooms.push(room);
@@ -127,13 +162,14 @@ fn an_mls_rs_member_follows_and_leads_fifty_random_histories() {
                 }
                 other => {
                     let commit = by_the_room(&mut party, &mut dice, other, step);
-                    party.deliver(&commit.0);
+                    let all = party.deliver(&commit.0);
                     if let Some((guest, welcome)) = commit.1 {
                         let (room, voice) = guest.enter(&welcome).unwrap();
                         party.rooms.push(room);
                         party.voices.push(voice);
                     }
                     group.process_incoming_message(MlsMessage::from_bytes(&commit.0).unwrap()).unwrap();
+                    talk(all, &group, mel_id, is_moderator, seed);
                 }
             }
             check(&party, &group, seed);

@@ -273,11 +273,14 @@ impl FrameKey {
 fn nonce(salt: &[u8; NONCE_LEN], counter: u64) -> [u8; NONCE_LEN] {
     // RFC 9605 §4.4.3: the counter against the end of the salt. In the two words that a copy of twelve bytes is made
     // of: written in others, the AEAD would have to wait for them at each frame.
-    let [a, b, c, d, e, f, g, h, tail @ ..] = *salt;
-    let front = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ (counter >> 32);
-    let tail = u32::from_be_bytes(tail) ^ counter as u32;
-    let ([a, b, c, d, e, f, g, h], [i, j, k, l]) = (front.to_be_bytes(), tail.to_be_bytes());
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+    let mut nonce = *salt;
+    if let Some(front) = nonce.first_chunk_mut() {
+        *front = (u64::from_be_bytes(*front) ^ (counter >> 32)).to_be_bytes();
+    }
+    if let Some(tail) = nonce.last_chunk_mut() {
+        *tail = (u32::from_be_bytes(*tail) ^ counter as u32).to_be_bytes();
+    }
+    nonce
 }
 
 #[cold]

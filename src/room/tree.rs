@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Item, Result};
 
-/// The largest sealed tree in bytes. A tree takes about 24 times its size in memory when it is read.
+/// The largest sealed tree in bytes. A tree takes about 25 times its size in memory when it is read.
 pub const MAX_TREE: usize = 1024 * 1024;
 
 const VERSION: u8 = 1;
