@@ -72,6 +72,6 @@ pub use media::{EpochKeys, Heard, KeyIdLayout, Suite, Voice};
 pub use room::{Admission, Card, EnterError, Event, Guest, Intent, Room, Settings};
 
 /// The README's programs, as doc tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "opus"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
