@@ -1,6 +1,6 @@
 //! What the worst bytes within the caps cost in memory: their elements are of a byte or two, and tens in memory.
 
-mod common;
+mod party;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -8,7 +8,6 @@ use std::{
 };
 
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, aead::Payload};
-use common::{NOW, Party, guest};
 use openmls::prelude::{
     tls_codec::{DeserializeBytes as _, Serialize as _},
     *,
@@ -19,6 +18,7 @@ use parlor::{
     Card, Role,
     room::{MAX_CARD, MAX_MESSAGE, MAX_TREE},
 };
+use party::{NOW, Party, guest};
 
 const LIMIT: usize = 32 * 1024 * 1024;
 

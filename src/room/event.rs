@@ -28,14 +28,14 @@ pub enum Event {
     Left {
         /// Who.
         member: MemberId,
-        /// Their name, for they are in no roster any more.
+        /// Their name, for the roster does not have them.
         name: String,
     },
     /// Somebody was put out.
     Removed {
         /// Who.
         member: MemberId,
-        /// Their name, for they are in no roster any more.
+        /// Their name, for the roster does not have them.
         name: String,
         /// By whom.
         by: MemberId,
