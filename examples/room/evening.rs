@@ -4,37 +4,30 @@
 //! them lies nothing but the relay: control messages reach all in one order, each after a delay of its own;
 //! packets are lost, delayed, reordered and doubled; and the relay itself alters and replays some.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    error::Error,
-    mem,
-    path::PathBuf,
-    time::Duration,
-};
+mod media;
+mod notes;
+
+use std::{collections::VecDeque, error::Error, mem, path::PathBuf, time::Duration};
 
 use parlor::{
-    Admission, Card, EpochKeys, Error as Refusal, Event, Guest, Identity, KeyIdLayout, LeafIndex, MemberId, Role, Room,
-    Settings, Suite, Voice,
-    media::Speaker,
+    Admission, Card, Error as Refusal, Event, Guest, Identity, MemberId, Room, Settings, Suite, Voice,
     room::Retried,
-    sound::{Arrival, Counters, Ear, EarSettings, Encoder, Encoding, FRAME_TIME, SILENCE},
+    sound::{Ear, EarSettings, Encoder, Encoding, FRAME_TIME},
 };
-use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
-use zeroize::Zeroizing;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    account::{Account, Lane, Promise, Record, Sent, Span, read_header},
+    account::{Account, Record, Span},
     cast::{ANA, Act, CAST, EMIL, EVE, NILS, PATCHED_FOR, SECONDS, Wish, microphones, programme},
     network::{Agenda, Link, Stream, Weather},
 };
+use media::guessed_keys;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const END: Duration = Duration::from_secs(SECONDS);
 /// After the last word: what is still on the wire arrives.
 const DRAIN: Duration = Duration::from_millis(600);
-/// Room for the longest payload that an encoder makes.
-const MAX_PAYLOAD: usize = 512;
 
 /// What the user may choose.
 #[derive(Debug)]
@@ -403,223 +396,4 @@ impl<'a> Evening<'a> {
         self.note(now, &format!("{} is in and hears from here on", CAST[who].0));
         Ok(())
     }
-
-    /// The patched client: one voice to listen as before, a second that thinks its owner is on stage.
-    fn patch(&mut self, keys: EpochKeys) -> Outcome<EpochKeys> {
-        let (suite, layout, epoch, me, since) = (keys.suite(), keys.layout(), keys.epoch(), keys.me(), keys.since());
-        let stage = keys.stage().to_vec();
-        let usurped = [stage.clone(), vec![Speaker { leaf: me, id: self.ids[NILS] }]].concat();
-        let base_key = keys.into_base_key();
-        self.patched = Some(Voice::new(EpochKeys::new(suite, layout, epoch, base_key.clone(), me, usurped, since)?));
-        Ok(EpochKeys::new(suite, layout, epoch, base_key, me, stage, since)?)
-    }
-
-    // ---- media ----
-
-    fn tick(&mut self, who: usize, now: Duration) -> Outcome<()> {
-        let person = &mut self.people[who];
-        let inside = matches!(person.place, Place::Inside(_));
-        let patched = self.patched.as_mut().filter(|_| who == NILS && now < self.patched_until);
-        let (voice, honest) = match patched {
-            Some(voice) => (Some(voice), false),
-            // A removed speaker whose client does not care goes on under the last keys it had.
-            None => (person.voice.as_mut(), inside),
-        };
-        let microphone = &self.microphones[who];
-        if let Some(voice) = voice.filter(|voice| voice.on_stage() && !microphone.is_empty()) {
-            let mut pcm = SILENCE;
-            let from = (now.as_micros() * 48 / 1000) as usize;
-            for (slot, sample) in pcm.iter_mut().zip(microphone.get(from..).unwrap_or_default()) {
-                *slot = *sample;
-            }
-            let mut payload = [0; MAX_PAYLOAD];
-            let length = person.encoder.encode(&pcm, &mut payload)?;
-            let bytes = voice.seal(&payload[..length])?;
-            let (_, leaf, counter, _) = read_header(&bytes)?;
-            let sent = Sent { at: now, speaker: who, leaf, epoch: voice.epoch(), counter, honest, bytes };
-            self.carry(sent, now);
-        }
-        let mut heard = SILENCE;
-        let person = &mut self.people[who];
-        person.ear.mix(now, &mut heard);
-        person.pcm.extend_from_slice(&heard);
-        Ok(())
-    }
-
-    /// The relay fans a packet out to everybody it knows of, and tampers with some.
-    fn carry(&mut self, packet: Sent, now: Duration) {
-        let speaker = packet.speaker;
-        let sent = self.account.send(packet);
-        for (ear, person) in self.people.iter_mut().enumerate() {
-            if ear == speaker || matches!(person.place, Place::Door(_)) {
-                continue;
-            }
-            let arrivals: Vec<Duration> = person.link.carry(now).collect();
-            self.account.carried(ear, sent, !arrivals.is_empty());
-            for at in arrivals {
-                self.agenda.put(at, Happening::Packet { ear, sent, altered: None });
-            }
-            // The relay's own mischief: one packet in a hundred altered, one in a hundred played again.
-            if self.rng.random_bool(0.01) {
-                let mut altered = self.account.sent[sent].bytes.clone();
-                let at = self.rng.random_range(0..altered.len());
-                altered[at] ^= 1 << self.rng.random_range(0..8);
-                let at = now + Duration::from_millis(30);
-                self.agenda.put(at, Happening::Packet { ear, sent, altered: Some(altered) });
-            }
-            if self.rng.random_bool(0.01) {
-                let (again, at) = (self.rng.random_range(0..=sent), now + Duration::from_millis(150));
-                self.agenda.put(at, Happening::Packet { ear, sent: again, altered: None });
-            }
-        }
-    }
-
-    /// Whoever they are and whatever voice they have, they try to open what comes, and hear it if it opens.
-    fn arrive(&mut self, ear: usize, sent: usize, altered: Option<Vec<u8>>, now: Duration) {
-        let person = &mut self.people[ear];
-        let Some(voice) = &mut person.voice else { return };
-        let packet = altered.as_ref().unwrap_or(&self.account.sent[sent].bytes);
-        let opened = voice.open(packet, now).map(|heard| {
-            // A payload that is no voice frame is the jitter buffer's to refuse and to count.
-            let _ = person.ear.hear(heard.speaker, &heard.frame, now);
-        });
-        self.account.tried(ear, sent, voice.epoch(), altered.is_some(), opened.as_ref().copied());
-    }
-
-    /// Lets out what had waited for the key that has just come.
-    fn unpark(&mut self, who: usize, now: Duration) {
-        let Person { voice: Some(voice), ear, .. } = &mut self.people[who] else { return };
-        while let Some(parked) = voice.unpark(now) {
-            let Ok(heard) = parked else { continue };
-            let arrival = ear.hear(heard.speaker, &heard.frame, now);
-            self.account.unparked(who, &heard, matches!(arrival, Ok(Some(Arrival::Late))));
-        }
-    }
-
-    // ---- what is written down ----
-
-    fn note(&mut self, now: Duration, text: &str) {
-        (self.tell)(now, text);
-        self.events.push((now, text.to_owned()));
-    }
-
-    /// Writes down the epoch that `who` is in; tells whether nobody had been in it before.
-    fn register(&mut self, who: usize, now: Duration) -> bool {
-        let Place::Inside(room) = &self.people[who].place else { return false };
-        let members = room.roster().filter_map(|member| {
-            let who = self.ids.iter().position(|id| *id == member.id)?;
-            Some((who, member.role.on_stage()))
-        });
-        let first = self.account.enter(room.epoch(), members);
-        if first {
-            self.epochs.push((now, room.epoch()));
-        }
-        first
-    }
-
-    /// Writes down where somebody stands from `now` on.
-    fn stand(&mut self, who: usize, now: Duration) {
-        let Person { place, voice, spans, .. } = &mut self.people[who];
-        let kind = match place {
-            Place::Inside(_) if voice.as_ref().is_some_and(Voice::on_stage) => "stage",
-            Place::Inside(_) => "listening",
-            _ => "outside",
-        };
-        if let Some(last) = spans.last_mut() {
-            if last.kind == kind {
-                return;
-            }
-            last.to = now;
-        }
-        spans.push(Span { from: now, to: END, kind });
-    }
-
-    fn name(&self, id: MemberId) -> &'static str {
-        self.ids.iter().position(|known| *known == id).map_or("somebody", |who| CAST[who].0)
-    }
-
-    /// The role of a member as `who` sees it.
-    fn role(&self, who: usize, member: MemberId) -> Role {
-        match &self.people[who].place {
-            Place::Inside(room) => room.member(&member).map(|member| member.role).unwrap_or_default(),
-            _ => Role::default(),
-        }
-    }
-
-    fn close(self) -> Outcome<Record> {
-        let mut promises = self.account.promises();
-        promises.extend(self.promises());
-        let mut table_rows = Vec::new();
-        for (who, person) in self.people.iter().enumerate() {
-            let stats = person.voice.as_ref().map(|voice| *voice.stats()).unwrap_or_default();
-            let sound = person.ear.accounts().fold(Counters::default(), |sum, (_, one)| sum.plus(one.counters));
-            table_rows.push(self.account.table_row(who, &stats, sound));
-        }
-        let Options { loss_percent, seed, .. } = self.options;
-        Ok(Record {
-            length: END,
-            headline: format!(
-                "Three voices, four listeners, an outsider; {loss_percent:.0} % of packets lost in bursts, 20 to \
-                 120 ms of delay, seed {seed}: {} epochs, and every frame accounted for.",
-                self.epochs.len()
-            ),
-            figures: self.account.figures(),
-            relay_lines: self.account.relay_lines()?,
-            epochs: self.epochs,
-            events: self.events,
-            lanes: self
-                .people
-                .into_iter()
-                .zip(CAST)
-                .map(|(person, (name, caption))| Lane { name, caption, pcm: person.pcm, spans: person.spans })
-                .collect(),
-            packets: self.account.sent.into_iter().map(|sent| (sent.at, sent.bytes)).collect(),
-            table_rows,
-            promises,
-        })
-    }
-
-    /// What is promised about the room.
-    fn promises(&self) -> [Promise; 3] {
-        let (mut codes, mut rosters) = (BTreeSet::new(), BTreeSet::new());
-        for person in &self.people {
-            if let Place::Inside(room) = &person.place {
-                codes.insert(room.code().to_string());
-                rosters.insert(room.roster().map(|member| member.id).collect::<Vec<_>>());
-            }
-        }
-        let carried: Vec<&Vec<u8>> = self.order.iter().chain(&self.mail).collect();
-        // As MLS would write a name: its length first. Three letters alone turn up in noise at times.
-        let named = CAST.iter().filter(|(name, _)| {
-            let written = [&[name.len() as u8], name.as_bytes()].concat();
-            carried.iter().any(|bytes| bytes.windows(written.len()).any(|window| window == written))
-        });
-        [
-            Promise::never(
-                "no name crosses the relay",
-                named.count() as u64,
-                format!("found in {} control messages and welcomes", carried.len()),
-            ),
-            Promise {
-                kept: codes.len() == 1 && rosters.len() == 1,
-                text: "all who remain agree on roster and room code",
-                figure: codes.into_iter().collect::<Vec<_>>().join(" / "),
-            },
-            Promise {
-                kept: self.races > 0,
-                text: "of two commits at once one wins, the other is told and retried",
-                figure: format!("{} race(s)", self.races),
-            },
-        ]
-    }
-}
-
-/// The outsider's keys for an epoch: she reads suite, epoch and leaves off the wire, and guesses the rest.
-fn guessed_keys(suite: Suite, epoch: u64) -> Outcome<EpochKeys> {
-    let mut guess = Zeroizing::new(vec![0; suite.key_len()]);
-    rand::rng().fill_bytes(&mut guess);
-    let leaves = (0..CAST.len()).map(|leaf| LeafIndex(leaf as u32));
-    let stage = leaves.map(|leaf| Speaker { leaf, id: MemberId::from_bytes([leaf.0 as u8; 32]) }).collect();
-    let unused = LeafIndex(CAST.len() as u32);
-    Ok(EpochKeys::new(suite, KeyIdLayout::default(), epoch, guess, unused, stage, Duration::ZERO)?)
 }

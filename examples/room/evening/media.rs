@@ -1,0 +1,122 @@
+//! The media of the evening: out of the microphones, through the relay's hands, into the ears.
+
+use std::time::Duration;
+
+use parlor::{
+    EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice,
+    media::Speaker,
+    sound::{Arrival, SILENCE},
+};
+use rand::{Rng, RngExt};
+use zeroize::Zeroizing;
+
+use super::{Evening, Happening, Outcome, Person, Place};
+use crate::{
+    account::{Sent, read_header},
+    cast::{CAST, NILS},
+};
+
+/// Room for the longest payload that an encoder makes.
+const MAX_PAYLOAD: usize = 512;
+
+impl Evening<'_> {
+    pub(super) fn tick(&mut self, who: usize, now: Duration) -> Outcome<()> {
+        let person = &mut self.people[who];
+        let inside = matches!(person.place, Place::Inside(_));
+        let patched = self.patched.as_mut().filter(|_| who == NILS && now < self.patched_until);
+        let (voice, honest) = match patched {
+            Some(voice) => (Some(voice), false),
+            // A removed speaker whose client does not care goes on under the last keys it had.
+            None => (person.voice.as_mut(), inside),
+        };
+        let microphone = &self.microphones[who];
+        if let Some(voice) = voice.filter(|voice| voice.on_stage() && !microphone.is_empty()) {
+            let mut pcm = SILENCE;
+            let from = (now.as_micros() * 48 / 1000) as usize;
+            for (slot, sample) in pcm.iter_mut().zip(microphone.get(from..).unwrap_or_default()) {
+                *slot = *sample;
+            }
+            let mut payload = [0; MAX_PAYLOAD];
+            let length = person.encoder.encode(&pcm, &mut payload)?;
+            let bytes = voice.seal(&payload[..length])?;
+            let (_, leaf, counter, _) = read_header(&bytes)?;
+            let sent = Sent { at: now, speaker: who, leaf, epoch: voice.epoch(), counter, honest, bytes };
+            self.carry(sent, now);
+        }
+        let mut heard = SILENCE;
+        let person = &mut self.people[who];
+        person.ear.mix(now, &mut heard);
+        person.pcm.extend_from_slice(&heard);
+        Ok(())
+    }
+
+    /// The relay fans a packet out to everybody it knows of, and tampers with some.
+    fn carry(&mut self, packet: Sent, now: Duration) {
+        let speaker = packet.speaker;
+        let sent = self.account.send(packet);
+        for (ear, person) in self.people.iter_mut().enumerate() {
+            if ear == speaker || matches!(person.place, Place::Door(_)) {
+                continue;
+            }
+            let arrivals: Vec<Duration> = person.link.carry(now).collect();
+            self.account.carried(ear, sent, !arrivals.is_empty());
+            for at in arrivals {
+                self.agenda.put(at, Happening::Packet { ear, sent, altered: None });
+            }
+            // The relay's own mischief: one packet in a hundred altered, one in a hundred played again.
+            if self.rng.random_bool(0.01) {
+                let mut altered = self.account.sent[sent].bytes.clone();
+                let at = self.rng.random_range(0..altered.len());
+                altered[at] ^= 1 << self.rng.random_range(0..8);
+                let at = now + Duration::from_millis(30);
+                self.agenda.put(at, Happening::Packet { ear, sent, altered: Some(altered) });
+            }
+            if self.rng.random_bool(0.01) {
+                let (again, at) = (self.rng.random_range(0..=sent), now + Duration::from_millis(150));
+                self.agenda.put(at, Happening::Packet { ear, sent: again, altered: None });
+            }
+        }
+    }
+
+    /// Whoever they are and whatever voice they have, they try to open what comes, and hear it if it opens.
+    pub(super) fn arrive(&mut self, ear: usize, sent: usize, altered: Option<Vec<u8>>, now: Duration) {
+        let person = &mut self.people[ear];
+        let Some(voice) = &mut person.voice else { return };
+        let packet = altered.as_ref().unwrap_or(&self.account.sent[sent].bytes);
+        let opened = voice.open(packet, now).map(|heard| {
+            // A payload that is no voice frame is the jitter buffer's to refuse and to count.
+            let _ = person.ear.hear(heard.speaker, &heard.frame, now);
+        });
+        self.account.tried(ear, sent, voice.epoch(), altered.is_some(), opened.as_ref().copied());
+    }
+
+    /// Lets out what had waited for the key that has just come.
+    pub(super) fn unpark(&mut self, who: usize, now: Duration) {
+        let Person { voice: Some(voice), ear, .. } = &mut self.people[who] else { return };
+        while let Some(parked) = voice.unpark(now) {
+            let Ok(heard) = parked else { continue };
+            let arrival = ear.hear(heard.speaker, &heard.frame, now);
+            self.account.unparked(who, &heard, matches!(arrival, Ok(Some(Arrival::Late))));
+        }
+    }
+
+    /// The patched client: one voice to listen as before, a second that thinks its owner is on stage.
+    pub(super) fn patch(&mut self, keys: EpochKeys) -> Outcome<EpochKeys> {
+        let (suite, layout, epoch, me, since) = (keys.suite(), keys.layout(), keys.epoch(), keys.me(), keys.since());
+        let stage = keys.stage().to_vec();
+        let usurped = [stage.clone(), vec![Speaker { leaf: me, id: self.ids[NILS] }]].concat();
+        let base_key = keys.into_base_key();
+        self.patched = Some(Voice::new(EpochKeys::new(suite, layout, epoch, base_key.clone(), me, usurped, since)?));
+        Ok(EpochKeys::new(suite, layout, epoch, base_key, me, stage, since)?)
+    }
+}
+
+/// The outsider's keys for an epoch: she reads suite, epoch and leaves off the wire, and guesses the rest.
+pub(super) fn guessed_keys(suite: Suite, epoch: u64) -> Outcome<EpochKeys> {
+    let mut guess = Zeroizing::new(vec![0; suite.key_len()]);
+    rand::rng().fill_bytes(&mut guess);
+    let leaves = (0..CAST.len()).map(|leaf| LeafIndex(leaf as u32));
+    let stage = leaves.map(|leaf| Speaker { leaf, id: MemberId::from_bytes([leaf.0 as u8; 32]) }).collect();
+    let unused = LeafIndex(CAST.len() as u32);
+    Ok(EpochKeys::new(suite, KeyIdLayout::default(), epoch, guess, unused, stage, Duration::ZERO)?)
+}
