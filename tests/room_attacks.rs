@@ -6,7 +6,10 @@
 
 mod party;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use openmls::{
     messages::external_proposals::JoinProposal,
@@ -18,7 +21,7 @@ use openmls::{
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
-use parlor::{Card, Error, Event, MemberId, Role, Room, RoomCode, room};
+use parlor::{Card, Error, Event, Item, MemberId, Role, Room, RoomCode, room};
 use party::{NOW, Party, gists, guest, identity};
 use room::Settings;
 
@@ -515,6 +518,48 @@ fn a_card_valid_for_years_or_with_extras_is_not_admitted() {
         let commit = world.commit(vec![add(package)]);
         world.refuse(&commit, Some("mal"), "admit ghost");
     }
+}
+
+#[test]
+fn a_card_that_expires_before_everybody_has_seen_the_commit_is_not_admitted() {
+    // Each member's MLS checks the dates as it reads the commit, by its own clock: with a card of a few minutes,
+    // who reads it later, or whose clock is a little off, would be left behind.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (hour, day) = (3600, 24 * 3600);
+    for (lifetime, good) in [
+        (Lifetime::init(now - hour, now + 60), false),
+        (Lifetime::init(now - hour, now + 7 * day - 60), false),
+        (Lifetime::init(now - 60, now + 30 * day), false),
+        (Lifetime::init(now - hour, now + 7 * day + 60), true),
+    ] {
+        let package = Bare::new("ghost").key_package_with(|builder| builder.key_package_lifetime(lifetime));
+        let card = Card::from_bytes(&MlsMessageOut::from(package).to_bytes().unwrap());
+        match card {
+            Ok(_) => assert!(good, "{lifetime:?}"),
+            Err(error) => {
+                assert!(!good, "{lifetime:?}: {error}");
+                assert!(matches!(error, Error::Malformed { what: Item::Card, .. }), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_swells_the_tree_with_a_leaf_as_large_as_a_message() {
+    // The tree is in every welcome: two or three such leaves, and nobody could be let in any more.
+    let many: Vec<ExtensionType> = (0x1000..0x3000).map(ExtensionType::Unknown).collect();
+    let swollen = || {
+        let extensions: Vec<_> = many.iter().copied().chain([ExtensionType::Unknown(CHARTER)]).collect();
+        Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]))
+    };
+    let mut world = World::new(Role::Listener);
+    let commit = world.commit_with(LeafNodeParameters::builder().with_capabilities(swollen()).build(), vec![]);
+    world.refuse(&commit, Some("mal"), "drop a capability or swell their leaf");
+
+    let mut world = World::new(Role::Moderator);
+    let ghost = Bare::new("ghost").key_package_with(|builder| builder.leaf_node_capabilities(swollen()));
+    let commit = world.commit(vec![add(ghost)]);
+    world.refuse(&commit, Some("mal"), "admit ghost");
 }
 
 fn psk(id: PreSharedKeyId) -> Part {
