@@ -562,6 +562,36 @@ fn nobody_swells_the_tree_with_a_leaf_as_large_as_a_message() {
     world.refuse(&commit, Some("mal"), "admit ghost");
 }
 
+#[test]
+fn a_command_makes_no_message_that_is_too_large_to_be_taken() {
+    let mut party = Party::new(&[("ana", Role::Host), ("ben", Role::Listener)]);
+    // Each card is within its bound; together they are more than a message may be.
+    let padding = Extension::Unknown(0xF0DD, UnknownExtension(vec![0; 3_500]));
+    let cards: Vec<(Card, Role)> = (0..320)
+        .map(|_| {
+            let extensions = [CHARTER, 0xF0DD].map(ExtensionType::Unknown);
+            let able = Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]));
+            let package = Bare::new("guest").key_package_with(|builder| {
+                let builder = builder.leaf_node_capabilities(able.clone());
+                builder.key_package_extensions(Extensions::single(padding.clone()).unwrap())
+            });
+            let card = MlsMessageOut::from(package).to_bytes().unwrap();
+            (Card::from_bytes(&card).unwrap(), Role::Listener)
+        })
+        .collect();
+    let ana = &mut party.rooms[0];
+    let before = state(ana);
+    assert!(matches!(
+        ana.admit_all(&cards),
+        Err(Error::TooLarge { what: Item::Message, limit: room::MAX_MESSAGE, .. })
+    ));
+    assert!(!ana.is_pending());
+    assert_eq!(state(ana), before);
+    let few = ana.admit_all(&cards[..100]).unwrap();
+    party.deliver(&few.commit);
+    assert_eq!(party.rooms[1].roster().len(), 102);
+}
+
 fn psk(id: PreSharedKeyId) -> Part {
     Part::Proposal(Box::new(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id)))))
 }

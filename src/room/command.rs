@@ -62,7 +62,8 @@ impl Room {
     ///
     /// # Errors
     /// [`Error::Denied`] if one's role does not allow it, if one of them is in already, or if the room is full;
-    /// [`Error::Malformed`] if a card has expired; [`Error::CommitPending`]; [`Error::Closed`].
+    /// [`Error::Malformed`] if a card has expired or will within a week; [`Error::TooLarge`] if they are too many
+    /// for one message, or the room for one tree; [`Error::CommitPending`]; [`Error::Closed`].
     pub fn admit_all(&mut self, cards: &[(Card, Role)]) -> Result<Admission> {
         match self.carry_out(Intent::Admit(cards.to_vec()))? {
             Bundle { commit, welcome: Some(welcome), tree } => Ok(Admission { commit, welcome, tree }),
@@ -246,7 +247,8 @@ impl Room {
             charter: charter.as_ref(),
         };
         let Some(group) = &mut self.group else { return Err(Error::Closed { epoch: self.epoch }) };
-        let bundle = group.commit(&self.identity, &plan).inspect_err(|_| group.clear_pending())?;
+        let bundle =
+            group.commit(&self.identity, &plan).and_then(Bundle::fits).inspect_err(|_| group.clear_pending())?;
         self.pending = Some(Pending::new(&bundle.commit, intent, verdict));
         Ok(bundle)
     }
