@@ -95,7 +95,8 @@ fn an_mls_rs_member_follows_and_leads_fifty_random_histories() {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut party = Party::new(&[("ana", Role::Host), ("ben", Role::Speaker), ("eve", Role::Listener)]);
         let (mel, mel_id) = client("mel");
-        let card = mel.generate_key_package_message(Default::default(), Default::default(), Some(an_hour_ago())).unwrap();
+        let card =
+            mel.generate_key_package_message(Default::default(), Default::default(), Some(an_hour_ago())).unwrap();
         let card = Card::from_bytes(&card.to_bytes().unwrap()).unwrap();
         assert_eq!((card.name(), card.id()), ("mel", mel_id));
         let role = [Role::Listener, Role::Moderator][dice.roll(2)];

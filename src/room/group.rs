@@ -141,7 +141,7 @@ fn ratchet() -> SenderRatchetConfiguration {
 fn credential(identity: &Identity) -> CredentialWithKey {
     CredentialWithKey {
         credential: BasicCredential::new(identity.name().as_bytes().to_vec()).into(),
-        signature_key: identity.signer().public().into(),
+        signature_key: identity.id().as_bytes().as_slice().into(),
     }
 }
 
