@@ -6,7 +6,7 @@ mod party;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mls_rs::{
-    CipherSuite, CipherSuiteProvider as _, Client, CryptoProvider as _, Group, MlsMessage,
+    CipherSuite, CipherSuiteProvider as _, Client, CryptoProvider as _, Group, MlsMessage, ProtocolVersion,
     client_builder::{MlsConfig, PaddingMode},
     extension::ExtensionType,
     identity::{
@@ -205,4 +205,24 @@ fn an_mls_rs_member_exports_and_is_removed() {
     party.deliver(&removal);
     group.process_incoming_message(MlsMessage::from_bytes(&removal).unwrap()).unwrap();
     assert_eq!(party.rooms[0].roster().len(), 1);
+}
+
+#[test]
+fn not_even_a_host_restarts_the_group() {
+    // openmls makes no such commit, so mls-rs makes it.
+    let mut party = Party::new(&[("ana", Role::Host), ("ben", Role::Listener)]);
+    let (mel, mel_id) = client("mel");
+    let card = mel.generate_key_package_message(Default::default(), Default::default(), Some(an_hour_ago())).unwrap();
+    let admission = party.rooms[0].admit(&Card::from_bytes(&card.to_bytes().unwrap()).unwrap(), Role::Host).unwrap();
+    party.deliver(&admission.commit);
+    let (mut group, _) = mel.join_group(None, &MlsMessage::from_bytes(&admission.welcome).unwrap(), None).unwrap();
+    let restart = group.commit_builder().reinit(None, ProtocolVersion::MLS_10, SUITE, Default::default()).unwrap();
+    let commit = restart.build().unwrap().commit_message.to_bytes().unwrap();
+    group.clear_pending_commit();
+    let code = party.rooms[0].code();
+    for events in party.deliver(&commit) {
+        let [Event::Refused { actor, why }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((*actor, why.action.as_str()), (Some(mel_id), "restart the group"));
+    }
+    assert!(party.rooms.iter().all(|room| room.code() == code));
 }

@@ -592,6 +592,16 @@ fn a_command_makes_no_message_that_is_too_large_to_be_taken() {
     assert_eq!(party.rooms[1].roster().len(), 102);
 }
 
+#[test]
+fn a_card_that_may_be_used_again_and_again_is_not_read() {
+    let extensions = [ExtensionType::Unknown(CHARTER), ExtensionType::LastResort];
+    let able = Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]));
+    let package = Bare::new("ghost")
+        .key_package_with(|builder| builder.leaf_node_capabilities(able.clone()).mark_as_last_resort());
+    let card = Card::from_bytes(&MlsMessageOut::from(package).to_bytes().unwrap());
+    assert!(matches!(&card, Err(Error::Malformed { why, .. }) if why.contains("more than once")), "{card:?}");
+}
+
 fn psk(id: PreSharedKeyId) -> Part {
     Part::Proposal(Box::new(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id)))))
 }
@@ -814,6 +824,57 @@ fn a_welcome_into_a_group_that_is_no_room_is_refused() {
         }
         let failed = ben.enter(&welcome).unwrap_err();
         assert!(failed.to_string().contains("no parlor room"), "{failed}");
+        ben = *failed.guest;
+    }
+}
+
+#[test]
+fn a_guest_enters_no_room_whose_settings_do_not_hold_together() {
+    let relay = Bare::new("relay");
+    let (me, stranger) = (relay.id(), identity("zed").id());
+    let mut ben = guest("ben");
+    // Sender bits, and who has which role; leaf 1 is another's, so that Ben gets leaf 2.
+    for (sender_bits, roles, why) in [
+        (12, vec![(me, MODERATOR)], "the room has no host"),
+        (12, vec![(me, HOST), (stranger, HOST)], "somebody who is not in the room"),
+        (1, vec![(me, HOST)], "more leaves than the room's key ids can name"),
+        (2, vec![(me, HOST)], ""),
+    ] {
+        let mut charter = vec![1, 0xF0, 0x01, sender_bits, 8, 0, 0, u8::try_from(roles.len()).unwrap()];
+        for (id, role) in BTreeMap::from_iter(roles) {
+            charter.extend_from_slice(id.as_bytes());
+            charter.push(role);
+        }
+        let extensions = vec![
+            Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
+                &[ExtensionType::Unknown(CHARTER)],
+                &[],
+                &[CredentialType::Basic],
+            )),
+            Extension::Unknown(CHARTER, UnknownExtension(charter)),
+        ];
+        let config = MlsGroupCreateConfig::builder()
+            .ciphersuite(SUITE)
+            .capabilities(capabilities())
+            .use_ratchet_tree_extension(true)
+            .with_group_context_extensions(Extensions::from_vec(extensions).unwrap())
+            .build();
+        let mut group = MlsGroup::new(&relay.provider, &relay.signer, &config, relay.credential("relay")).unwrap();
+        let MlsMessageBodyIn::KeyPackage(package) =
+            MlsMessageIn::tls_deserialize_exact_bytes(ben.card().as_bytes()).unwrap().extract()
+        else {
+            panic!()
+        };
+        let package = package.validate(relay.provider.crypto(), ProtocolVersion::Mls10).unwrap();
+        let both = [Bare::new("eve").key_package(), package];
+        let (_, welcome, _) = group.add_members(&relay.provider, &relay.signer, &both).unwrap();
+        let entered = ben.enter(&welcome.tls_serialize_detached().unwrap());
+        if why.is_empty() {
+            entered.unwrap();
+            return;
+        }
+        let failed = entered.unwrap_err();
+        assert!(failed.to_string().contains(why), "{failed}");
         ben = *failed.guest;
     }
 }

@@ -269,6 +269,10 @@ mod tests {
     #[test]
     fn nobody_removes_themselves_or_an_empty_leaf_or_one_twice() {
         refused(Proposed { removes: vec![LeafIndex(0)], ..by(0) }, "remove ana");
+        let (_, mut after) = room();
+        after.set_role(id(0), Role::Listener);
+        after.set_role(id(3), Role::Host);
+        refused(Proposed { removes: vec![LeafIndex(0)], charter: Some(Ok(after)), ..by(0) }, "remove ana");
         refused(Proposed { removes: vec![LeafIndex(5)], ..by(0) }, "remove somebody");
         refused(Proposed { removes: vec![LeafIndex(3), LeafIndex(3)], ..by(0) }, "remove eve");
     }
