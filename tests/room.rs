@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use Role::{Host, Listener, Moderator, Speaker};
 use parlor::{
-    Card, Error, Event, Guest, Intent, KeyIdLayout, LeafIndex, Role, Room, Suite,
+    Card, Error, Event, Guest, Intent, KeyIdLayout, LeafIndex, MAX_NAME, Role, Room, Suite,
     room::{MAX_CARD, MAX_EPOCH_AGE, MAX_MESSAGE, MAX_TREE, Retried, Settings, TREE_APART},
 };
 use party::{NOW, Party, commit_of, enter, gists, guest, identity};
@@ -151,6 +151,19 @@ fn a_refresh_changes_keys_and_nothing_else() {
     party.check();
     assert_eq!(party.names(), before.0);
     assert_ne!(party.rooms[0].code(), before.1);
+}
+
+#[test]
+fn the_longest_name_is_admitted_and_refreshes_its_keys() {
+    let (ana, ben) = ("a".repeat(MAX_NAME), "\u{1F3A7}".repeat(MAX_NAME / 4));
+    let mut party = Party::new(&[(&ana, Host), (&ben, Listener)]);
+    for name in [&ana, &ben] {
+        let commit = party.named(name).refresh().unwrap();
+        for events in party.deliver(&commit) {
+            assert!(matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { .. }]), "{:?}", gists(&events));
+        }
+    }
+    party.check();
 }
 
 #[test]
