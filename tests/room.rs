@@ -406,6 +406,42 @@ fn damaged_messages_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn a_damaged_echo_of_ones_own_commit_is_refused_and_the_true_one_still_counts() {
+    let mut party = Party::new(&[("ana", Host), ("ben", Listener)]);
+    let commit = party.named("ana").refresh().unwrap();
+    for at in 0..commit.len() {
+        let mut bad = commit.clone();
+        bad[at] ^= 0x20;
+        assert!(party.rooms[0].receive(&bad, NOW).is_err(), "byte {at}");
+        assert!(party.rooms[0].is_pending());
+    }
+    for events in party.deliver(&commit) {
+        assert_eq!(gists(&events), ["rekeyed 2", "refreshed"]);
+    }
+    party.check();
+}
+
+#[test]
+fn a_commit_and_the_removal_of_its_maker_race_and_the_first_wins_for_all() {
+    let mut party = Party::new(&[("ana", Host), ("mo", Moderator), ("ben", Listener)]);
+    let mo = party.id("mo");
+    let (refresh, removal) = (party.named("mo").refresh().unwrap(), party.named("ana").remove(&mo).unwrap());
+    // Mo's comes first: Ana is told and tries again.
+    let all = party.deliver(&refresh);
+    let Event::Superseded { intent, .. } = &all[0][1] else { panic!("{:?}", gists(&all[0])) };
+    assert!(matches!(party.named("mo").receive(&removal, NOW), Err(Error::WrongEpoch { .. })));
+    // The removal comes first: Mo is out, whatever was on its way.
+    let removal = commit_of(party.named("ana").retry(intent.clone()).unwrap());
+    let refresh = party.named("mo").refresh().unwrap();
+    assert_eq!(gists(&party.deliver(&removal)[1]), ["closed, asked: false"]);
+    assert!(!party.rooms[1].is_pending());
+    for room in &mut party.rooms {
+        assert!(matches!(room.receive(&refresh, NOW), Err(Error::Closed { .. } | Error::WrongEpoch { .. })));
+    }
+    party.check();
+}
+
+#[test]
 fn a_welcome_for_somebody_else_leaves_the_guest_as_it_was() {
     let mut party = Party::new(&[("ana", Host)]);
     let (ben, eve) = (guest("ben"), guest("eve"));
