@@ -5,9 +5,14 @@
 
 use std::fmt;
 
-use openmls_basic_credential::SignatureKeyPair;
-use openmls_traits::types::SignatureScheme;
+use ed25519_dalek::{Signer as _, SigningKey};
+use openmls_traits::{
+    signatures::{Signer, SignerError},
+    types::SignatureScheme,
+};
+use rand::{TryRng as _, rngs::SysRng};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Item, Result};
 
@@ -17,10 +22,10 @@ pub const MAX_NAME: usize = 64;
 /// A person's secret signature key (Ed25519) and the name they go by.
 ///
 /// It becomes part of a [`Room`](crate::Room) or a [`Guest`](crate::Guest) when one is made, so that no two
-/// rooms sign with one object. It cannot be cloned or printed.
+/// rooms sign with one object. It cannot be cloned or printed, and its key is wiped when it is dropped.
 pub struct Identity {
     name: String,
-    key: SignatureKeyPair,
+    key: Key,
 }
 
 impl Identity {
@@ -30,8 +35,9 @@ impl Identity {
     /// [`Error::Malformed`] if `name` is empty, longer than [`MAX_NAME`] bytes, or holds a control character.
     pub fn generate(name: &str) -> Result<Self> {
         check_name(name)?;
-        let key = SignatureKeyPair::new(SignatureScheme::ED25519).map_err(|_| Error::Randomness)?;
-        Ok(Self { name: name.to_owned(), key })
+        let mut seed = Zeroizing::new([0; 32]);
+        SysRng.try_fill_bytes(seed.as_mut_slice()).map_err(|_| Error::Randomness)?;
+        Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(&seed))) })
     }
 
     /// The name others see.
@@ -41,8 +47,7 @@ impl Identity {
 
     /// The public half: who this is to everybody else.
     pub fn id(&self) -> MemberId {
-        // An Ed25519 public key is 32 bytes by construction.
-        MemberId::from_slice(self.key.public()).unwrap_or(MemberId([0; 32]))
+        MemberId(self.key.0.verifying_key().to_bytes())
     }
 
     /// The digits to compare with what others see for this identity.
@@ -50,10 +55,29 @@ impl Identity {
         self.id().fingerprint()
     }
 
-    pub(crate) fn signer(&self) -> &SignatureKeyPair {
+    pub(crate) const fn signer(&self) -> &Key {
         &self.key
     }
 }
+
+/// The signature key: it stays where it is while its owner moves, so that no copy is left behind.
+pub(crate) struct Key(Box<SigningKey>);
+
+impl Signer for Key {
+    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
+        Ok(self.0.sign(payload).to_vec())
+    }
+
+    fn signature_scheme(&self) -> SignatureScheme {
+        SignatureScheme::ED25519
+    }
+}
+
+/// The key wipes itself.
+const _: () = {
+    const fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+    is_wiped::<SigningKey>();
+};
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -411,6 +411,40 @@ fn a_removed_or_demoted_members_frames_are_refused_from_the_rekey_on() {
 }
 
 #[test]
+fn who_left_the_stage_and_came_back_is_not_heard_from_before() {
+    let mut room = Room::new(&[1]);
+    let (mut ana, mut ben) = (room.voice(1), room.voice(9));
+    let before = ana.seal(b"before").unwrap();
+    room.next(NOW, &[]);
+    let off = room.keys(9);
+    room.next(NOW, &[1]);
+    ana.rekey(room.keys(1)).unwrap();
+    let back = ana.seal(b"back").unwrap();
+    assert!(matches!(ben.open(&back, NOW), Err(Error::Parked { .. })));
+    ben.rekey(off).unwrap();
+    assert!(ben.unpark(NOW).is_none(), "its epoch is not there yet");
+    ben.rekey(room.keys(9)).unwrap();
+    assert!(matches!(refused(&mut ben, &before), Error::NotOnStage { epoch: 0, .. }));
+    assert_eq!(ben.unpark(NOW).unwrap().unwrap().frame, b"back");
+    assert!(matches!(refused(&mut ben, &back), Error::Replayed { .. }), "parking is no way round the window");
+}
+
+#[test]
+fn a_parked_frame_of_somebody_removed_since_is_not_played() {
+    let mut room = Room::new(&[1]);
+    let mut ben = room.voice(9);
+    room.next(NOW, &[1]);
+    let (mut ana, middle) = (room.voice(1), room.keys(9));
+    let packet = ana.seal(b"on her way out").unwrap();
+    assert!(matches!(ben.open(&packet, NOW), Err(Error::Parked { .. })));
+    room.next(NOW, &[]);
+    ben.rekey(middle).unwrap();
+    ben.rekey(room.keys(9)).unwrap();
+    assert!(matches!(ben.unpark(NOW), Some(Err(Error::NotOnStage { epoch: 1, .. }))));
+    assert_eq!((ben.unpark(NOW).is_none(), ben.parked()), (true, (0, 0)));
+}
+
+#[test]
 fn the_previous_epoch_is_heard_for_two_seconds_and_not_longer() {
     let mut room = Room::new(&[1]);
     let (mut ana, mut ben) = (room.voice(1), room.voice(9));

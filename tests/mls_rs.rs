@@ -3,10 +3,10 @@
 
 mod party;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mls_rs::{
-    CipherSuite, CipherSuiteProvider as _, Client, CryptoProvider as _, Group, MlsMessage,
+    CipherSuite, CipherSuiteProvider as _, Client, CryptoProvider as _, Group, MlsMessage, ProtocolVersion,
     client_builder::{MlsConfig, PaddingMode},
     extension::ExtensionType,
     identity::{
@@ -14,6 +14,7 @@ use mls_rs::{
         basic::{BasicCredential, BasicIdentityProvider},
     },
     mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions},
+    time::MlsTime,
 };
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
 use parlor::{
@@ -44,6 +45,12 @@ fn client(name: &str) -> (Client<impl MlsConfig>, MemberId) {
         .signing_identity(identity, secret, SUITE)
         .build();
     (client, id)
+}
+
+/// mls-rs dates a card from this very second; a room takes none that is new to a clock a little slow.
+fn an_hour_ago() -> MlsTime {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    MlsTime::from_duration_since_epoch(now - Duration::from_secs(3600))
 }
 
 /// The room code as the documentation gives it, from the other implementation's epoch authenticator.
@@ -119,7 +126,8 @@ fn an_mls_rs_member_follows_and_leads_fifty_random_histories() {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut party = Party::new(&[("ana", Role::Host), ("ben", Role::Speaker), ("eve", Role::Listener)]);
         let (mel, mel_id) = client("mel");
-        let card = mel.generate_key_package_message(Default::default(), Default::default(), None).unwrap();
+        let card =
+            mel.generate_key_package_message(Default::default(), Default::default(), Some(an_hour_ago())).unwrap();
         let card = Card::from_bytes(&card.to_bytes().unwrap()).unwrap();
         assert_eq!((card.name(), card.id()), ("mel", mel_id));
         let role = [Role::Listener, Role::Moderator][dice.roll(2)];
@@ -214,7 +222,7 @@ fn by_the_room(
 fn an_mls_rs_member_exports_and_is_removed() {
     let mut party = Party::new(&[("ana", Role::Host)]);
     let (mel, mel_id) = client("mel");
-    let card = mel.generate_key_package_message(Default::default(), Default::default(), None).unwrap();
+    let card = mel.generate_key_package_message(Default::default(), Default::default(), Some(an_hour_ago())).unwrap();
     let card = Card::from_bytes(&card.to_bytes().unwrap()).unwrap();
     let admission = party.rooms[0].admit(&card, Role::Listener).unwrap();
     party.deliver(&admission.commit);
@@ -233,4 +241,24 @@ fn an_mls_rs_member_exports_and_is_removed() {
     party.deliver(&removal);
     group.process_incoming_message(MlsMessage::from_bytes(&removal).unwrap()).unwrap();
     assert_eq!(party.rooms[0].roster().len(), 1);
+}
+
+#[test]
+fn not_even_a_host_restarts_the_group() {
+    // openmls makes no such commit, so mls-rs makes it.
+    let mut party = Party::new(&[("ana", Role::Host), ("ben", Role::Listener)]);
+    let (mel, mel_id) = client("mel");
+    let card = mel.generate_key_package_message(Default::default(), Default::default(), Some(an_hour_ago())).unwrap();
+    let admission = party.rooms[0].admit(&Card::from_bytes(&card.to_bytes().unwrap()).unwrap(), Role::Host).unwrap();
+    party.deliver(&admission.commit);
+    let (mut group, _) = mel.join_group(None, &MlsMessage::from_bytes(&admission.welcome).unwrap(), None).unwrap();
+    let restart = group.commit_builder().reinit(None, ProtocolVersion::MLS_10, SUITE, Default::default()).unwrap();
+    let commit = restart.build().unwrap().commit_message.to_bytes().unwrap();
+    group.clear_pending_commit();
+    let code = party.rooms[0].code();
+    for events in party.deliver(&commit) {
+        let [Event::Refused { actor, why }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((*actor, why.action.as_str()), (Some(mel_id), "restart the group"));
+    }
+    assert!(party.rooms.iter().all(|room| room.code() == code));
 }

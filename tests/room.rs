@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use Role::{Host, Listener, Moderator, Speaker};
 use parlor::{
-    Card, Error, Event, Guest, Intent, KeyIdLayout, LeafIndex, Role, Room, Suite,
+    Card, Error, Event, Guest, Intent, KeyIdLayout, LeafIndex, MAX_NAME, Role, Room, Suite,
     room::{MAX_CARD, MAX_EPOCH_AGE, MAX_MESSAGE, MAX_TREE, Retried, Settings, TREE_APART},
 };
 use party::{NOW, Party, commit_of, enter, gists, guest, identity};
@@ -151,6 +151,19 @@ fn a_refresh_changes_keys_and_nothing_else() {
     party.check();
     assert_eq!(party.names(), before.0);
     assert_ne!(party.rooms[0].code(), before.1);
+}
+
+#[test]
+fn the_longest_name_is_admitted_and_refreshes_its_keys() {
+    let (ana, ben) = ("a".repeat(MAX_NAME), "\u{1F3A7}".repeat(MAX_NAME / 4));
+    let mut party = Party::new(&[(&ana, Host), (&ben, Listener)]);
+    for name in [&ana, &ben] {
+        let commit = party.named(name).refresh().unwrap();
+        for events in party.deliver(&commit) {
+            assert!(matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { .. }]), "{:?}", gists(&events));
+        }
+    }
+    party.check();
 }
 
 #[test]
@@ -300,7 +313,7 @@ fn the_loser_of_a_race_is_told_and_retries() {
     ));
     party.check();
 
-    let Retried::Admission(again) = party.named("ana").retry(intent.clone()).unwrap() else { panic!() };
+    let Retried::Admission(again) = party.named("ana").retry(&intent).unwrap() else { panic!() };
     party.deliver(&again.commit);
     // The welcome of the lost commit is worth nothing: it is sent only once the room has taken its commit.
     let (room, voice) = zed.enter(&again.welcome).unwrap();
@@ -317,15 +330,15 @@ fn what_others_have_done_already_is_not_done_again() {
     party.named("ana").remove_all(&[ben, eve]).unwrap();
     let all = party.deliver(&first);
     let Event::Superseded { intent, .. } = &all[0][1] else { panic!() };
-    let again = commit_of(party.named("ana").retry(intent.clone()).unwrap());
+    let again = commit_of(party.named("ana").retry(&intent).unwrap());
     party.deliver(&again);
     party.check();
     assert_eq!(party.names(), ["ana host", "mo moderator"]);
 
     let ana = party.named("ana");
-    assert_eq!(ana.retry(Intent::Remove(vec![ben])).unwrap(), Retried::Done);
-    assert_eq!(ana.retry(Intent::SetRole(ben, Speaker)).unwrap(), Retried::Done);
-    assert_eq!(ana.retry(Intent::Retitle(String::new())).unwrap(), Retried::Done);
+    assert_eq!(ana.retry(&Intent::Remove(vec![ben])).unwrap(), Retried::Done);
+    assert_eq!(ana.retry(&Intent::SetRole(ben, Speaker)).unwrap(), Retried::Done);
+    assert_eq!(ana.retry(&Intent::Retitle(String::new())).unwrap(), Retried::Done);
     assert!(!ana.is_pending());
 }
 
@@ -389,6 +402,42 @@ fn damaged_messages_are_refused_and_change_nothing() {
     assert!(matches!(ben.receive(&huge, NOW), Err(Error::TooLarge { limit: MAX_MESSAGE, .. })));
     assert_eq!((ben.epoch(), ben.code()), (1, before));
     party.deliver(&commit);
+    party.check();
+}
+
+#[test]
+fn a_damaged_echo_of_ones_own_commit_is_refused_and_the_true_one_still_counts() {
+    let mut party = Party::new(&[("ana", Host), ("ben", Listener)]);
+    let commit = party.named("ana").refresh().unwrap();
+    for at in 0..commit.len() {
+        let mut bad = commit.clone();
+        bad[at] ^= 0x20;
+        assert!(party.rooms[0].receive(&bad, NOW).is_err(), "byte {at}");
+        assert!(party.rooms[0].is_pending());
+    }
+    for events in party.deliver(&commit) {
+        assert_eq!(gists(&events), ["rekeyed 2", "refreshed"]);
+    }
+    party.check();
+}
+
+#[test]
+fn a_commit_and_the_removal_of_its_maker_race_and_the_first_wins_for_all() {
+    let mut party = Party::new(&[("ana", Host), ("mo", Moderator), ("ben", Listener)]);
+    let mo = party.id("mo");
+    let (refresh, removal) = (party.named("mo").refresh().unwrap(), party.named("ana").remove(&mo).unwrap());
+    // Mo's comes first: Ana is told and tries again.
+    let all = party.deliver(&refresh);
+    let Event::Superseded { intent, .. } = &all[0][1] else { panic!("{:?}", gists(&all[0])) };
+    assert!(matches!(party.named("mo").receive(&removal, NOW), Err(Error::WrongEpoch { .. })));
+    // The removal comes first: Mo is out, whatever was on its way.
+    let removal = commit_of(party.named("ana").retry(&intent).unwrap());
+    let refresh = party.named("mo").refresh().unwrap();
+    assert_eq!(gists(&party.deliver(&removal)[1]), ["closed, asked: false"]);
+    assert!(!party.rooms[1].is_pending());
+    for room in &mut party.rooms {
+        assert!(matches!(room.receive(&refresh, NOW), Err(Error::Closed { .. } | Error::WrongEpoch { .. })));
+    }
     party.check();
 }
 

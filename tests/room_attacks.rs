@@ -6,7 +6,10 @@
 
 mod party;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use openmls::{
     messages::external_proposals::JoinProposal,
@@ -18,7 +21,7 @@ use openmls::{
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
-use parlor::{Card, Error, Event, MemberId, Role, Room, RoomCode, room};
+use parlor::{Card, Error, Event, Item, MemberId, Role, Room, RoomCode, room};
 use party::{NOW, Party, gists, guest, identity};
 use room::Settings;
 
@@ -517,6 +520,88 @@ fn a_card_valid_for_years_or_with_extras_is_not_admitted() {
     }
 }
 
+#[test]
+fn a_card_that_expires_before_everybody_has_seen_the_commit_is_not_admitted() {
+    // Each member's MLS checks the dates as it reads the commit, by its own clock: with a card of a few minutes,
+    // who reads it later, or whose clock is a little off, would be left behind.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (hour, day) = (3600, 24 * 3600);
+    for (lifetime, good) in [
+        (Lifetime::init(now - hour, now + 60), false),
+        (Lifetime::init(now - hour, now + 7 * day - 60), false),
+        (Lifetime::init(now - 60, now + 30 * day), false),
+        (Lifetime::init(now - hour, now + 7 * day + 60), true),
+    ] {
+        let package = Bare::new("ghost").key_package_with(|builder| builder.key_package_lifetime(lifetime));
+        let card = Card::from_bytes(&MlsMessageOut::from(package).to_bytes().unwrap());
+        match card {
+            Ok(_) => assert!(good, "{lifetime:?}"),
+            Err(error) => {
+                assert!(!good, "{lifetime:?}: {error}");
+                assert!(matches!(error, Error::Malformed { what: Item::Card, .. }), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_swells_the_tree_with_a_leaf_as_large_as_a_message() {
+    // The tree is in every welcome: two or three such leaves, and nobody could be let in any more.
+    let many: Vec<ExtensionType> = (0x1000..0x3000).map(ExtensionType::Unknown).collect();
+    let swollen = || {
+        let extensions: Vec<_> = many.iter().copied().chain([ExtensionType::Unknown(CHARTER)]).collect();
+        Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]))
+    };
+    let mut world = World::new(Role::Listener);
+    let commit = world.commit_with(LeafNodeParameters::builder().with_capabilities(swollen()).build(), vec![]);
+    world.refuse(&commit, Some("mal"), "drop a capability or swell their leaf");
+
+    let mut world = World::new(Role::Moderator);
+    let ghost = Bare::new("ghost").key_package_with(|builder| builder.leaf_node_capabilities(swollen()));
+    let commit = world.commit(vec![add(ghost)]);
+    world.refuse(&commit, Some("mal"), "admit ghost");
+}
+
+#[test]
+fn a_command_makes_no_message_that_is_too_large_to_be_taken() {
+    let mut party = Party::new(&[("ana", Role::Host), ("ben", Role::Listener)]);
+    // Each card is within its bound; together they are more than a message may be.
+    let padding = Extension::Unknown(0xF0DD, UnknownExtension(vec![0; 3_500]));
+    let cards: Vec<(Card, Role)> = (0..320)
+        .map(|_| {
+            let extensions = [CHARTER, 0xF0DD].map(ExtensionType::Unknown);
+            let able = Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]));
+            let package = Bare::new("guest").key_package_with(|builder| {
+                let builder = builder.leaf_node_capabilities(able.clone());
+                builder.key_package_extensions(Extensions::single(padding.clone()).unwrap())
+            });
+            let card = MlsMessageOut::from(package).to_bytes().unwrap();
+            (Card::from_bytes(&card).unwrap(), Role::Listener)
+        })
+        .collect();
+    let ana = &mut party.rooms[0];
+    let before = state(ana);
+    assert!(matches!(
+        ana.admit_all(&cards),
+        Err(Error::TooLarge { what: Item::Message, limit: room::MAX_MESSAGE, .. })
+    ));
+    assert!(!ana.is_pending());
+    assert_eq!(state(ana), before);
+    let few = ana.admit_all(&cards[..100]).unwrap();
+    party.deliver(&few.commit);
+    assert_eq!(party.rooms[1].roster().len(), 102);
+}
+
+#[test]
+fn a_card_that_may_be_used_again_and_again_is_not_read() {
+    let extensions = [ExtensionType::Unknown(CHARTER), ExtensionType::LastResort];
+    let able = Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]));
+    let package = Bare::new("ghost")
+        .key_package_with(|builder| builder.leaf_node_capabilities(able.clone()).mark_as_last_resort());
+    let card = Card::from_bytes(&MlsMessageOut::from(package).to_bytes().unwrap());
+    assert!(matches!(&card, Err(Error::Malformed { why, .. }) if why.contains("more than once")), "{card:?}");
+}
+
 fn psk(id: PreSharedKeyId) -> Part {
     Part::Proposal(Box::new(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id)))))
 }
@@ -739,6 +824,57 @@ fn a_welcome_into_a_group_that_is_no_room_is_refused() {
         }
         let failed = ben.enter(&welcome).unwrap_err();
         assert!(failed.to_string().contains("no parlor room"), "{failed}");
+        ben = *failed.guest;
+    }
+}
+
+#[test]
+fn a_guest_enters_no_room_whose_settings_do_not_hold_together() {
+    let relay = Bare::new("relay");
+    let (me, stranger) = (relay.id(), identity("zed").id());
+    let mut ben = guest("ben");
+    // Sender bits, and who has which role; leaf 1 is another's, so that Ben gets leaf 2.
+    for (sender_bits, roles, why) in [
+        (12, vec![(me, MODERATOR)], "the room has no host"),
+        (12, vec![(me, HOST), (stranger, HOST)], "somebody who is not in the room"),
+        (1, vec![(me, HOST)], "more leaves than the room's key ids can name"),
+        (2, vec![(me, HOST)], ""),
+    ] {
+        let mut charter = vec![1, 0xF0, 0x01, sender_bits, 8, 0, 0, u8::try_from(roles.len()).unwrap()];
+        for (id, role) in BTreeMap::from_iter(roles) {
+            charter.extend_from_slice(id.as_bytes());
+            charter.push(role);
+        }
+        let extensions = vec![
+            Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
+                &[ExtensionType::Unknown(CHARTER)],
+                &[],
+                &[CredentialType::Basic],
+            )),
+            Extension::Unknown(CHARTER, UnknownExtension(charter)),
+        ];
+        let config = MlsGroupCreateConfig::builder()
+            .ciphersuite(SUITE)
+            .capabilities(capabilities())
+            .use_ratchet_tree_extension(true)
+            .with_group_context_extensions(Extensions::from_vec(extensions).unwrap())
+            .build();
+        let mut group = MlsGroup::new(&relay.provider, &relay.signer, &config, relay.credential("relay")).unwrap();
+        let MlsMessageBodyIn::KeyPackage(package) =
+            MlsMessageIn::tls_deserialize_exact_bytes(ben.card().as_bytes()).unwrap().extract()
+        else {
+            panic!()
+        };
+        let package = package.validate(relay.provider.crypto(), ProtocolVersion::Mls10).unwrap();
+        let both = [Bare::new("eve").key_package(), package];
+        let (_, welcome, _) = group.add_members(&relay.provider, &relay.signer, &both).unwrap();
+        let entered = ben.enter(&welcome.tls_serialize_detached().unwrap());
+        if why.is_empty() {
+            entered.unwrap();
+            return;
+        }
+        let failed = entered.unwrap_err();
+        assert!(failed.to_string().contains(why), "{failed}");
         ben = *failed.guest;
     }
 }

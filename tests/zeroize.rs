@@ -91,6 +91,35 @@ fn a_past_epoch_and_a_removed_speaker_leave_no_key_behind() {
 }
 
 #[test]
+fn an_epoch_gone_by_leaves_no_base_key_behind() {
+    use parlor::{Event, Guest, Identity, Role, Settings};
+    fn keys(events: Vec<Event>) -> parlor::EpochKeys {
+        match events.into_iter().next() {
+            Some(Event::Rekeyed(keys)) => keys,
+            other => panic!("{other:?}"),
+        }
+    }
+    let now = Duration::ZERO;
+    let (mut ana, mut voice) = parlor::Room::create(Identity::generate("ana").unwrap(), Settings::default()).unwrap();
+    let ben = Guest::new(Identity::generate("ben").unwrap()).unwrap();
+    let admission = ana.admit(ben.card(), Role::Listener).unwrap();
+    voice.rekey(keys(ana.receive(&admission.commit, now).unwrap())).unwrap();
+    let (mut ben, _) = ben.enter(&admission.welcome).unwrap();
+    for own in [true, false] {
+        let first = if own { ana.refresh().unwrap() } else { ben.refresh().unwrap() };
+        let base_key = keys(ben.receive(&first, now).unwrap()).into_base_key();
+        let left = freed_blocks_with(&[&base_key], || {
+            voice.rekey(keys(ana.receive(&first, now).unwrap())).unwrap();
+            let next = ana.refresh().unwrap();
+            voice.rekey(keys(ana.receive(&next, now).unwrap())).unwrap();
+            ben.receive(&next, now).unwrap();
+            voice.expire(Duration::from_secs(4));
+        });
+        assert_eq!(left, 0, "own commit: {own}");
+    }
+}
+
+#[test]
 fn low_level_sealers_and_openers_leave_no_key_behind() {
     for room in rooms() {
         let kid = room.layout.key_id(0, LeafIndex(1), room.epoch).unwrap();

@@ -251,7 +251,7 @@ impl<'a> Evening<'a> {
             Wish::SetRole(target, role) => room.set_role(&self.ids[target], role)?,
             Wish::Remove(target) => room.remove(&self.ids[target])?,
             Wish::Refresh => room.refresh()?,
-            Wish::Again(intent) => match (room.retry(intent)?, &mut person.admission) {
+            Wish::Again(intent) => match (room.retry(&intent)?, &mut person.admission) {
                 (Retried::Admission(again), Some((_, admission))) => {
                     *admission = again;
                     admission.commit.clone()

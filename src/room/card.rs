@@ -14,7 +14,7 @@ pub const MAX_CARD: usize = 4 * 1024;
 /// Somebody's request to be let in: their name, their keys, and a signature over both. Nothing in it is secret.
 ///
 /// On the wire it is an MLS KeyPackage in an MLSMessage (RFC 9420 §10), so that other implementations can make
-/// one. It admits its owner once: after that they need another.
+/// one. It admits its owner once: after that they need another, and after eleven weeks too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Card {
     bytes: Box<[u8]>,

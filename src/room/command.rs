@@ -62,7 +62,8 @@ impl Room {
     ///
     /// # Errors
     /// [`Error::Denied`] if one's role does not allow it, if one of them is in already, or if the room is full;
-    /// [`Error::Malformed`] if a card has expired; [`Error::CommitPending`]; [`Error::Closed`].
+    /// [`Error::Malformed`] if a card has expired or will within a week; [`Error::TooLarge`] if they are too many
+    /// for one message, or the room for one tree; [`Error::CommitPending`]; [`Error::Closed`].
     pub fn admit_all(&mut self, cards: &[(Card, Role)]) -> Result<Admission> {
         match self.carry_out(Intent::Admit(cards.to_vec()))? {
             Bundle { commit, welcome: Some(welcome), tree } => Ok(Admission { commit, welcome, tree }),
@@ -151,30 +152,29 @@ impl Room {
     ///
     /// # Errors
     /// As the command that it repeats.
-    pub fn retry(&mut self, intent: Intent) -> Result<Retried> {
+    pub fn retry(&mut self, intent: &Intent) -> Result<Retried> {
         let intent = match intent {
             Intent::Admit(cards) => {
-                let (here, out): (Vec<_>, Vec<_>) =
-                    cards.into_iter().partition(|(card, _)| self.member(&card.id()).is_some());
-                drop(here);
+                let is_out = |(card, _): &&(Card, Role)| self.member(&card.id()).is_none();
+                let out: Vec<_> = cards.iter().filter(is_out).cloned().collect();
                 if out.is_empty() {
                     return Ok(Retried::Done);
                 }
                 return self.admit_all(&out).map(Retried::Admission);
             }
             Intent::Remove(members) => {
-                let here: Vec<_> = members.into_iter().filter(|id| self.member(id).is_some()).collect();
+                let here: Vec<_> = members.iter().copied().filter(|id| self.member(id).is_some()).collect();
                 if here.is_empty() {
                     return Ok(Retried::Done);
                 }
                 Intent::Remove(here)
             }
-            Intent::SetRole(id, role) => match self.member(&id) {
-                Some(member) if member.role != role => Intent::SetRole(id, role),
+            Intent::SetRole(id, role) => match self.member(id) {
+                Some(member) if member.role != *role => Intent::SetRole(*id, *role),
                 _ => return Ok(Retried::Done),
             },
-            Intent::Retitle(title) if title == self.settings().title() => return Ok(Retried::Done),
-            other => other,
+            Intent::Retitle(title) if *title == self.settings().title() => return Ok(Retried::Done),
+            other => other.clone(),
         };
         Ok(Retried::Commit(self.carry_out(intent)?.commit))
     }
@@ -246,7 +246,8 @@ impl Room {
             charter: charter.as_ref(),
         };
         let Some(group) = &mut self.group else { return Err(Error::Closed { epoch: self.epoch }) };
-        let bundle = group.commit(&self.identity, &plan).inspect_err(|_| group.clear_pending())?;
+        let bundle =
+            group.commit(&self.identity, &plan).and_then(Bundle::fits).inspect_err(|_| group.clear_pending())?;
         self.pending = Some(Pending::new(&bundle.commit, intent, verdict));
         Ok(bundle)
     }

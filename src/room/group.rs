@@ -141,7 +141,7 @@ fn ratchet() -> SenderRatchetConfiguration {
 fn credential(identity: &Identity) -> CredentialWithKey {
     CredentialWithKey {
         credential: BasicCredential::new(identity.name().as_bytes().to_vec()).into(),
-        signature_key: identity.signer().public().into(),
+        signature_key: identity.id().as_bytes().as_slice().into(),
     }
 }
 
@@ -176,4 +176,43 @@ fn index(leaf: LeafIndex) -> LeafNodeIndex {
 /// An error that no input should bring about.
 fn bug(error: impl std::fmt::Display) -> Error {
     Error::Group(Detail::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        Guest, Role, Room,
+        room::{Event, Settings},
+    };
+
+    #[test]
+    fn a_thousand_epochs_leave_one_record_the_newest() {
+        let (mut ana, _) = Room::create(Identity::generate("ana").unwrap(), Settings::default()).unwrap();
+        let guest = Guest::new(Identity::generate("ben").unwrap()).unwrap();
+        let admission = ana.admit(guest.card(), Role::Listener).unwrap();
+        ana.receive(&admission.commit, Duration::ZERO).unwrap();
+        let (mut ben, _) = guest.enter(&admission.welcome).unwrap();
+        let mut last = Vec::new();
+        for epoch in 2..1_000 {
+            let (one, other) = if epoch % 2 == 0 { (&mut ana, &mut ben) } else { (&mut ben, &mut ana) };
+            // A commit that was given up and one that lost its race leave nothing either.
+            one.refresh().unwrap();
+            one.abandon();
+            other.refresh().unwrap();
+            let commit = one.refresh().unwrap();
+            for room in [one, other] {
+                let events = room.receive(&commit, Duration::ZERO).unwrap();
+                assert!(matches!(events[0], Event::Rekeyed(_)));
+                assert!(!room.is_pending());
+            }
+            let kept = [&ana, &ben].map(|room| room.group().unwrap().provider.storage.copy());
+            assert!(kept.iter().all(|records| records.len() == 1), "epoch {epoch}");
+            let keys: Vec<_> = kept.into_iter().flat_map(std::collections::BTreeMap::into_keys).collect();
+            assert!(keys != last, "epoch {epoch}");
+            last = keys;
+        }
+    }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Newcomer {
     pub(crate) id: Option<MemberId>,
     /// `None` if the credential is not Basic, or not UTF-8.
     pub(crate) name: Option<String>,
-    /// Whether it lists what every room needs, and its lifetime is within bounds.
+    /// Whether it lists what every room needs, and its size and lifetime are within bounds.
     pub(crate) capable: bool,
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn judge(roster: &Roster, charter: &Charter, proposed: Proposed) -> R
             return deny("change their credential", "a member's name stays; leave, and come back with a new card");
         }
         if !leaf.capable {
-            return deny("drop a capability", "every member supports what the room needs");
+            return deny("drop a capability or swell their leaf", "every member supports what the room needs");
         }
     }
     let after = match &proposed.charter {
@@ -126,7 +126,7 @@ pub(crate) fn judge(roster: &Roster, charter: &Charter, proposed: Proposed) -> R
         let role = after.role(&id);
         let what = format!("admit {name} as a {role}");
         if !add.capable {
-            return deny(&what, "their card lacks what the room needs, or is valid for too long");
+            return deny(&what, "their card lacks what the room needs, is too large, or is valid for too long");
         }
         if present.contains_key(&id) || !newcomers.insert(id) {
             return deny(&what, "somebody with that key is in the room already");
@@ -269,6 +269,10 @@ mod tests {
     #[test]
     fn nobody_removes_themselves_or_an_empty_leaf_or_one_twice() {
         refused(Proposed { removes: vec![LeafIndex(0)], ..by(0) }, "remove ana");
+        let (_, mut after) = room();
+        after.set_role(id(0), Role::Listener);
+        after.set_role(id(3), Role::Host);
+        refused(Proposed { removes: vec![LeafIndex(0)], charter: Some(Ok(after)), ..by(0) }, "remove ana");
         refused(Proposed { removes: vec![LeafIndex(5)], ..by(0) }, "remove somebody");
         refused(Proposed { removes: vec![LeafIndex(3), LeafIndex(3)], ..by(0) }, "remove eve");
     }

@@ -224,3 +224,19 @@ impl Echoes {
         self.seen.iter().rev().find(|(seen, _)| seen == hash).map(|(_, echo)| *echo)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn echoes_are_few_and_the_youngest() {
+        let mut echoes = Echoes::default();
+        for n in 0..1_000_u32 {
+            echoes.said(&n.to_be_bytes());
+            assert!(echoes.seen.len() <= Echoes::MOST);
+        }
+        assert!(echoes.find(&hash(&999_u32.to_be_bytes())).is_some());
+        assert!(echoes.find(&hash(&0_u32.to_be_bytes())).is_none());
+    }
+}

@@ -10,7 +10,7 @@ use super::{CHARTER, Group, TREE_KEY, bug, context_extensions, index, leaf};
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex},
-    room::{card::Card, judge::Proposed, settings::Charter, tree::TreeKey},
+    room::{MAX_MESSAGE, MAX_TREE, card::Card, check_size, judge::Proposed, settings::Charter, tree::TreeKey},
 };
 
 /// What a commit of one's own should do.
@@ -28,6 +28,16 @@ pub(crate) struct Bundle {
     pub(crate) commit: Vec<u8>,
     pub(crate) welcome: Option<Vec<u8>>,
     pub(crate) tree: Option<Vec<u8>>,
+}
+
+impl Bundle {
+    /// Refuses what nobody would take: a commit of one's own that is too large would stay pending for ever.
+    pub(crate) fn fits(self) -> Result<Self> {
+        check_size(Item::Message, &self.commit, MAX_MESSAGE)?;
+        check_size(Item::Welcome, self.welcome.as_deref().unwrap_or_default(), MAX_MESSAGE)?;
+        check_size(Item::Tree, self.tree.as_deref().unwrap_or_default(), MAX_TREE)?;
+        Ok(self)
+    }
 }
 
 impl Group {

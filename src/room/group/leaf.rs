@@ -2,9 +2,9 @@
 
 use openmls::prelude::{
     BasicCredential, Capabilities, Credential, CredentialType, ExtensionType, KeyPackage, KeyPackageVerifyError,
-    LeafNode, Member, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProtocolVersion,
+    LeafNode, Lifetime, Member, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProtocolVersion,
 };
-use tls_codec::DeserializeBytes as _;
+use tls_codec::{DeserializeBytes as _, Size as _};
 
 use super::{CHARTER, CIPHERSUITE, Provider, bug, capabilities, credential};
 use crate::{
@@ -12,6 +12,16 @@ use crate::{
     identity::{Identity, LeafIndex, MemberId, check_name},
     room::{card::MAX_CARD, judge::Newcomer, roster::Seat},
 };
+
+/// The largest leaf in bytes. One of ours with the longest name has 300; every leaf is in every later welcome.
+const MAX_LEAF: usize = 512;
+
+/// How long a card must still be valid, and have been valid already, in seconds: a week and five minutes.
+///
+/// Each member's openmls checks the dates again as it reads the commit, by its own clock and whenever that is, and
+/// whoever finds them bad cannot follow. So whoever admits sees to it that all will find them good.
+const VALID_FOR: u64 = 7 * 24 * 3600;
+const VALID_SINCE: u64 = 5 * 60;
 
 /// Makes the key package of a guest; its secrets stay in `provider`.
 pub(crate) fn new_card(provider: &Provider, identity: &Identity) -> Result<Vec<u8>> {
@@ -32,7 +42,7 @@ pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String)> {
             Ok((id, name))
         }
         Newcomer { capable: false, .. } => {
-            Err(malformed("it lacks what every room needs, or is valid for more than three months"))
+            Err(malformed("it lacks what every room needs, is too large, or is valid for more than three months"))
         }
         _ => Err(malformed("it carries no basic credential with an Ed25519 key")),
     }
@@ -67,7 +77,16 @@ pub(super) fn key_package(bytes: &[u8]) -> Result<KeyPackage> {
     if package.last_resort() {
         return Err(malformed("it may be used more than once"));
     }
+    if !outlasts_its_commit(package.life_time()) {
+        return Err(malformed("it expires within a week, or is not yet valid for five minutes: ask for a fresh one"));
+    }
     Ok(package)
+}
+
+fn outlasts_its_commit(lifetime: &Lifetime) -> bool {
+    // By openmls's clock, which every target has.
+    let now = Lifetime::new(0).not_after();
+    lifetime.not_before().saturating_add(VALID_SINCE) <= now && now.saturating_add(VALID_FOR) <= lifetime.not_after()
 }
 
 /// The leaf of somebody to be admitted, in the room's terms.
@@ -82,7 +101,9 @@ pub(super) fn newcomer(leaf: &LeafNode) -> Newcomer {
     Newcomer {
         id: MemberId::from_slice(leaf.signature_key().as_slice()),
         name: name(leaf.credential()),
-        capable: supports(leaf.capabilities()) && leaf.extensions().iter().next().is_none(),
+        capable: supports(leaf.capabilities())
+            && leaf.extensions().iter().next().is_none()
+            && leaf.tls_serialized_len() <= MAX_LEAF,
     }
 }
 
