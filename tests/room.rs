@@ -313,7 +313,7 @@ fn the_loser_of_a_race_is_told_and_retries() {
     ));
     party.check();
 
-    let Retried::Admission(again) = party.named("ana").retry(&intent).unwrap() else { panic!() };
+    let Retried::Admission(again) = party.named("ana").retry(intent).unwrap() else { panic!() };
     party.deliver(&again.commit);
     // The welcome of the lost commit is worth nothing: it is sent only once the room has taken its commit.
     let (room, voice) = zed.enter(&again.welcome).unwrap();
@@ -330,7 +330,7 @@ fn what_others_have_done_already_is_not_done_again() {
     party.named("ana").remove_all(&[ben, eve]).unwrap();
     let all = party.deliver(&first);
     let Event::Superseded { intent, .. } = &all[0][1] else { panic!() };
-    let again = commit_of(party.named("ana").retry(&intent).unwrap());
+    let again = commit_of(party.named("ana").retry(intent).unwrap());
     party.deliver(&again);
     party.check();
     assert_eq!(party.names(), ["ana host", "mo moderator"]);
@@ -431,7 +431,7 @@ fn a_commit_and_the_removal_of_its_maker_race_and_the_first_wins_for_all() {
     let Event::Superseded { intent, .. } = &all[0][1] else { panic!("{:?}", gists(&all[0])) };
     assert!(matches!(party.named("mo").receive(&removal, NOW), Err(Error::WrongEpoch { .. })));
     // The removal comes first: Mo is out, whatever was on its way.
-    let removal = commit_of(party.named("ana").retry(&intent).unwrap());
+    let removal = commit_of(party.named("ana").retry(intent).unwrap());
     let refresh = party.named("mo").refresh().unwrap();
     assert_eq!(gists(&party.deliver(&removal)[1]), ["closed, asked: false"]);
     assert!(!party.rooms[1].is_pending());

@@ -14,7 +14,7 @@ use super::{
     storage::Records,
 };
 use crate::{
-    error::{Detail, Error, Item, Result},
+    error::{Error, Item, Result},
     identity::LeafIndex,
     room::{roster::Seat, settings::Charter, tree::TreeKey},
 };
@@ -129,7 +129,7 @@ fn inspect(staged: &StagedWelcome) -> Result<Charter> {
     read_charter(extensions)
 }
 
-fn refused<E: std::fmt::Display>(error: WelcomeError<E>) -> Error {
+fn refused<E>(error: WelcomeError<E>) -> Error {
     let malformed = |why| Error::Malformed { what: Item::Welcome, why };
     match error {
         WelcomeError::NoMatchingKeyPackage | WelcomeError::JoinerSecretNotFound => {
@@ -142,6 +142,6 @@ fn refused<E: std::fmt::Display>(error: WelcomeError<E>) -> Error {
         WelcomeError::PublicGroupError(_) | WelcomeError::PublicTreeError(_) => {
             Error::Malformed { what: Item::Tree, why: "it is not the tree of the room this welcome is for" }
         }
-        error => Error::Unauthentic { what: Item::Welcome, epoch: 0, why: Detail::new(error) },
+        _ => malformed("what it says of its room does not hold together"),
     }
 }
