@@ -137,6 +137,16 @@ pub enum Error {
         /// Why, and what to do.
         why: &'static str,
     },
+    /// An epoch's keys were given to a voice that they do not fit. The voice is as it was, the keys are gone.
+    #[error("keys of epoch {keys} do not fit this voice, which is in epoch {voice}: {why}")]
+    WrongKeys {
+        /// The epoch of the keys.
+        keys: u64,
+        /// The epoch of the voice.
+        voice: u64,
+        /// What does not fit, and what to do.
+        why: &'static str,
+    },
     /// The buffer is too small. Nothing was written and no counter used.
     #[error("buffer of {have} bytes is too small, and was not written to: give {need}")]
     BufferTooSmall {

@@ -3,7 +3,7 @@
 mod party;
 
 use parlor::{
-    Card, Error, Role, Settings,
+    Card, Error, Event, Role, Settings,
     frame::{FRAME_HEADER, MAX_OPUS, VoiceFrame},
     media::MAX_FRAME,
 };
@@ -63,6 +63,16 @@ fn a_packet_of_another_room() {
     let error = ben.voice.open(&foreign, NOW).unwrap_err();
     assert!(matches!(error, Error::Forged { epoch: 1, .. }), "{error:?}");
     says(&error, &["packet of leaf 0", "epoch 1", "another room's", "dropped"]);
+    assert_eq!(ben.voice.state_digest(), before);
+}
+
+#[test]
+fn keys_of_another_room() {
+    let ([_, mut ben], [mut other, _]) = (host_and_ben(), host_and_ben());
+    let refresh = other.room.refresh().unwrap();
+    let Some(Event::Rekeyed(keys)) = other.room.receive(&refresh, NOW).unwrap().into_iter().next() else { panic!() };
+    let before = ben.voice.state_digest();
+    says(&ben.voice.rekey(keys).unwrap_err(), &["keys", "epoch 2", "another room", "voice of its own"]);
     assert_eq!(ben.voice.state_digest(), before);
 }
 

@@ -19,7 +19,7 @@ fn copy_keys(person: &mut Person, commit: &[u8], leaf: LeafIndex) -> Voice {
         let (suite, layout, epoch, me, since) = (keys.suite(), keys.layout(), keys.epoch(), keys.me(), keys.since());
         let (stage, base_key) = (keys.stage().to_vec(), keys.into_base_key());
         let keys = |me| EpochKeys::new(suite, layout, epoch, base_key.clone(), me, stage.clone(), since).unwrap();
-        person.voice.rekey(keys(me)).unwrap();
+        person.voice.rekey(keys(me).of_room(person.room.id())).unwrap();
         copy = Some(Voice::new(keys(leaf)));
     }
     copy.unwrap()

@@ -593,7 +593,7 @@ fn keys_that_are_not_the_next_leave_the_voice_as_it_was() {
         Room { epoch: 6, layout: KeyIdLayout::new(12, 9).unwrap(), ..room.clone() },
     ];
     for other in others {
-        assert!(matches!(ana.rekey(other.keys(1)), Err(Error::Unusable { .. })));
+        assert!(matches!(ana.rekey(other.keys(1)), Err(Error::WrongKeys { .. })));
         assert_eq!(ana.state_digest(), before);
     }
     ana.rekey(Room { epoch: 6, ..room }.keys(1)).unwrap();

@@ -12,7 +12,7 @@
 use std::{fmt, time::Duration};
 
 use hkdf::Hkdf;
-use sha2::{Sha256, Sha512};
+use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -178,6 +178,8 @@ pub struct EpochKeys {
     pub(crate) stage: Vec<Speaker>,
     /// When the room entered the epoch, on the caller's monotonic clock.
     pub(crate) since: Duration,
+    /// A hash of the room's id; zeros if nobody said which room.
+    pub(super) room: [u8; 32],
     /// The derived keys: made here, so that the thread of the audio derives none.
     pub(super) frames: Epoch,
 }
@@ -207,7 +209,7 @@ impl EpochKeys {
         }
         let secret = Secret::extract(suite, &base_key);
         let frames = Epoch::derive(&secret, Backend::default(), layout, epoch, me, &stage)?;
-        Ok(Self { suite, layout, epoch, base_key, me, stage, since, frames })
+        Ok(Self { suite, layout, epoch, base_key, me, stage, since, room: [0; 32], frames })
     }
 
     /// The same keys, computed with by `backend`. The bytes of every packet stay the same.
@@ -218,6 +220,13 @@ impl EpochKeys {
         let secret = Secret::extract(self.suite, &self.base_key);
         self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch, self.me, &self.stage)?;
         Ok(self)
+    }
+
+    /// The same keys, marked as those of the room of that id, so that no voice of another room takes them.
+    #[must_use]
+    pub fn of_room(mut self, id: &[u8]) -> Self {
+        self.room = Sha256::digest(id).into();
+        self
     }
 
     /// The epoch these keys are of.

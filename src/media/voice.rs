@@ -176,6 +176,7 @@ pub struct Stats {
 pub struct Voice {
     suite: Suite,
     layout: KeyIdLayout,
+    room: [u8; 32],
     limits: Limits,
     current: Epoch,
     /// Past epochs, the youngest first.
@@ -203,6 +204,7 @@ impl Voice {
         Self {
             suite: keys.suite,
             layout: keys.layout,
+            room: keys.room,
             limits,
             current: keys.frames,
             previous: VecDeque::with_capacity(MAX_PREVIOUS),
@@ -300,15 +302,15 @@ impl Voice {
     /// still on stage. Call [`unpark`](Self::unpark) next, until it gives none.
     ///
     /// # Errors
-    /// [`Error::Unusable`] if the keys are not of a later epoch than the voice's, or of another suite or layout, and
-    /// so of another room. The voice is as it was; the keys are gone.
+    /// [`Error::WrongKeys`] if the keys are another room's, or not of a later epoch than the voice's. The voice is as
+    /// it was; the keys are gone.
     pub fn rekey(&mut self, keys: EpochKeys) -> Result<()> {
-        let unusable = |why| Err(Error::Unusable { what: "keys", why });
-        if (keys.suite, keys.layout) != (self.suite, self.layout) {
-            return unusable("their suite or key-id layout is not the voice's: they are another room's");
+        let wrong = |why| Err(Error::WrongKeys { keys: keys.epoch, voice: self.current.number, why });
+        if (keys.room, keys.suite, keys.layout) != (self.room, self.suite, self.layout) {
+            return wrong("they are another room's; give them to that room's voice: each has a voice of its own");
         }
         if keys.epoch <= self.current.number {
-            return unusable("they are not of a later epoch than the voice's: give each epoch's keys once, in order");
+            return wrong("they are not of a later epoch; give each epoch's keys once, in order");
         }
         let mut past = std::mem::replace(&mut self.current, keys.frames);
         past.sealer = None;

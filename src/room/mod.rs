@@ -206,7 +206,8 @@ fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration
     let base_key = group.export(BASE_KEY_LABEL, suite.key_len())?;
     let stage = roster.members().filter(|member| member.role.on_stage());
     let stage = stage.map(|member| Speaker { leaf: member.leaf, id: member.id }).collect();
-    EpochKeys::new(suite, layout, group.epoch(), base_key, group.me(), stage, since)
+    let keys = EpochKeys::new(suite, layout, group.epoch(), base_key, group.me(), stage, since)?;
+    Ok(keys.of_room(group.id()))
 }
 
 /// Refuses what is too large to be parsed.

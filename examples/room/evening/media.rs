@@ -106,8 +106,9 @@ impl Evening<'_> {
         let stage = keys.stage().to_vec();
         let usurped = [stage.clone(), vec![Speaker { leaf: me, id: self.ids[NILS] }]].concat();
         let base_key = keys.into_base_key();
+        let Place::Inside(room) = &self.people[NILS].place else { return Err("nils is not in the room".into()) };
         self.patched = Some(Voice::new(EpochKeys::new(suite, layout, epoch, base_key.clone(), me, usurped, since)?));
-        Ok(EpochKeys::new(suite, layout, epoch, base_key, me, stage, since)?)
+        Ok(EpochKeys::new(suite, layout, epoch, base_key, me, stage, since)?.of_room(room.id()))
     }
 }
 
