@@ -10,11 +10,12 @@ use openmls_traits::{
     signatures::{Signer, SignerError},
     types::SignatureScheme,
 };
-use rand::{TryRng as _, rngs::SysRng};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
-use crate::error::{Error, Item, Result};
+use crate::{
+    error::{Error, Item, Result},
+    random,
+};
 
 /// The longest name in bytes of UTF-8; a name travels in every roster entry.
 pub const MAX_NAME: usize = 64;
@@ -35,8 +36,7 @@ impl Identity {
     /// [`Error::Malformed`] if `name` is empty, longer than [`MAX_NAME`] bytes, or holds a control character.
     pub fn generate(name: &str) -> Result<Self> {
         check_name(name)?;
-        let mut seed = Zeroizing::new([0; 32]);
-        SysRng.try_fill_bytes(seed.as_mut_slice()).map_err(|_| Error::Randomness)?;
+        let seed = random::bytes()?;
         Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(&seed))) })
     }
 

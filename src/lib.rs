@@ -62,6 +62,7 @@ mod error;
 pub mod frame;
 mod identity;
 pub mod media;
+mod random;
 pub mod room;
 #[cfg(feature = "opus")]
 pub mod sound;

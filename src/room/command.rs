@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use crate::{
     error::{Error, Result},
     identity::{MemberId, Role},
+    random,
     room::{
         Card, Intent, Room,
         group::{Bundle, Plan},
         judge::{Newcomer, Proposed, denial, judge},
+        open,
         receive::Pending,
     },
 };
@@ -127,8 +129,8 @@ impl Room {
             return Err(Error::Denied(Box::new(denial(self.identity.name(), "leave", why))));
         }
         let mut said = vec![SAID_VERSION, SAID_LEAVE];
-        said.extend_from_slice(&message_id()?);
-        let Some(group) = &mut self.group else { return Err(Error::Closed { epoch: self.epoch }) };
+        said.extend_from_slice(random::bytes::<16>()?.as_slice());
+        let group = open(&mut self.group, self.epoch)?;
         let message = group.say(&self.identity, &said)?;
         self.echoes.said(&message);
         self.leaving.insert(me);
@@ -245,7 +247,7 @@ impl Room {
             removes: removes.into_iter().collect(),
             charter: charter.as_ref(),
         };
-        let Some(group) = &mut self.group else { return Err(Error::Closed { epoch: self.epoch }) };
+        let group = open(&mut self.group, self.epoch)?;
         let bundle =
             group.commit(&self.identity, &plan).and_then(Bundle::fits).inspect_err(|_| group.clear_pending())?;
         self.pending = Some(Pending::new(&bundle.commit, intent, verdict));
@@ -255,11 +257,4 @@ impl Room {
     fn expect_member(&self, id: &MemberId) -> Result<&crate::Member> {
         self.member(id).ok_or_else(|| Error::NotAMember { who: id.to_string(), epoch: self.epoch })
     }
-}
-
-fn message_id() -> Result<[u8; 16]> {
-    use rand::TryRng as _;
-    let mut id = [0; 16];
-    rand::rngs::SysRng.try_fill_bytes(&mut id).map_err(|_| Error::Randomness)?;
-    Ok(id)
 }

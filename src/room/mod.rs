@@ -210,6 +210,11 @@ fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration
     Ok(keys.of_room(group.id()))
 }
 
+/// The group of a room in `epoch` that one may be out of.
+fn open(group: &mut Option<Group>, epoch: u64) -> Result<&mut Group> {
+    group.as_mut().ok_or(Error::Closed { epoch })
+}
+
 /// Refuses what is too large to be parsed.
 const fn check_size(what: Item, bytes: &[u8], limit: usize) -> Result<()> {
     if bytes.len() > limit { Err(Error::TooLarge { what, bytes: bytes.len(), limit }) } else { Ok(()) }

@@ -20,6 +20,7 @@ use crate::{
         epoch_keys,
         group::{Incoming, Staged},
         judge::{Change, Proposed, Verdict, denial, judge},
+        open,
         roster::Roster,
     },
 };
@@ -53,7 +54,7 @@ impl Room {
         self.group()?;
         let hash = hash(message);
         if let Some(pending) = self.pending.take_if(|pending| pending.hash == hash) {
-            let Some(group) = &mut self.group else { return Err(Error::Closed { epoch: self.epoch }) };
+            let group = open(&mut self.group, self.epoch)?;
             group.merge_pending()?;
             return self.advance(pending.verdict, None, now);
         }
@@ -67,7 +68,7 @@ impl Room {
             Some(Echo::Idle | Echo::Abandoned { .. }) => return Ok(Vec::new()),
         }
 
-        let Some(group) = &mut self.group else { return Err(Error::Closed { epoch: self.epoch }) };
+        let group = open(&mut self.group, self.epoch)?;
         match group.read(message)? {
             Incoming::Commit(staged, proposed) => self.weigh(staged, proposed, now),
             Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content),
@@ -92,7 +93,7 @@ impl Room {
             self.close();
             return Ok(vec![Event::Closed { by: verdict.by, asked }]);
         }
-        let Some(group) = &mut self.group else { return Err(Error::Closed { epoch: self.epoch }) };
+        let group = open(&mut self.group, self.epoch)?;
         group.merge(staged)?;
         let lost = self.pending.take().map(|pending| {
             self.echoes.lost(pending.hash);

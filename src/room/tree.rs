@@ -12,10 +12,12 @@ use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit as _, Nonce,
     aead::{Aead as _, Payload},
 };
-use rand::{TryRng as _, rngs::SysRng};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Item, Result};
+use crate::{
+    error::{Error, Item, Result},
+    random,
+};
 
 /// The largest sealed tree in bytes. A tree takes about 25 times its size in memory when it is read.
 pub const MAX_TREE: usize = 1024 * 1024;
@@ -27,9 +29,7 @@ pub(crate) struct TreeKey(Zeroizing<[u8; 32]>);
 
 impl TreeKey {
     pub(crate) fn random() -> Result<Self> {
-        let mut key = Zeroizing::new([0; 32]);
-        SysRng.try_fill_bytes(key.as_mut_slice()).map_err(|_| Error::Randomness)?;
-        Ok(Self(key))
+        random::bytes().map(Self)
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
