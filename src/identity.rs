@@ -150,7 +150,7 @@ impl fmt::Display for LeafIndex {
     }
 }
 
-/// What a member may do. The whole table is [`room::policy`](crate::room::policy).
+/// What a member may do, the least first. The whole table is [`room::policy`](crate::room::policy).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 #[non_exhaustive]
 pub enum Role {

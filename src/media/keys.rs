@@ -169,15 +169,13 @@ pub struct Speaker {
 /// # Ok::<(), parlor::Error>(())
 /// ```
 pub struct EpochKeys {
-    pub(crate) suite: Suite,
-    pub(crate) layout: KeyIdLayout,
-    pub(crate) epoch: u64,
-    pub(crate) base_key: Zeroizing<Vec<u8>>,
-    pub(crate) me: LeafIndex,
+    pub(super) suite: Suite,
+    pub(super) layout: KeyIdLayout,
+    base_key: Zeroizing<Vec<u8>>,
     /// Who may speak in this epoch, oneself included if so.
-    pub(crate) stage: Vec<Speaker>,
+    stage: Vec<Speaker>,
     /// When the room entered the epoch, on the caller's monotonic clock.
-    pub(crate) since: Duration,
+    pub(super) since: Duration,
     /// A hash of the room's id; zeros if nobody said which room.
     pub(super) room: [u8; 32],
     /// The derived keys: made here, so that the thread of the audio derives none.
@@ -209,7 +207,7 @@ impl EpochKeys {
         }
         let secret = Secret::extract(suite, &base_key);
         let frames = Epoch::derive(&secret, Backend::default(), layout, epoch, me, &stage)?;
-        Ok(Self { suite, layout, epoch, base_key, me, stage, since, room: [0; 32], frames })
+        Ok(Self { suite, layout, base_key, stage, since, room: [0; 32], frames })
     }
 
     /// The same keys, computed with by `backend`. The bytes of every packet stay the same.
@@ -218,7 +216,7 @@ impl EpochKeys {
     /// None that [`new`](Self::new) would not have given.
     pub fn with_backend(mut self, backend: Backend) -> Result<Self> {
         let secret = Secret::extract(self.suite, &self.base_key);
-        self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch, self.me, &self.stage)?;
+        self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch(), self.me(), &self.stage)?;
         Ok(self)
     }
 
@@ -231,7 +229,7 @@ impl EpochKeys {
 
     /// The epoch these keys are of.
     pub fn epoch(&self) -> u64 {
-        self.epoch
+        self.frames.number
     }
 
     /// The suite of the room's frames.
@@ -246,7 +244,7 @@ impl EpochKeys {
 
     /// One's own place in the tree.
     pub fn me(&self) -> LeafIndex {
-        self.me
+        self.frames.me
     }
 
     /// Who may speak in this epoch, oneself included if so.
@@ -270,7 +268,7 @@ impl EpochKeys {
 
 impl fmt::Debug for EpochKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EpochKeys").field("suite", &self.suite).field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("EpochKeys").field("suite", &self.suite).field("epoch", &self.epoch()).finish_non_exhaustive()
     }
 }
 

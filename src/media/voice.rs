@@ -305,11 +305,11 @@ impl Voice {
     /// [`Error::WrongKeys`] if the keys are another room's, or not of a later epoch than the voice's. The voice is as
     /// it was; the keys are gone.
     pub fn rekey(&mut self, keys: EpochKeys) -> Result<()> {
-        let wrong = |why| Err(Error::WrongKeys { keys: keys.epoch, voice: self.current.number, why });
+        let wrong = |why| Err(Error::WrongKeys { keys: keys.epoch(), voice: self.current.number, why });
         if (keys.room, keys.suite, keys.layout) != (self.room, self.suite, self.layout) {
             return wrong("they are another room's; give them to that room's voice: each has a voice of its own");
         }
-        if keys.epoch <= self.current.number {
+        if keys.epoch() <= self.current.number {
             return wrong("they are not of a later epoch; give each epoch's keys once, in order");
         }
         let mut past = std::mem::replace(&mut self.current, keys.frames);
