@@ -209,6 +209,10 @@ const fn remedy(what: Item) -> &'static str {
         Item::Settings => "choose others; a room that has these is not one to enter",
         Item::Name => "choose another, of 1 to 64 bytes",
         Item::Wav => "save the recording as a 16-bit PCM WAV file",
+        Item::Link => "ask who sent it to send it again, or for another",
+        Item::Doorplate => "fetch it from the relay again, or ask who sent the link for another",
+        Item::Knock => "drop it",
+        Item::Answer => "fetch it from the relay again, or knock again",
     }
 }
 
@@ -243,6 +247,14 @@ pub enum Item {
     Name,
     /// A WAV file.
     Wav,
+    /// A link.
+    Link,
+    /// A room's doorplate: what the holder of a link can read of the room.
+    Doorplate,
+    /// A knock.
+    Knock,
+    /// The answer to a knock.
+    Answer,
 }
 
 impl fmt::Display for Item {
@@ -257,6 +269,10 @@ impl fmt::Display for Item {
             Self::Settings => "room settings",
             Self::Name => "name",
             Self::Wav => "WAV file",
+            Self::Link => "link",
+            Self::Doorplate => "doorplate",
+            Self::Knock => "knock",
+            Self::Answer => "answer to a knock",
         })
     }
 }

@@ -231,7 +231,12 @@ impl Room {
             committer,
             adds: adds
                 .iter()
-                .map(|card| Newcomer { id: Some(card.id()), name: Some(card.name().to_owned()), capable: true })
+                .map(|card| Newcomer {
+                    id: Some(card.id()),
+                    name: Some(card.name().to_owned()),
+                    capable: true,
+                    proof: None,
+                })
                 .collect(),
             removes: removes.iter().copied().collect(),
             charter: charter.clone().map(Ok),

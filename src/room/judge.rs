@@ -13,6 +13,7 @@ use crate::{
     error::{Denial, Result},
     identity::{LeafIndex, Member, MemberId, Role, check_name},
     room::{
+        door::LinkProof,
         policy::{Action, permits},
         roster::Roster,
         settings::Charter,
@@ -44,6 +45,9 @@ pub(crate) struct Newcomer {
     pub(crate) name: Option<String>,
     /// Whether it lists what every room needs, and its size and lifetime are within bounds.
     pub(crate) capable: bool,
+    /// The proof that they hold a link's secret, if their key package carries one.
+    #[allow(dead_code, reason = "the judge asks it next")]
+    pub(crate) proof: Option<LinkProof>,
 }
 
 /// What an allowed commit brings about.
@@ -233,7 +237,7 @@ mod tests {
     }
 
     fn newcomer(n: u8) -> Newcomer {
-        Newcomer { id: Some(id(n)), name: Some(format!("guest {n}")), capable: true }
+        Newcomer { id: Some(id(n)), name: Some(format!("guest {n}")), capable: true, proof: None }
     }
 
     #[track_caller]
@@ -299,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_path_keeps_its_makers_leaf() {
-        let eve = || Newcomer { id: Some(id(3)), name: Some("eve".into()), capable: true };
+        let eve = || Newcomer { id: Some(id(3)), name: Some("eve".into()), capable: true, proof: None };
         let (roster, charter) = room();
         let refresh = judge(&roster, &charter, Proposed { path: Some(eve()), ..by(3) }).unwrap();
         assert_eq!((refresh.by, refresh.changes), (id(3), vec![Change::Refreshed]));

@@ -37,6 +37,7 @@
 
 mod card;
 mod command;
+pub mod door;
 mod event;
 mod group;
 mod guest;

@@ -37,7 +37,7 @@ pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String)> {
     let package = key_package(bytes)?;
     let malformed = |why| Error::Malformed { what: Item::Card, why };
     match admitted(&package) {
-        Newcomer { id: Some(id), name: Some(name), capable: true } => {
+        Newcomer { id: Some(id), name: Some(name), capable: true, .. } => {
             check_name(&name)?;
             Ok((id, name))
         }
@@ -104,6 +104,7 @@ pub(super) fn newcomer(leaf: &LeafNode) -> Newcomer {
         capable: supports(leaf.capabilities())
             && leaf.extensions().iter().next().is_none()
             && leaf.tls_serialized_len() <= MAX_LEAF,
+        proof: None,
     }
 }
 
