@@ -195,6 +195,8 @@ pub struct Member {
     pub role: Role,
     /// Where they stand in the tree in this epoch.
     pub leaf: LeafIndex,
+    /// The host or moderator who muted them; their frames are not played.
+    pub muted_by: Option<MemberId>,
 }
 
 impl Member {

@@ -6,10 +6,7 @@
 
 mod party;
 
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use openmls::{
     messages::external_proposals::JoinProposal,
@@ -22,7 +19,11 @@ use openmls::{
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use parlor::{Card, Error, Event, Item, MemberId, Role, Room, RoomCode, room};
-use party::{NOW, Party, gists, guest, identity};
+use party::{
+    NOW, Party,
+    charter::{Charter, HOST, LISTENER, MODERATOR, SPEAKER},
+    gists, guest, identity,
+};
 use room::Settings;
 
 const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519;
@@ -160,33 +161,19 @@ impl World {
         (commit.to_bytes().unwrap(), welcome.map(|welcome| welcome.to_bytes().unwrap()))
     }
 
-    /// The proposal that puts `roles` and `header` (version to title) in place of the room's.
-    fn recharter(&self, header: impl Fn(&mut Vec<u8>), roles: &[(MemberId, u8)]) -> Part {
-        let old = &self.group.extensions().unknown(CHARTER).unwrap().0;
-        let split = 6 + usize::from(old[5]);
-        let mut new = old[..split].to_vec();
-        header(&mut new);
-        let mut listed: BTreeMap<[u8; 32], u8> =
-            old[split + 2..].chunks(33).map(|entry| (entry[..32].try_into().unwrap(), entry[32])).collect();
-        for (id, role) in roles {
-            if *role == 0 {
-                listed.remove(id.as_bytes());
-            } else {
-                listed.insert(*id.as_bytes(), *role);
-            }
-        }
-        new.extend_from_slice(&u16::try_from(listed.len()).unwrap().to_be_bytes());
-        for (id, role) in listed {
-            new.extend_from_slice(&id);
-            new.push(role);
-        }
+    /// The proposal that puts a charter in place of the room's that `change` was made to.
+    fn recharter(&self, change: impl FnOnce(&mut Charter)) -> Part {
+        let mut charter = Charter::read(&self.group.extensions().unknown(CHARTER).unwrap().0);
+        change(&mut charter);
         self.extend(|extensions| {
-            extensions.add_or_replace(Extension::Unknown(CHARTER, UnknownExtension(new))).unwrap();
+            extensions.add_or_replace(Extension::Unknown(CHARTER, UnknownExtension(charter.write()))).unwrap();
         })
     }
 
+    /// The proposal that gives these roles, dated as they must be.
     fn give(&self, roles: &[(MemberId, u8)]) -> Part {
-        self.recharter(|_| {}, roles)
+        let next = self.group.epoch().as_u64() + 1;
+        self.recharter(|charter| roles.iter().for_each(|(id, role)| charter.give(*id.as_bytes(), *role, next)))
     }
 
     fn extend(&self, change: impl FnOnce(&mut Extensions<GroupContext>)) -> Part {
@@ -251,10 +238,6 @@ fn add(package: KeyPackage) -> Part {
 }
 
 /// The last byte of a role on the wire.
-const LISTENER: u8 = 0;
-const SPEAKER: u8 = 1;
-const MODERATOR: u8 = 2;
-const HOST: u8 = 3;
 
 #[test]
 fn a_bare_client_that_behaves_is_a_member_like_any_other() {
@@ -429,19 +412,19 @@ fn nobody_changes_what_their_leaf_can_do() {
 #[test]
 fn a_moderator_may_not_change_the_title() {
     let mut world = World::new(Role::Moderator);
-    let title = |header: &mut Vec<u8>| {
-        header[5] = 4;
-        header.extend_from_slice(b"mine");
-    };
-    let commit = world.commit(vec![world.recharter(title, &[])]);
+    let commit = world.commit(vec![world.recharter(|charter| charter.title = b"mine".to_vec())]);
     world.refuse(&commit, Some("mal"), "change the room's title");
 }
 
 #[test]
 fn not_even_a_host_changes_the_suite_or_the_layout() {
-    for change in [|h: &mut Vec<u8>| (h[1], h[2]) = (0, 4), |h: &mut Vec<u8>| h[3] = 13, |h: &mut Vec<u8>| h[4] = 4] {
+    for change in [
+        |charter: &mut Charter| charter.suite = 4,
+        |charter: &mut Charter| charter.sender_bits = 13,
+        |charter: &mut Charter| charter.epoch_bits = 4,
+    ] {
         let mut world = World::new(Role::Host);
-        let commit = world.commit(vec![world.recharter(change, &[])]);
+        let commit = world.commit(vec![world.recharter(change)]);
         world.refuse(&commit, Some("mal"), "change the frame suite or the key-id layout");
     }
 }
@@ -689,8 +672,8 @@ fn standalone_proposals_are_refused_and_never_kept() {
         let events = room.receive(&add, NOW).unwrap();
         assert_eq!(
             gists(&events),
-            ["refused: mal may not send a proposal outside a commit: no room takes that; use admit, remove, set_role \
-              and refresh"]
+            ["refused: mal may not send a proposal outside a commit: no room takes that; a room has \
+              commands for what may be done"]
         );
     }
     // Her commit names the proposal by its hash; nobody has kept it.
@@ -791,11 +774,10 @@ fn a_welcome_into_a_group_that_is_no_room_is_refused() {
     let config = || {
         MlsGroupCreateConfig::builder().ciphersuite(SUITE).capabilities(capabilities()).use_ratchet_tree_extension(true)
     };
-    // A charter that is in order: ChaCha20-Poly1305, 12 and 8 bits, no title, the relay as the host.
-    let mut charter = vec![1, 0xF0, 0x01, 12, 8, 0, 0, 1];
-    charter.extend_from_slice(relay.signer.public());
-    charter.push(HOST);
-    let charter = Extension::Unknown(CHARTER, UnknownExtension(charter));
+    // A charter that is in order, with the relay as the host.
+    let mut charter = Charter::empty();
+    charter.give(*relay.id().as_bytes(), HOST, 0);
+    let charter = Extension::Unknown(CHARTER, UnknownExtension(charter.write()));
     let required = Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
         &[ExtensionType::Unknown(CHARTER)],
         &[],
@@ -840,18 +822,16 @@ fn a_guest_enters_no_room_whose_settings_do_not_hold_together() {
         (1, vec![(me, HOST)], "more leaves than the room's key ids can name"),
         (2, vec![(me, HOST)], ""),
     ] {
-        let mut charter = vec![1, 0xF0, 0x01, sender_bits, 8, 0, 0, u8::try_from(roles.len()).unwrap()];
-        for (id, role) in BTreeMap::from_iter(roles) {
-            charter.extend_from_slice(id.as_bytes());
-            charter.push(role);
-        }
+        let mut charter = Charter::empty();
+        charter.sender_bits = sender_bits;
+        roles.iter().for_each(|(id, role)| charter.give(*id.as_bytes(), *role, 0));
         let extensions = vec![
             Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
                 &[ExtensionType::Unknown(CHARTER)],
                 &[],
                 &[CredentialType::Basic],
             )),
-            Extension::Unknown(CHARTER, UnknownExtension(charter)),
+            Extension::Unknown(CHARTER, UnknownExtension(charter.write())),
         ];
         let config = MlsGroupCreateConfig::builder()
             .ciphersuite(SUITE)

@@ -1,27 +1,23 @@
 //! Commands: they make bytes for the relay, and leave the room as it is until it receives them.
 
-use std::collections::BTreeSet;
-
 use crate::{
     error::{Error, Result},
     identity::{MemberId, Role},
-    random,
     room::{
         Card, Intent, Room,
+        door::LinkId,
+        draft::{Draft, left_of},
         group::{Bundle, Plan},
-        judge::{Newcomer, Proposed, denial, judge},
+        judge::{Ground, Newcomer, Proposed, judge},
         open,
         receive::Pending,
+        said::Said,
+        settings::Setting,
     },
 };
 
 /// In a room of more members than this the ratchet tree travels apart from the welcome.
 pub const TREE_APART: usize = 64;
-
-/// What an application message of ours says first: the version of its form.
-pub(super) const SAID_VERSION: u8 = 1;
-/// What it says second: "I want to leave". A random message id of 16 bytes follows.
-pub(super) const SAID_LEAVE: u8 = 1;
 
 /// What lets somebody in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +45,12 @@ pub enum Retried {
     Done,
 }
 
+/// Commands that change the room. Each gives a commit for everybody in it, oneself included.
+///
+/// # Errors
+/// All of them: [`Error::Denied`] if one's role does not allow it (the table is [`policy`](crate::room::policy)) or
+/// a rule above all roles stands against it; [`Error::NotAMember`]; [`Error::Unusable`] if it has been done already;
+/// [`Error::CommitPending`]; [`Error::Closed`]. The room is as it was.
 impl Room {
     /// Lets somebody in.
     ///
@@ -63,9 +65,9 @@ impl Room {
     /// If all of them are listeners the commit is a few hundred bytes however large the room is.
     ///
     /// # Errors
-    /// [`Error::Denied`] if one's role does not allow it, if one of them is in already, or if the room is full;
-    /// [`Error::Malformed`] if a card has expired or will within a week; [`Error::TooLarge`] if they are too many
-    /// for one message, or the room for one tree; [`Error::CommitPending`]; [`Error::Closed`].
+    /// [`Error::Denied`] if one's role does not allow it, if one of them is in already or banned, or if the room is
+    /// locked or full; [`Error::Malformed`] if a card has expired or will within a week; [`Error::TooLarge`] if they
+    /// are too many for one message, or the room for one tree; [`Error::CommitPending`]; [`Error::Closed`].
     pub fn admit_all(&mut self, cards: &[(Card, Role)]) -> Result<Admission> {
         match self.carry_out(Intent::Admit(cards.to_vec()))? {
             Bundle { commit, welcome: Some(welcome), tree } => Ok(Admission { commit, welcome, tree }),
@@ -73,7 +75,7 @@ impl Room {
         }
     }
 
-    /// Puts a member out. They hold this epoch's keys, and none of the next.
+    /// Puts a member out. They hold this epoch's keys, and none of the next. They may be admitted again.
     ///
     /// # Errors
     /// As [`Room::remove_all`].
@@ -84,57 +86,132 @@ impl Room {
     /// Puts several members out by one commit, which costs hardly more than for one.
     ///
     /// # Errors
-    /// [`Error::NotAMember`]; [`Error::Denied`] if one's role does not allow it; [`Error::CommitPending`];
-    /// [`Error::Closed`].
+    /// As every command.
     pub fn remove_all(&mut self, members: &[MemberId]) -> Result<Vec<u8>> {
-        Ok(self.carry_out(Intent::Remove(members.to_vec()))?.commit)
+        self.commit(Intent::Remove(members.to_vec()))
+    }
+
+    /// Keeps somebody out from here on, by card, link and knock; a member is put out by the same commit.
+    ///
+    /// It is their identity key that is banned: whoever makes a new one is somebody else to the room.
+    ///
+    /// # Errors
+    /// As every command; [`Error::Unusable`] if [`MAX_BANNED`](crate::room::MAX_BANNED) are banned already.
+    pub fn ban(&mut self, id: &MemberId) -> Result<Vec<u8>> {
+        self.commit(Intent::Ban(vec![*id]))
+    }
+
+    /// Lets somebody be admitted again who was banned.
+    ///
+    /// # Errors
+    /// As every command.
+    pub fn lift_ban(&mut self, id: &MemberId) -> Result<Vec<u8>> {
+        self.commit(Intent::LiftBan(*id))
     }
 
     /// Gives a member another role: to the stage, or off it. Anybody may step down by themselves.
     ///
     /// # Errors
-    /// [`Error::NotAMember`]; [`Error::Unusable`] if they have that role; [`Error::Denied`] if one's role does not
-    /// allow it, or if no host would be left; [`Error::CommitPending`]; [`Error::Closed`].
+    /// As every command; [`Error::Denied`] too if no host would be left.
     pub fn set_role(&mut self, member: &MemberId, role: Role) -> Result<Vec<u8>> {
-        Ok(self.carry_out(Intent::SetRole(*member, role))?.commit)
+        self.commit(Intent::SetRole(*member, role))
+    }
+
+    /// Steps down from the stage, to be a listener.
+    ///
+    /// # Errors
+    /// As every command; [`Error::Denied`] for the only host: hand over first, or leave.
+    pub fn step_down(&mut self) -> Result<Vec<u8>> {
+        let me = self.identity.id();
+        self.set_role(&me, Role::Listener)
+    }
+
+    /// Makes `member` a host and oneself a moderator. The links one has issued end with the office.
+    ///
+    /// # Errors
+    /// As every command.
+    pub fn hand_over(&mut self, member: &MemberId) -> Result<Vec<u8>> {
+        self.commit(Intent::HandOver(*member))
+    }
+
+    /// Silences a member: from the commit on nobody plays their frames, and their microphone is off.
+    ///
+    /// # Errors
+    /// As every command.
+    pub fn mute(&mut self, member: &MemberId) -> Result<Vec<u8>> {
+        self.commit(Intent::Mute(*member))
+    }
+
+    /// Lets a member speak again who was muted. Their microphone stays off until they switch it on themselves.
+    ///
+    /// # Errors
+    /// As every command.
+    pub fn lift_mute(&mut self, member: &MemberId) -> Result<Vec<u8>> {
+        self.commit(Intent::LiftMute(*member))
+    }
+
+    /// Changes one of the room's settings.
+    ///
+    /// # Errors
+    /// As [`Room::set_all`].
+    pub fn set(&mut self, setting: Setting) -> Result<Vec<u8>> {
+        self.set_all(&[setting])
+    }
+
+    /// Changes several of the room's settings by one commit.
+    ///
+    /// # Errors
+    /// As every command; [`Error::Malformed`] if a value is out of bounds.
+    pub fn set_all(&mut self, settings: &[Setting]) -> Result<Vec<u8>> {
+        self.commit(Intent::Set(settings.to_vec()))
     }
 
     /// Gives the room another title.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if it is too long or holds a control character; [`Error::Denied`] if one is no host;
-    /// [`Error::CommitPending`]; [`Error::Closed`].
+    /// As [`Room::set_all`].
     pub fn set_title(&mut self, title: &str) -> Result<Vec<u8>> {
-        Ok(self.carry_out(Intent::Retitle(title.to_owned()))?.commit)
+        self.set(Setting::Title(title.to_owned()))
+    }
+
+    /// Ends a link: from the next epoch on it admits nobody.
+    ///
+    /// # Errors
+    /// As every command.
+    pub fn revoke_link(&mut self, link: &LinkId) -> Result<Vec<u8>> {
+        self.commit(Intent::RevokeLink(*link))
+    }
+
+    /// Ends the room for everybody: whoever receives it is out, and has erased its secrets.
+    ///
+    /// # Errors
+    /// As every command.
+    pub fn end(&mut self) -> Result<Vec<u8>> {
+        self.commit(Intent::End)
     }
 
     /// Refreshes one's own keys: whoever stole them before is shut out from the next epoch on.
     ///
     /// # Errors
-    /// [`Error::CommitPending`]; [`Error::Closed`].
+    /// As every command.
     pub fn refresh(&mut self) -> Result<Vec<u8>> {
-        Ok(self.carry_out(Intent::Refresh)?.commit)
+        self.commit(Intent::Refresh)
     }
 
-    /// Asks to be let out: a message for everybody. A host or a moderator answers with [`Room::remove`]; until
+    /// Asks to be let out: a message for everybody, answered by a host or a moderator with [`Room::remove`]. Until
     /// that is merged one still holds the keys, for nobody can remove themselves from an MLS group.
     ///
+    /// A host's message is a commit, by which they step down; if they are the last host the moderator of longest
+    /// standing takes over, and without one the room goes on listen-only ([`Event::ListenOnly`](crate::Event)).
+    ///
     /// # Errors
-    /// [`Error::Denied`] if one is the only host; [`Error::Closed`].
+    /// As every command.
     pub fn leave(&mut self) -> Result<Vec<u8>> {
         self.group()?;
-        let me = self.identity.id();
-        if self.charter.role(&me) == Role::Host && self.charter.hosts() == 1 {
-            let why = "they are the only host: make somebody else a host first";
-            return Err(Error::Denied(Box::new(denial(self.identity.name(), "leave", why))));
+        if self.charter.role(&self.identity.id()) == Role::Host || self.charter.hosts() == 0 {
+            return self.commit(Intent::Leave);
         }
-        let mut said = vec![SAID_VERSION, SAID_LEAVE];
-        said.extend_from_slice(random::bytes::<16>()?.as_slice());
-        let group = open(&mut self.group, self.epoch)?;
-        let message = group.say(&self.identity, &said)?;
-        self.echoes.said(&message);
-        self.leaving.insert(me);
-        Ok(message)
+        self.say_to_all(&Said::Leave)
     }
 
     /// Drops one's own commit that is on its way, and tells what it wanted.
@@ -155,96 +232,40 @@ impl Room {
     /// # Errors
     /// As the command that it repeats.
     pub fn retry(&mut self, intent: &Intent) -> Result<Retried> {
-        let intent = match intent {
-            Intent::Admit(cards) => {
-                let is_out = |(card, _): &&(Card, Role)| self.member(&card.id()).is_none();
-                let out: Vec<_> = cards.iter().filter(is_out).cloned().collect();
-                if out.is_empty() {
-                    return Ok(Retried::Done);
-                }
-                return self.admit_all(&out).map(Retried::Admission);
-            }
-            Intent::Remove(members) => {
-                let here: Vec<_> = members.iter().copied().filter(|id| self.member(id).is_some()).collect();
-                if here.is_empty() {
-                    return Ok(Retried::Done);
-                }
-                Intent::Remove(here)
-            }
-            Intent::SetRole(id, role) => match self.member(id) {
-                Some(member) if member.role != *role => Intent::SetRole(*id, *role),
-                _ => return Ok(Retried::Done),
-            },
-            Intent::Retitle(title) if *title == self.settings().title() => return Ok(Retried::Done),
-            other => other.clone(),
-        };
-        Ok(Retried::Commit(self.carry_out(intent)?.commit))
+        match left_of(self.ground(), intent) {
+            None => Ok(Retried::Done),
+            Some(Intent::Admit(cards)) => self.admit_all(&cards).map(Retried::Admission),
+            Some(left) => self.commit(left).map(Retried::Commit),
+        }
+    }
+
+    pub(super) fn ground(&self) -> Ground<'_> {
+        Ground { room: &self.id, epoch: self.epoch, roster: &self.roster, charter: &self.charter }
+    }
+
+    pub(super) fn commit(&mut self, intent: Intent) -> Result<Vec<u8>> {
+        Ok(self.carry_out(intent)?.commit)
     }
 
     /// Makes the commit for `intent` and keeps it pending.
-    fn carry_out(&mut self, intent: Intent) -> Result<Bundle> {
+    pub(super) fn carry_out(&mut self, intent: Intent) -> Result<Bundle> {
         let committer = self.group()?.me();
         if self.pending.is_some() {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
-        let mut after = self.charter.clone();
-        let (mut adds, mut removes) = (Vec::new(), BTreeSet::new());
-        match &intent {
-            Intent::Admit(cards) => {
-                if cards.is_empty() {
-                    return Err(Error::Unusable { what: "cards", why: "there are none: give at least one" });
-                }
-                for (card, role) in cards {
-                    // A key that is in the room keeps its role; the check below refuses it by name.
-                    if self.member(&card.id()).is_none() {
-                        after.set_role(card.id(), *role);
-                    }
-                    adds.push(card);
-                }
-            }
-            Intent::Remove(members) => {
-                if members.is_empty() {
-                    return Err(Error::Unusable { what: "members", why: "there are none: name at least one" });
-                }
-                for id in members {
-                    removes.insert(self.expect_member(id)?.leaf);
-                    after.set_role(*id, Role::Listener);
-                }
-            }
-            Intent::SetRole(id, role) => {
-                if self.expect_member(id)?.role == *role {
-                    return Err(Error::Unusable { what: "role", why: "they have it already: nothing is to be done" });
-                }
-                after.set_role(*id, *role);
-            }
-            Intent::Retitle(title) => {
-                if *title == *self.settings().title() {
-                    return Err(Error::Unusable { what: "title", why: "it is the room's title already" });
-                }
-                after.settings = after.settings.with_title(title)?;
-            }
-            Intent::Refresh => {}
-        }
+        let Draft { adds, removes, after } = Draft::new(self.ground(), self.identity.id(), &intent)?;
         let charter = (after != self.charter).then_some(after);
 
         let proposed = Proposed {
             committer,
-            adds: adds
-                .iter()
-                .map(|card| Newcomer {
-                    id: Some(card.id()),
-                    name: Some(card.name().to_owned()),
-                    capable: true,
-                    proof: None,
-                })
-                .collect(),
+            adds: adds.iter().map(|card| Newcomer::of(card)).collect(),
             removes: removes.iter().copied().collect(),
             charter: charter.clone().map(Ok),
             other_extensions_kept: true,
             path: None,
             foreign: None,
         };
-        let verdict = judge(&self.roster, &self.charter, proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
+        let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
 
         let plan = Plan {
             tree_apart: self.roster.len() + adds.len() > TREE_APART,
@@ -257,9 +278,5 @@ impl Room {
             group.commit(&self.identity, &plan).and_then(Bundle::fits).inspect_err(|_| group.clear_pending())?;
         self.pending = Some(Pending::new(&bundle.commit, intent, verdict));
         Ok(bundle)
-    }
-
-    fn expect_member(&self, id: &MemberId) -> Result<&crate::Member> {
-        self.member(id).ok_or_else(|| Error::NotAMember { who: id.to_string(), epoch: self.epoch })
     }
 }

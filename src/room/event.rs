@@ -4,14 +4,18 @@ use crate::{
     error::Denial,
     identity::{MemberId, Role},
     media::EpochKeys,
-    room::Card,
+    room::{
+        Card,
+        door::{LinkEntry, LinkId},
+        settings::Setting,
+    },
 };
 
 /// What changed in the room, or did not.
 ///
 /// The events of one message come in this order: [`Rekeyed`](Event::Rekeyed) first, so that the voice switches
-/// before anybody is told; then [`Superseded`](Event::Superseded); then removals, arrivals and changes of role, each by leaf,
-/// in the same order for every member.
+/// before anybody is told; then [`Superseded`](Event::Superseded); then removals, arrivals, changes of role and
+/// mutes, each by leaf, and the rest, in the same order for every member.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -23,6 +27,8 @@ pub enum Event {
         member: MemberId,
         /// Who admitted them.
         by: MemberId,
+        /// The link they proved to hold; `None` if they came by card alone.
+        link: Option<LinkId>,
     },
     /// Somebody who had asked to leave is out.
     Left {
@@ -40,6 +46,20 @@ pub enum Event {
         /// By whom.
         by: MemberId,
     },
+    /// Somebody is kept out from here on, by card, link and knock.
+    Banned {
+        /// Who.
+        member: MemberId,
+        /// By whom.
+        by: MemberId,
+    },
+    /// Somebody may be admitted again.
+    BanLifted {
+        /// Who.
+        member: MemberId,
+        /// By whom.
+        by: MemberId,
+    },
     /// Somebody has another role; [`Room::member`](crate::Room::member) tells which.
     RoleChanged {
         /// Who.
@@ -49,20 +69,92 @@ pub enum Event {
         /// Who changed it; `member` itself if they stepped down.
         by: MemberId,
     },
+    /// Somebody was muted: nobody plays their frames. Their microphone is off ([`Event::Mic`] follows).
+    Muted {
+        /// Who.
+        member: MemberId,
+        /// By whom.
+        by: MemberId,
+    },
+    /// Somebody who was muted may speak again, once they switch their microphone on.
+    MuteLifted {
+        /// Who.
+        member: MemberId,
+        /// Who let them.
+        by: MemberId,
+    },
+    /// Somebody's microphone is on or off, by their own signed word: tell the voice
+    /// ([`Voice::set_mic`](crate::Voice::set_mic)), which then plays what the screen shows.
+    Mic {
+        /// Whose; perhaps one's own.
+        member: MemberId,
+        /// Whether it is on.
+        on: bool,
+    },
+    /// A setting of the room has another value.
+    SettingChanged {
+        /// Which, and the value.
+        setting: Setting,
+        /// Who changed it.
+        by: MemberId,
+    },
+    /// The room has another link.
+    LinkIssued {
+        /// Which; [`Room::links`](crate::Room::links) tells its terms.
+        link: LinkId,
+        /// By whom.
+        by: MemberId,
+    },
+    /// A link admits nobody from here on: it was revoked or used, or its issuer is no host any more.
+    LinkEnded {
+        /// Which.
+        link: LinkId,
+        /// Whose commit ended it.
+        by: MemberId,
+    },
     /// Somebody refreshed their keys: what was stolen of theirs before is of no use from here on.
     Refreshed {
         /// Who.
         member: MemberId,
     },
-    /// The room has another title.
-    Retitled {
-        /// Who gave it.
+    /// Somebody would like to speak: [`Room::hands`](crate::Room::hands) tells whose hands are up, the first first.
+    HandRaised {
+        /// Who.
+        member: MemberId,
+    },
+    /// Somebody's hand is down.
+    HandLowered {
+        /// Whose.
+        member: MemberId,
+    },
+    /// A host or a moderator would like somebody to speak. If that is oneself, answer with
+    /// [`Room::answer_invitation`](crate::Room::answer_invitation).
+    InvitedToSpeak {
+        /// Who is invited.
+        member: MemberId,
+        /// By whom.
         by: MemberId,
+    },
+    /// Somebody answered an invitation to speak. If it was one's own and they accept, call them on stage with
+    /// [`Room::set_role`](crate::Room::set_role).
+    InvitationAnswered {
+        /// Who answered.
+        member: MemberId,
+        /// Who had invited them.
+        by: MemberId,
+        /// Whether they would like to speak.
+        accepted: bool,
     },
     /// Somebody asks to leave. Until a host or a moderator removes them they still hold the keys.
     WantsToLeave {
         /// Who.
         member: MemberId,
+    },
+    /// The last host has left, and there is no moderator to take over: the room goes on listen-only. Nobody is on
+    /// stage, nobody can be let in; anybody may put out who has left ([`Room::remove`](crate::Room::remove)).
+    ListenOnly {
+        /// The host who left.
+        by: MemberId,
     },
     /// You are out. The room's secrets are erased; its last roster can still be read.
     Closed {
@@ -70,6 +162,11 @@ pub enum Event {
         by: MemberId,
         /// Whether you had asked for it.
         asked: bool,
+    },
+    /// The room is over for everybody. Its secrets are erased.
+    Ended {
+        /// The host who ended it.
+        by: MemberId,
     },
     /// Another commit of the same epoch came first, so yours did nothing.
     /// [`Room::retry`](crate::Room::retry) makes it again if it is still wanted.
@@ -97,10 +194,28 @@ pub enum Intent {
     Admit(Vec<(Card, Role)>),
     /// Put these members out.
     Remove(Vec<MemberId>),
+    /// Keep these people out, members or not.
+    Ban(Vec<MemberId>),
+    /// Let somebody be admitted again.
+    LiftBan(MemberId),
     /// Give a member another role.
     SetRole(MemberId, Role),
-    /// Give the room another title.
-    Retitle(String),
+    /// Make a member a host, and oneself a moderator.
+    HandOver(MemberId),
+    /// Silence a member.
+    Mute(MemberId),
+    /// Let a member speak again.
+    LiftMute(MemberId),
+    /// Change these settings.
+    Set(Vec<Setting>),
+    /// Issue a link.
+    IssueLink(LinkEntry),
+    /// Revoke a link.
+    RevokeLink(LinkId),
+    /// Leave as a host: hand over, step down, and wait to be let go.
+    Leave,
+    /// End the room for everybody.
+    End,
     /// Refresh one's own keys.
     Refresh,
 }

@@ -20,7 +20,7 @@ use openmls_rust_crypto::RustCrypto;
 use zeroize::Zeroizing;
 
 use self::storage::Storage;
-use super::{roster::Seat, settings::Charter};
+use super::{charter::Charter, roster::Seat};
 use crate::{
     error::{Detail, Error, Result},
     identity::{Identity, LeafIndex, RoomCode},

@@ -103,7 +103,7 @@ fn check(room: &Doorstep, id: MemberId, name: &str) -> Result<()> {
     if !room.seats.iter().any(|seat| seat.leaf == room.me && seat.id == id && seat.name == name) {
         return Err(bad_tree("your key and name are not at your leaf"));
     }
-    if room.charter.roles().any(|(id, _)| !ids.contains(id)) {
+    if room.charter.standings().any(|(id, _)| !ids.contains(id)) {
         return Err(bad_settings("they give a role to somebody who is not in the room"));
     }
     if room.charter.hosts() == 0 {

@@ -32,12 +32,15 @@
 //! and what is not allowed is refused: the [`policy`] table says who may do what; and whatever their role, nobody
 //! commits another's proposals, proposals by reference, pre-shared keys, restarts, external commits or unknown
 //! proposals; nobody's name or signature key changes; no key is in the room twice; roles belong to members
-//! present, and go with them; frame suite, key-id layout and all other extensions stay as they were made; a host
-//! stays. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
+//! present, and go with them; nobody comes into a locked or a full room, nor whoever is banned; who claims to hold a
+//! link proves it; frame suite, key-id layout and all other extensions stay as they were made; a host stays, until
+//! the last one leaves. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
 
 mod card;
+mod charter;
 mod command;
 pub mod door;
+mod draft;
 mod event;
 mod group;
 mod guest;
@@ -45,16 +48,20 @@ mod judge;
 pub mod policy;
 mod receive;
 mod roster;
+mod said;
 mod settings;
+mod stage;
 mod tree;
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 use self::{
+    charter::Charter,
+    door::LinkEntry,
     group::Group,
     receive::{Echoes, Pending},
     roster::Roster,
-    settings::Charter,
+    stage::Stage,
 };
 use crate::{
     error::{Error, Item, Result},
@@ -64,10 +71,11 @@ use crate::{
 
 pub use self::{
     card::{Card, MAX_CARD},
+    charter::{MAX_BANNED, MAX_LINKS, MAX_ON_STAGE},
     command::{Admission, Retried, TREE_APART},
     event::{Event, Intent},
     guest::{EnterError, Guest},
-    settings::{MAX_ON_STAGE, MAX_TITLE, Settings},
+    settings::{Entry, MAX_TITLE, MAX_TOPIC, Setting, Settings, Speaking},
     tree::MAX_TREE,
 };
 
@@ -101,6 +109,8 @@ pub struct Room {
     echoes: Echoes,
     /// Who asked to leave, all of them in the roster.
     leaving: BTreeSet<MemberId>,
+    /// What members have said of hands and microphones.
+    stage: Stage,
 }
 
 impl Room {
@@ -117,6 +127,11 @@ impl Room {
     }
 
     fn begin(identity: Identity, group: Group, charter: Charter, roster: Roster) -> Self {
+        let mut stage = Stage::default();
+        for muted in roster.members().filter(|member| member.muted_by.is_some()) {
+            stage.muted(muted.id, group.epoch());
+        }
+        let leaving = charter.standings().filter(|(_, standing)| standing.leaving).map(|(id, _)| *id).collect();
         Self {
             id: group.id().into(),
             epoch: group.epoch(),
@@ -128,7 +143,8 @@ impl Room {
             since: Duration::ZERO,
             pending: None,
             echoes: Echoes::default(),
-            leaving: BTreeSet::new(),
+            leaving,
+            stage,
         }
     }
 
@@ -160,6 +176,26 @@ impl Room {
     /// What holds for the whole room.
     pub const fn settings(&self) -> &Settings {
         &self.charter.settings
+    }
+
+    /// Who is kept out, by identity key.
+    pub fn banned(&self) -> impl ExactSizeIterator<Item = &MemberId> {
+        self.charter.banned().iter()
+    }
+
+    /// The room's links: their public halves and terms.
+    pub fn links(&self) -> impl ExactSizeIterator<Item = &LinkEntry> {
+        self.charter.links()
+    }
+
+    /// Who asked to leave and is still in.
+    pub fn leaving(&self) -> impl ExactSizeIterator<Item = &MemberId> {
+        self.leaving.iter()
+    }
+
+    /// Whether the room has no host any more: nobody is on stage, nobody can be let in.
+    pub fn is_listen_only(&self) -> bool {
+        self.charter.hosts() == 0
     }
 
     /// The room's id as the relay sees it: the MLS group id, random bytes.
@@ -205,7 +241,7 @@ impl fmt::Debug for Room {
 fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration) -> Result<EpochKeys> {
     let (suite, layout) = (charter.settings.suite(), charter.settings.layout());
     let base_key = group.export(BASE_KEY_LABEL, suite.key_len())?;
-    let stage = roster.members().filter(|member| member.role.on_stage());
+    let stage = roster.members().filter(|member| charter.is_on_stage(&member.id));
     let stage = stage.map(|member| Speaker { leaf: member.leaf, id: member.id }).collect();
     let keys = EpochKeys::new(suite, layout, group.epoch(), base_key, group.me(), stage, since)?;
     Ok(keys.of_room(group.id()))

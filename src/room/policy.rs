@@ -1,20 +1,16 @@
 //! Who may do what to whom: one pure table.
+#![doc = ""]
+#![doc = include_str!("policy.md")]
 //!
-//! | | host | moderator | speaker | listener |
-//! |---|---|---|---|---|
-//! | admit, remove or move a host or a moderator | yes | no | no | no |
-//! | make somebody a host or a moderator | yes | no | no | no |
-//! | admit or remove a speaker or a listener | yes | yes | no | no |
-//! | move between speaker and listener | yes | yes | no | no |
-//! | step down from one's own role | yes | yes | yes | – |
-//! | change the room's title | yes | no | no | no |
-//! | refresh one's own keys | yes | yes | yes | yes |
-//!
-//! Whatever is not in the table is refused. Above it stand rules that no role overrides: a room keeps a host; its
-//! suite and key-id layout stay; nobody's name or key changes; only members commit; see the room's documentation.
+//! Whatever is not in the table is refused. Above it stand rules that no role overrides: nobody comes in while the
+//! room is locked or full, nor whoever is banned; nobody speaks for another, so that to let somebody speak again
+//! never opens their microphone; a room keeps a host until the last one leaves it; its suite and key-id layout stay;
+//! nobody's name or key changes; only members commit; see the room's documentation.
 //!
 //! Every member asks this table about every commit before merging it: neither the relay nor a patched client can
-//! do what it does not grant.
+//! do what it does not grant. The table above is printed from the code by [`table`].
+
+use std::fmt::Write as _;
 
 use crate::identity::Role;
 
@@ -32,7 +28,14 @@ pub enum Action {
         /// The role they have.
         role: Role,
     },
-    /// Give somebody another role.
+    /// Keep somebody out, by card, link and knock.
+    Ban {
+        /// The role they have; a listener's for somebody who is not in the room.
+        role: Role,
+    },
+    /// Let somebody be admitted again.
+    LiftBan,
+    /// Give somebody else another role.
     Move {
         /// The role they have.
         from: Role,
@@ -46,8 +49,32 @@ pub enum Action {
         /// The role one gets.
         to: Role,
     },
-    /// Change the room's title.
-    Retitle,
+    /// Silence somebody, oneself not.
+    Mute {
+        /// The role they have.
+        role: Role,
+    },
+    /// Let somebody speak again who was muted. Their microphone stays off until they switch it on.
+    LiftMute {
+        /// The role they have.
+        role: Role,
+    },
+    /// Lock or unlock the room.
+    Lock,
+    /// Change the room's title or topic.
+    Rename,
+    /// Change another of the room's settings.
+    Change,
+    /// Issue a link.
+    IssueLink,
+    /// Revoke a link.
+    RevokeLink,
+    /// End the room for everybody.
+    End,
+    /// Leave.
+    Leave,
+    /// Put out somebody who has left, in a room without a host.
+    LetGo,
     /// Refresh one's own keys.
     Refresh,
 }
@@ -58,60 +85,150 @@ pub enum Action {
 /// The rule that stands against it.
 pub fn permits(actor: Role, action: Action) -> Result<(), &'static str> {
     match (actor, action) {
-        (_, Action::Refresh) => Ok(()),
-        (_, Action::StepDown { from, to }) => {
-            if to < from {
-                Ok(())
-            } else {
-                Err("nobody raises their own role; ask a host")
-            }
-        }
+        (_, Action::Refresh | Action::Leave | Action::LetGo) => Ok(()),
+        (_, Action::StepDown { from, to }) if to < from => Ok(()),
+        (_, Action::StepDown { .. }) => Err("nobody raises their own role; ask a host"),
         (Role::Host, _) => Ok(()),
-        (Role::Moderator, Action::Admit { role } | Action::Remove { role }) => {
-            if role < Role::Moderator {
-                Ok(())
-            } else {
-                Err("a moderator admits and removes speakers and listeners only; ask a host")
-            }
+        (
+            Role::Moderator,
+            Action::Admit { role }
+            | Action::Remove { role }
+            | Action::Ban { role }
+            | Action::Mute { role }
+            | Action::LiftMute { role },
+        ) if role < Role::Moderator => Ok(()),
+        (Role::Moderator, Action::Move { from, to }) if from < Role::Moderator && to < Role::Moderator => Ok(()),
+        (Role::Moderator, Action::Lock | Action::RevokeLink) => Ok(()),
+        (
+            Role::Moderator,
+            Action::Admit { .. }
+            | Action::Remove { .. }
+            | Action::Ban { .. }
+            | Action::Mute { .. }
+            | Action::LiftMute { .. }
+            | Action::Move { .. },
+        ) => Err("a moderator's word goes for speakers and listeners only; ask a host"),
+        (_, Action::LiftBan | Action::Rename | Action::Change | Action::IssueLink | Action::End) => {
+            Err("that is for a host")
         }
-        (Role::Moderator, Action::Move { from, to }) => {
-            if from < Role::Moderator && to < Role::Moderator {
-                Ok(())
-            } else {
-                Err("a moderator moves speakers and listeners only; ask a host")
-            }
-        }
-        (Role::Moderator | Role::Speaker | Role::Listener, Action::Retitle) => Err("that is for a host"),
-        (Role::Speaker | Role::Listener, Action::Admit { .. } | Action::Remove { .. } | Action::Move { .. }) => {
-            Err("that is for a host or a moderator")
-        }
+        (Role::Speaker | Role::Listener, _) => Err("that is for a host or a moderator"),
     }
 }
+
+/// The table, in Markdown: each row's actions are asked of [`permits`] for every role.
+pub fn table() -> String {
+    let mut out = String::from("| | host | moderator | speaker | listener |\n|---|---|---|---|---|\n");
+    for (what, actions) in ROWS {
+        let _ = write!(out, "| {what} |");
+        for actor in [Role::Host, Role::Moderator, Role::Speaker, Role::Listener] {
+            let may = actions(actor).iter().all(|action| permits(actor, *action).is_ok());
+            out.push_str(if may { " yes |" } else { " – |" });
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// A line of the table: what it says, and the actions that it takes of an actor in some role.
+type Row = (&'static str, fn(Role) -> Vec<Action>);
+
+const ROWS: [Row; 22] = {
+    use Role::{Host, Listener, Moderator, Speaker};
+    [
+        ("admit a listener or a speaker", |_| vec![Action::Admit { role: Listener }, Action::Admit { role: Speaker }]),
+        ("admit a moderator or a host", |_| vec![Action::Admit { role: Moderator }, Action::Admit { role: Host }]),
+        ("remove a listener or a speaker", |_| {
+            vec![Action::Remove { role: Listener }, Action::Remove { role: Speaker }]
+        }),
+        ("remove a moderator or a host", |_| vec![Action::Remove { role: Moderator }, Action::Remove { role: Host }]),
+        ("ban a listener, a speaker or a stranger", |_| {
+            vec![Action::Ban { role: Listener }, Action::Ban { role: Speaker }]
+        }),
+        ("ban a moderator or a host", |_| vec![Action::Ban { role: Moderator }, Action::Ban { role: Host }]),
+        ("lift a ban", |_| vec![Action::LiftBan]),
+        ("promote a listener, demote a speaker", |_| {
+            vec![Action::Move { from: Listener, to: Speaker }, Action::Move { from: Speaker, to: Listener }]
+        }),
+        ("appoint a moderator, or take the office away", |_| {
+            vec![Action::Move { from: Speaker, to: Moderator }, Action::Move { from: Moderator, to: Listener }]
+        }),
+        ("make somebody a host, or no host any more", |_| {
+            vec![Action::Move { from: Moderator, to: Host }, Action::Move { from: Host, to: Speaker }]
+        }),
+        ("hand over the host's role", |actor| {
+            vec![Action::Move { from: Moderator, to: Host }, Action::StepDown { from: actor, to: Moderator }]
+        }),
+        ("mute a listener or a speaker, let them speak again", |_| {
+            [Listener, Speaker]
+                .into_iter()
+                .flat_map(|role| [Action::Mute { role }, Action::LiftMute { role }])
+                .collect()
+        }),
+        ("mute a moderator or a host, let them speak again", |_| {
+            [Moderator, Host].into_iter().flat_map(|role| [Action::Mute { role }, Action::LiftMute { role }]).collect()
+        }),
+        ("lock and unlock the room", |_| vec![Action::Lock]),
+        ("change title and topic", |_| vec![Action::Rename]),
+        ("change who may enter, who may speak, capacity, recording, seals", |_| vec![Action::Change]),
+        ("issue a link", |_| vec![Action::IssueLink]),
+        ("revoke a link", |_| vec![Action::RevokeLink]),
+        ("end the room", |_| vec![Action::End]),
+        ("step down from one's own role", |actor| vec![Action::StepDown { from: actor, to: Listener }]),
+        ("leave; refresh one's own keys", |_| vec![Action::Leave, Action::Refresh]),
+        ("let go who has left a room without a host", |_| vec![Action::LetGo]),
+    ]
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use Role::{Host, Listener, Moderator, Speaker};
 
+    const ROLES: [Role; 4] = [Listener, Speaker, Moderator, Host];
+
     #[test]
-    fn the_table_holds_cell_by_cell() {
-        let roles = [Listener, Speaker, Moderator, Host];
+    fn the_rules_hold_cell_by_cell() {
         let is_low = |role| matches!(role, Listener | Speaker);
-        for actor in roles {
-            for (rank, role) in roles.into_iter().enumerate() {
-                let low = is_low(role);
-                let keeps_order = actor == Host || (actor == Moderator && low);
-                assert_eq!(permits(actor, Action::Admit { role }).is_ok(), keeps_order, "{actor} admits {role}");
-                assert_eq!(permits(actor, Action::Remove { role }).is_ok(), keeps_order, "{actor} removes {role}");
-                for (to_rank, to) in roles.into_iter().enumerate() {
-                    let may = actor == Host || (actor == Moderator && low && is_low(to));
-                    assert_eq!(permits(actor, Action::Move { from: role, to }).is_ok(), may, "{actor}: {role} to {to}");
-                    let down = Action::StepDown { from: role, to };
-                    assert_eq!(permits(actor, down).is_ok(), to_rank < rank, "{actor} steps from {role} to {to}");
+        for (actor_rank, actor) in ROLES.into_iter().enumerate() {
+            let cell = |action, may: bool| assert_eq!(permits(actor, action).is_ok(), may, "{actor}: {action:?}");
+            for role in ROLES {
+                let keeps_order = actor == Host || (actor == Moderator && is_low(role));
+                cell(Action::Admit { role }, keeps_order);
+                cell(Action::Remove { role }, keeps_order);
+                cell(Action::Ban { role }, keeps_order);
+                cell(Action::Mute { role }, keeps_order);
+                cell(Action::LiftMute { role }, keeps_order);
+                for to in ROLES {
+                    cell(
+                        Action::Move { from: role, to },
+                        actor == Host || (actor == Moderator && is_low(role) && is_low(to)),
+                    );
                 }
             }
-            assert_eq!(permits(actor, Action::Retitle).is_ok(), actor == Host);
-            assert!(permits(actor, Action::Refresh).is_ok());
+            for (from_rank, from) in ROLES.into_iter().enumerate() {
+                for (to_rank, to) in ROLES.into_iter().enumerate() {
+                    cell(Action::StepDown { from, to }, to_rank < from_rank);
+                }
+            }
+            for action in [Action::LiftBan, Action::Rename, Action::Change, Action::IssueLink, Action::End] {
+                cell(action, actor == Host);
+            }
+            for action in [Action::Lock, Action::RevokeLink] {
+                cell(action, actor_rank >= 2);
+            }
+            for action in [Action::Leave, Action::LetGo, Action::Refresh] {
+                cell(action, true);
+            }
         }
+    }
+
+    #[test]
+    fn the_table_in_the_docs_is_printed_from_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/room/policy.md");
+        if std::env::var_os("PARLOR_WRITE_TABLE").is_some() {
+            std::fs::write(path, table()).unwrap();
+        }
+        let printed = std::fs::read_to_string(path).unwrap();
+        assert_eq!(printed, table(), "run this test with PARLOR_WRITE_TABLE=1 to print it anew");
     }
 }

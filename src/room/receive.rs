@@ -15,13 +15,13 @@ use crate::{
     error::{Error, Item, Result},
     identity::{LeafIndex, MemberId},
     room::{
-        Event, Intent, MAX_MESSAGE, Room, check_size,
-        command::{SAID_LEAVE, SAID_VERSION},
-        epoch_keys,
+        Event, Intent, MAX_MESSAGE, Room, check_size, epoch_keys,
         group::{Incoming, Staged},
         judge::{Change, Proposed, Verdict, denial, judge},
         open,
         roster::Roster,
+        said::Said,
+        stage::Stage,
     },
 };
 
@@ -54,12 +54,19 @@ impl Room {
         self.group()?;
         let hash = hash(message);
         if let Some(pending) = self.pending.take_if(|pending| pending.hash == hash) {
+            if pending.verdict.ends() {
+                return Ok(self.end_by(pending.verdict.by));
+            }
             let group = open(&mut self.group, self.epoch)?;
             group.merge_pending()?;
             return self.advance(pending.verdict, None, now);
         }
-        match self.echoes.find(&hash) {
+        match self.echoes.take(&hash) {
             None => {}
+            Some(Echo::Said { epoch, content }) => {
+                let me = self.group()?.me();
+                return self.hear(me, epoch, &content);
+            }
             Some(Echo::Abandoned { epoch }) if epoch == self.epoch => {
                 let why = "the relay has taken a commit that you abandoned: the others go on without you; \
                            ask a host to admit you again";
@@ -70,12 +77,12 @@ impl Room {
 
         let group = open(&mut self.group, self.epoch)?;
         match group.read(message)? {
-            Incoming::Commit(staged, proposed) => self.weigh(staged, proposed, now),
+            Incoming::Commit(staged, proposed) => self.weigh(staged, *proposed, now),
             Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content),
             Incoming::Foreign { from, what } => {
                 let actor = from.and_then(|leaf| self.roster.at(leaf));
                 let name = actor.map_or("somebody", |member| member.name.as_str());
-                let why = denial(name, what, "no room takes that; use admit, remove, set_role and refresh");
+                let why = denial(name, what, "no room takes that; a room has commands for what may be done");
                 Ok(vec![Event::Refused { actor: actor.map(|member| member.id), why }])
             }
         }
@@ -84,7 +91,7 @@ impl Room {
     /// Merges another's commit, if the policy allows it.
     fn weigh(&mut self, staged: Staged, proposed: Proposed, now: Duration) -> Result<Vec<Event>> {
         let actor = self.roster.at(proposed.committer).map(|member| member.id);
-        let verdict = match judge(&self.roster, &self.charter, proposed) {
+        let verdict = match judge(self.ground(), proposed) {
             Ok(verdict) => verdict,
             Err(why) => return Ok(vec![Event::Refused { actor, why }]),
         };
@@ -92,6 +99,9 @@ impl Room {
             let asked = self.leaving.contains(&self.identity.id());
             self.close();
             return Ok(vec![Event::Closed { by: verdict.by, asked }]);
+        }
+        if verdict.ends() {
+            return Ok(self.end_by(verdict.by));
         }
         let group = open(&mut self.group, self.epoch)?;
         group.merge(staged)?;
@@ -108,17 +118,19 @@ impl Room {
         let Some(member) = self.roster.at_since(from, epoch) else {
             return Err(Error::WrongEpoch { what: Item::Message, message: epoch, room: self.epoch });
         };
-        let malformed = |why| Err(Error::Malformed { what: Item::Message, why });
-        match content {
-            [SAID_VERSION, SAID_LEAVE, id @ ..] if id.len() == 16 => {
-                let member = member.id;
-                Ok(if self.leaving.insert(member) { vec![Event::WantsToLeave { member }] } else { Vec::new() })
-            }
-            [SAID_VERSION, SAID_LEAVE, ..] => malformed("its id is not 16 bytes"),
-            [] => malformed("it is empty"),
-            // A later version says more than this one understands.
-            _ => Ok(Vec::new()),
-        }
+        let member = member.clone();
+        Ok(match Said::decode(content)? {
+            None => Vec::new(),
+            Some(Said::Leave) => self.wants_to_leave(member.id),
+            Some(Said::Stance(stance)) => self.stage.hear(&member, epoch, stance),
+            Some(Said::Invite(whom)) => self.hear_invitation(&member, &whom),
+            Some(Said::Answer(accepted)) => self.hear_answer(&member, accepted),
+            Some(Said::Chat(_) | Said::Reaction(_) | Said::Code { .. } | Said::KnockAnswered { .. }) => Vec::new(),
+        })
+    }
+
+    fn wants_to_leave(&mut self, member: MemberId) -> Vec<Event> {
+        if self.leaving.insert(member) { vec![Event::WantsToLeave { member }] } else { Vec::new() }
     }
 
     /// Enters the epoch that the group has just entered.
@@ -132,14 +144,14 @@ impl Room {
         (self.epoch, self.code, self.since) = (epoch, code, now);
         let before = mem::take(&mut self.roster);
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
+        self.stage.follow(&self.roster);
 
         let keys = epoch_keys(self.group()?, &self.charter, &self.roster, now)?;
         let mut events = vec![Event::Rekeyed(keys)];
         events.extend(lost.map(|intent| Event::Superseded { by, intent }));
         self.put_in_order(&mut changes);
         for change in changes {
-            let event = self.event(change, by);
-            events.push(event);
+            self.tell(change, by, &mut events);
         }
         Ok(events)
     }
@@ -150,23 +162,46 @@ impl Room {
         let leaf = |id: &MemberId| leaves.get(id).copied();
         changes.sort_by_key(|change| match change {
             Change::Removed(member) => (0, Some(member.leaf)),
-            Change::Joined(id) => (1, leaf(id)),
+            Change::Joined { id, .. } => (1, leaf(id)),
             Change::Moved { id, .. } => (2, leaf(id)),
-            Change::Retitled | Change::Refreshed => (3, None),
+            Change::Muted(id) | Change::MuteLifted(id) => (3, leaf(id)),
+            // In the judge's order, which all members share.
+            _ => (4, None),
         });
     }
 
-    fn event(&mut self, change: Change, by: MemberId) -> Event {
-        match change {
-            Change::Joined(member) => Event::Joined { member, by },
+    /// Puts a change in the terms of those who use the room.
+    fn tell(&mut self, change: Change, by: MemberId, events: &mut Vec<Event>) {
+        let event = match change {
+            Change::Joined { id, link } => Event::Joined { member: id, by, link },
             Change::Removed(member) if self.leaving.remove(&member.id) => {
                 Event::Left { member: member.id, name: member.name }
             }
             Change::Removed(member) => Event::Removed { member: member.id, name: member.name, by },
+            Change::Banned(member) => Event::Banned { member, by },
+            Change::BanLifted(member) => Event::BanLifted { member, by },
             Change::Moved { id, from } => Event::RoleChanged { member: id, from, by },
-            Change::Retitled => Event::Retitled { by },
+            Change::Muted(member) => {
+                self.stage.muted(member, self.epoch);
+                events.push(Event::Muted { member, by });
+                Event::Mic { member, on: false }
+            }
+            Change::MuteLifted(member) => Event::MuteLifted { member, by },
+            Change::Leaving(member) => return events.extend(self.wants_to_leave(member)),
+            Change::HostsGone => Event::ListenOnly { by },
+            Change::Set(setting) => Event::SettingChanged { setting, by },
+            Change::LinkIssued(link) => Event::LinkIssued { link, by },
+            Change::LinkEnded(link) => Event::LinkEnded { link, by },
             Change::Refreshed => Event::Refreshed { member: by },
-        }
+            Change::Ended => Event::Ended { by },
+        };
+        events.push(event);
+    }
+
+    /// A host has ended the room.
+    fn end_by(&mut self, by: MemberId) -> Vec<Event> {
+        self.close();
+        vec![Event::Ended { by }]
     }
 
     /// Erases what one has no right to once out.
@@ -174,6 +209,7 @@ impl Room {
         self.group = None;
         self.pending = None;
         self.leaving.clear();
+        self.stage = Stage::default();
     }
 }
 
@@ -190,9 +226,10 @@ pub(super) struct Echoes {
     seen: VecDeque<(Hash, Echo)>,
 }
 
-#[derive(Clone, Copy)]
 enum Echo {
-    /// Said already, or lost its race: nothing to do.
+    /// Said in `epoch`: it is heard when it comes back.
+    Said { epoch: u64, content: Vec<u8> },
+    /// It lost its race: nothing to do.
     Idle,
     /// Dropped in `epoch` by one's own wish.
     Abandoned { epoch: u64 },
@@ -202,8 +239,8 @@ impl Echoes {
     /// The most that are kept.
     const MOST: usize = 64;
 
-    pub(super) fn said(&mut self, message: &[u8]) {
-        self.push(hash(message), Echo::Idle);
+    pub(super) fn said(&mut self, message: &[u8], epoch: u64, content: Vec<u8>) {
+        self.push(hash(message), Echo::Said { epoch, content });
     }
 
     fn lost(&mut self, hash: Hash) {
@@ -221,8 +258,14 @@ impl Echoes {
         self.seen.push_back((hash, echo));
     }
 
-    fn find(&self, hash: &Hash) -> Option<Echo> {
-        self.seen.iter().rev().find(|(seen, _)| seen == hash).map(|(_, echo)| *echo)
+    /// What came back. What was said is heard once; of all else the memory stays, for the relay may send it again.
+    fn take(&mut self, hash: &Hash) -> Option<Echo> {
+        let (_, echo) = self.seen.iter_mut().rev().find(|(seen, _)| seen == hash)?;
+        match echo {
+            Echo::Said { .. } => Some(mem::replace(echo, Echo::Idle)),
+            Echo::Idle => Some(Echo::Idle),
+            Echo::Abandoned { epoch } => Some(Echo::Abandoned { epoch: *epoch }),
+        }
     }
 }
 
@@ -234,10 +277,10 @@ mod tests {
     fn echoes_are_few_and_the_youngest() {
         let mut echoes = Echoes::default();
         for n in 0..1_000_u32 {
-            echoes.said(&n.to_be_bytes());
+            echoes.said(&n.to_be_bytes(), 0, Vec::new());
             assert!(echoes.seen.len() <= Echoes::MOST);
         }
-        assert!(echoes.find(&hash(&999_u32.to_be_bytes())).is_some());
-        assert!(echoes.find(&hash(&0_u32.to_be_bytes())).is_none());
+        assert!(echoes.take(&hash(&999_u32.to_be_bytes())).is_some());
+        assert!(echoes.take(&hash(&0_u32.to_be_bytes())).is_none());
     }
 }

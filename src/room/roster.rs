@@ -2,7 +2,7 @@
 
 use crate::{
     identity::{LeafIndex, Member, MemberId},
-    room::settings::Charter,
+    room::charter::Charter,
 };
 
 /// Somebody's place in the tree, as the group layer reports it.
@@ -30,7 +30,8 @@ impl Roster {
                     Some((member, since)) if member.id == id => *since,
                     _ => epoch,
                 };
-                (Member { id, name, role: charter.role(&id), leaf }, since)
+                let standing = charter.standing(&id);
+                (Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by }, since)
             })
             .collect();
         seats.sort_unstable_by_key(|(member, _)| member.leaf);

@@ -1,36 +1,83 @@
-//! What a room agrees on by MLS itself: its settings, and who is more than a listener.
+//! What a room's hosts decide for everybody: title and topic, who may enter, who may speak, and the rest.
 //!
-//! Both live in one GroupContext extension of our own type (RFC 9420 §8.1, §17.3), so that every member of an
-//! epoch holds the same ones or does not share the epoch. The relay never sees them. A host may have written
-//! any bytes there: the decoder is strict, bounded, and has one encoding for each value.
-//!
-//! ```text
-//! version = 1 (1) ‖ suite id (2) ‖ S (1) ‖ E (1) ‖ title length (1) ‖ title
-//!   ‖ count (2) ‖ count × [ Ed25519 public key (32), ascending ‖ role (1): 1 speaker, 2 moderator, 3 host ]
-//! ```
+//! All of it stands in the [charter](super::charter), so that all members of an epoch hold the same settings and the
+//! relay none. Suite and key-id layout are fixed when the room is made; each of the others is one [`Setting`], and
+//! its change an event that names who did it.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::{
     error::{Error, Item, Result},
-    identity::{MemberId, Role},
     media::{KeyIdLayout, Suite},
 };
 
 /// The longest title in bytes of UTF-8.
 pub const MAX_TITLE: usize = 120;
 
-/// The most members who may be more than listeners.
-pub const MAX_ON_STAGE: usize = 1_000;
+/// The longest topic in bytes of UTF-8.
+pub const MAX_TOPIC: usize = 500;
 
-const VERSION: u8 = 1;
-
-/// What holds for a whole room: how its frames are sealed, and its title. Suite and layout never change.
+/// What holds for a whole room.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Settings {
-    suite: Suite,
-    layout: KeyIdLayout,
-    title: String,
+    pub(super) suite: Suite,
+    pub(super) layout: KeyIdLayout,
+    pub(super) title: String,
+    pub(super) topic: String,
+    pub(super) entry: Entry,
+    pub(super) speaking: Speaking,
+    pub(super) seals: bool,
+    pub(super) recording: bool,
+    pub(super) locked: bool,
+    /// `None` for as many as the layout has key ids for.
+    pub(super) capacity: Option<u32>,
+}
+
+/// How people come in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Entry {
+    /// By a card that they hand to a host or a moderator. The room has no links.
+    #[default]
+    Invited,
+    /// By card too, and by a link: whoever holds one is let in by the next host or moderator who is there.
+    Link,
+    /// By card too, and by a link: a host or a moderator looks at each knock and lets them in or turns them away.
+    Knock,
+}
+
+/// Who may speak.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Speaking {
+    /// Those who were called on stage: speakers, moderators, hosts.
+    #[default]
+    OnStage,
+    /// Everybody in the room, listeners too.
+    Everybody,
+}
+
+/// One setting of a room and its value: what a host changes, and what an event tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Setting {
+    /// The title, of at most [`MAX_TITLE`] bytes. Members see it; holders of a link too.
+    Title(String),
+    /// What the talk is about, in at most [`MAX_TOPIC`] bytes. Members see it.
+    Topic(String),
+    /// How people come in. Back to [`Entry::Invited`] ends every link.
+    Entry(Entry),
+    /// Who may speak.
+    Speaking(Speaking),
+    /// Whether speakers are to sign what they say. The room agrees on it; this version makes no seals yet, so that
+    /// the tag of a frame proves "somebody in the room" either way.
+    Seals(bool),
+    /// Whether recording is allowed: what honest apps go by. Nothing can keep a listener from it.
+    Recording(bool),
+    /// The most members, or `None` for as many as the key ids can name.
+    Capacity(Option<u32>),
+    /// Whether nobody is let in, by card, link or knock, until it is unlocked.
+    Locked(bool),
 }
 
 impl Settings {
@@ -52,9 +99,33 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is longer than [`MAX_TITLE`] bytes or holds a control character.
-    pub fn with_title(mut self, title: &str) -> Result<Self> {
-        check_title(title)?;
-        title.clone_into(&mut self.title);
+    pub fn with_title(self, title: &str) -> Result<Self> {
+        self.with(Setting::Title(title.to_owned()))
+    }
+
+    /// These settings with one of them changed.
+    ///
+    /// ```
+    /// use parlor::{Settings, room::{Entry, Setting}};
+    /// let settings = Settings::default().with(Setting::Entry(Entry::Knock))?.with(Setting::Capacity(Some(50)))?;
+    /// assert_eq!((settings.entry(), settings.capacity()), (Entry::Knock, 50));
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the value is out of bounds, or a text holds a control character.
+    pub fn with(mut self, setting: Setting) -> Result<Self> {
+        match setting {
+            Setting::Title(title) => self.title = title,
+            Setting::Topic(topic) => self.topic = topic,
+            Setting::Entry(entry) => self.entry = entry,
+            Setting::Speaking(speaking) => self.speaking = speaking,
+            Setting::Seals(seals) => self.seals = seals,
+            Setting::Recording(recording) => self.recording = recording,
+            Setting::Capacity(capacity) => self.capacity = capacity,
+            Setting::Locked(locked) => self.locked = locked,
+        }
+        self.check()?;
         Ok(self)
     }
 
@@ -73,181 +144,98 @@ impl Settings {
         &self.title
     }
 
-    /// How many members the layout has key ids for.
-    pub const fn capacity(&self) -> usize {
-        1 << self.layout.sender_bits()
-    }
-}
-
-fn check_title(title: &str) -> Result<()> {
-    if title.len() > MAX_TITLE {
-        return Err(malformed("the title is longer than 120 bytes"));
-    }
-    if title.chars().any(char::is_control) {
-        return Err(malformed("the title holds a control character"));
-    }
-    Ok(())
-}
-
-/// The settings, and the roles of those who are more than listeners.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Charter {
-    pub(crate) settings: Settings,
-    /// No listener is in here.
-    roles: BTreeMap<MemberId, Role>,
-}
-
-impl Charter {
-    pub(crate) fn new(settings: Settings, host: MemberId) -> Self {
-        Self { settings, roles: BTreeMap::from([(host, Role::Host)]) }
+    /// What the talk is about; empty if nobody said.
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
-    pub(crate) fn role(&self, id: &MemberId) -> Role {
-        self.roles.get(id).copied().unwrap_or_default()
+    /// How people come in.
+    pub const fn entry(&self) -> Entry {
+        self.entry
     }
 
-    pub(crate) fn set_role(&mut self, id: MemberId, role: Role) {
-        if role == Role::Listener {
-            self.roles.remove(&id);
-        } else {
-            self.roles.insert(id, role);
-        }
+    /// Who may speak.
+    pub const fn speaking(&self) -> Speaking {
+        self.speaking
     }
 
-    pub(crate) fn roles(&self) -> impl Iterator<Item = (&MemberId, Role)> {
-        self.roles.iter().map(|(id, role)| (id, *role))
+    /// Whether speakers are to sign what they say; see [`Setting::Seals`].
+    pub const fn seals(&self) -> bool {
+        self.seals
     }
 
-    pub(crate) fn hosts(&self) -> usize {
-        self.roles.values().filter(|role| **role == Role::Host).count()
+    /// Whether recording is allowed.
+    pub const fn recording(&self) -> bool {
+        self.recording
     }
 
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
-        let Settings { suite, layout, title } = &self.settings;
-        if self.roles.len() > MAX_ON_STAGE {
-            return Err(Error::Unusable {
-                what: "role",
-                why: "1,000 members are on stage already: move one off first",
-            });
-        }
-        let title_len = u8::try_from(title.len()).map_err(|_| malformed("the title is longer than 120 bytes"))?;
-        let count = u16::try_from(self.roles.len()).map_err(|_| malformed("it lists too many roles"))?;
-        let mut out = vec![VERSION];
-        out.extend_from_slice(&suite.id().to_be_bytes());
-        out.extend_from_slice(&[layout.sender_bits(), layout.epoch_bits(), title_len]);
-        out.extend_from_slice(title.as_bytes());
-        out.extend_from_slice(&count.to_be_bytes());
-        for (id, role) in &self.roles {
-            out.extend_from_slice(id.as_bytes());
-            out.push(match role {
-                Role::Listener => 0,
-                Role::Speaker => 1,
-                Role::Moderator => 2,
-                Role::Host => 3,
-            });
-        }
-        Ok(out)
+    /// Whether nobody is let in.
+    pub const fn locked(&self) -> bool {
+        self.locked
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut rest = bytes;
-        let [version] = take(&mut rest)?;
-        if version != VERSION {
-            return Err(malformed("its version is unknown: update parlor"));
-        }
-        let suite = Suite::from_id(u16::from_be_bytes(take(&mut rest)?));
-        let suite = suite.ok_or_else(|| malformed("its frame suite is unknown: update parlor"))?;
-        let [sender_bits, epoch_bits, title_len] = take(&mut rest)?;
-        let layout = KeyIdLayout::new(sender_bits, epoch_bits)?;
-        let (title, tail) = rest.split_at_checked(title_len.into()).ok_or_else(|| malformed("it is cut short"))?;
-        rest = tail;
-        let title = std::str::from_utf8(title).map_err(|_| malformed("the title is not UTF-8"))?;
-        check_title(title)?;
+    /// How many members there may be.
+    pub fn capacity(&self) -> usize {
+        let named = 1 << self.layout.sender_bits();
+        self.capacity.and_then(|capacity| usize::try_from(capacity).ok()).map_or(named, |capacity| capacity.min(named))
+    }
 
-        let count = usize::from(u16::from_be_bytes(take(&mut rest)?));
-        if count > MAX_ON_STAGE {
-            return Err(malformed("it lists too many roles"));
-        }
-        let mut roles = BTreeMap::new();
-        for _ in 0..count {
-            let id = MemberId::from_bytes(take(&mut rest)?);
-            let role = match take(&mut rest)? {
-                [1] => Role::Speaker,
-                [2] => Role::Moderator,
-                [3] => Role::Host,
-                _ => return Err(malformed("it lists an unknown role")),
-            };
-            if roles.last_key_value().is_some_and(|(last, _)| *last >= id) {
-                return Err(malformed("its roles are out of order"));
+    /// What is other in `after`, each with its value there. Suite and layout are not settings that change.
+    pub(super) fn changes(&self, after: &Self) -> Vec<Setting> {
+        let mut changes = Vec::new();
+        let mut other = |differs: bool, setting: Setting| {
+            if differs {
+                changes.push(setting);
             }
-            roles.insert(id, role);
+        };
+        other(self.title != after.title, Setting::Title(after.title.clone()));
+        other(self.topic != after.topic, Setting::Topic(after.topic.clone()));
+        other(self.entry != after.entry, Setting::Entry(after.entry));
+        other(self.speaking != after.speaking, Setting::Speaking(after.speaking));
+        other(self.seals != after.seals, Setting::Seals(after.seals));
+        other(self.recording != after.recording, Setting::Recording(after.recording));
+        other(self.capacity != after.capacity, Setting::Capacity(after.capacity));
+        other(self.locked != after.locked, Setting::Locked(after.locked));
+        changes
+    }
+
+    /// Whether every value is within its bounds.
+    pub(super) fn check(&self) -> Result<()> {
+        let malformed = |why| Err(Error::Malformed { what: Item::Settings, why });
+        if self.title.len() > MAX_TITLE {
+            return malformed("the title is longer than 120 bytes");
         }
-        if !rest.is_empty() {
-            return Err(malformed("it has bytes to spare"));
+        if self.topic.len() > MAX_TOPIC {
+            return malformed("the topic is longer than 500 bytes");
         }
-        Ok(Self { settings: Settings { suite, layout, title: title.to_owned() }, roles })
+        if self.title.chars().chain(self.topic.chars()).any(char::is_control) {
+            return malformed("the title or the topic holds a control character");
+        }
+        if self.capacity == Some(0) {
+            return malformed("nobody fits into a room for none");
+        }
+        Ok(())
     }
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or_else(|| malformed("it is cut short"))?;
-    *rest = tail;
-    Ok(*head)
-}
-
-const fn malformed(why: &'static str) -> Error {
-    Error::Malformed { what: Item::Settings, why }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn charter() -> Charter {
-        let settings = Settings::default()
-            .with_suite(Suite::Aes256Gcm)
-            .with_layout(KeyIdLayout::new(7, 9).unwrap())
-            .with_title("the back room")
-            .unwrap();
-        let mut charter = Charter::new(settings, MemberId::from_bytes([7; 32]));
-        charter.set_role(MemberId::from_bytes([9; 32]), Role::Speaker);
-        charter.set_role(MemberId::from_bytes([1; 32]), Role::Moderator);
-        charter
-    }
-
-    #[test]
-    fn a_charter_comes_back_as_it_was_written() {
-        let charter = charter();
-        assert_eq!(Charter::decode(&charter.encode().unwrap()).unwrap(), charter);
-    }
-
-    #[test]
-    fn every_other_encoding_is_refused() {
-        let good = charter().encode().unwrap();
-        for len in 0..good.len() {
-            assert!(Charter::decode(&good[..len]).is_err(), "cut to {len}");
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Title(title) => write!(f, "the title is {title:?}"),
+            Self::Topic(topic) => write!(f, "the topic is {topic:?}"),
+            Self::Entry(Entry::Invited) => f.write_str("people enter by invitation"),
+            Self::Entry(Entry::Link) => f.write_str("people enter by a link"),
+            Self::Entry(Entry::Knock) => f.write_str("people knock, and are let in"),
+            Self::Speaking(Speaking::OnStage) => f.write_str("those on stage may speak"),
+            Self::Speaking(Speaking::Everybody) => f.write_str("everybody may speak"),
+            Self::Seals(true) => f.write_str("speakers are to sign what they say"),
+            Self::Seals(false) => f.write_str("nobody signs what they say"),
+            Self::Recording(true) => f.write_str("recording is allowed"),
+            Self::Recording(false) => f.write_str("recording is not allowed"),
+            Self::Capacity(Some(most)) => write!(f, "{most} fit in"),
+            Self::Capacity(None) => f.write_str("as many fit in as the key ids can name"),
+            Self::Locked(true) => f.write_str("the room is locked"),
+            Self::Locked(false) => f.write_str("the room is unlocked"),
         }
-        let spare = [&good[..], &[0]].concat();
-        assert!(Charter::decode(&spare).is_err(), "a byte to spare");
-
-        let entries = good.len() - 3 * 33;
-        let mut swapped = good.clone();
-        swapped[entries..entries + 33].copy_from_slice(&good[entries + 33..entries + 66]);
-        swapped[entries + 33..entries + 66].copy_from_slice(&good[entries..entries + 33]);
-        assert!(Charter::decode(&swapped).is_err(), "out of order");
-
-        for (at, byte) in [(0, 2), (1, 0xEE), (3, 0), (4, 17), (good.len() - 1, 0), (good.len() - 1, 4)] {
-            let mut bad = good.clone();
-            bad[at] = byte;
-            assert!(Charter::decode(&bad).is_err(), "byte {at} = {byte}");
-        }
-    }
-
-    #[test]
-    fn a_listener_is_not_listed() {
-        let mut charter = charter();
-        charter.set_role(MemberId::from_bytes([9; 32]), Role::Listener);
-        assert_eq!(charter.roles().count(), 2);
-        assert_eq!(charter.role(&MemberId::from_bytes([9; 32])), Role::Listener);
     }
 }

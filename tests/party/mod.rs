@@ -3,6 +3,8 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test binary uses what it needs")]
 
+pub mod charter;
+
 use std::time::Duration;
 
 use parlor::{Admission, Card, Event, Guest, Identity, MemberId, Role, Room, Settings, Voice, room::Retried};
@@ -76,7 +78,20 @@ pub fn gist(event: &Event) -> String {
         Event::Removed { name, .. } => format!("removed {name}"),
         Event::RoleChanged { from, .. } => format!("was {from}"),
         Event::Refreshed { .. } => "refreshed".into(),
-        Event::Retitled { .. } => "retitled".into(),
+        Event::SettingChanged { setting, .. } => setting.to_string(),
+        Event::Banned { .. } => "banned".into(),
+        Event::BanLifted { .. } => "ban lifted".into(),
+        Event::Muted { .. } => "muted".into(),
+        Event::MuteLifted { .. } => "may speak again".into(),
+        Event::Mic { on, .. } => format!("microphone on: {on}"),
+        Event::LinkIssued { .. } => "link issued".into(),
+        Event::LinkEnded { .. } => "link ended".into(),
+        Event::HandRaised { .. } => "hand up".into(),
+        Event::HandLowered { .. } => "hand down".into(),
+        Event::InvitedToSpeak { .. } => "invited to speak".into(),
+        Event::InvitationAnswered { accepted, .. } => format!("accepted: {accepted}"),
+        Event::ListenOnly { .. } => "listen-only".into(),
+        Event::Ended { .. } => "ended".into(),
         Event::WantsToLeave { .. } => "wants to leave".into(),
         Event::Closed { asked, .. } => format!("closed, asked: {asked}"),
         Event::Superseded { .. } => "superseded".into(),

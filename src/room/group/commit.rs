@@ -10,7 +10,7 @@ use super::{CHARTER, Group, TREE_KEY, bug, context_extensions, index, leaf};
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex},
-    room::{MAX_MESSAGE, MAX_TREE, card::Card, check_size, judge::Proposed, settings::Charter, tree::TreeKey},
+    room::{MAX_MESSAGE, MAX_TREE, card::Card, charter::Charter, check_size, judge::Proposed, tree::TreeKey},
 };
 
 /// What a commit of one's own should do.

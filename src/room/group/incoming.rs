@@ -16,7 +16,7 @@ use crate::{
 /// A message that authenticates.
 pub(crate) enum Incoming {
     /// A commit, not merged, and what it would do.
-    Commit(Staged, Proposed),
+    Commit(Staged, Box<Proposed>),
     /// What somebody said to everybody, in which epoch.
     Said { from: LeafIndex, epoch: u64, content: Vec<u8> },
     /// Something that no room takes, as "do what". `from` is `None` if nothing proves who sent it.
@@ -72,7 +72,7 @@ impl Group {
         match processed.into_content() {
             ProcessedMessageContent::StagedCommitMessage(staged) => {
                 let proposed = self.describe(from, &staged);
-                Ok(Incoming::Commit(Staged(staged), proposed))
+                Ok(Incoming::Commit(Staged(staged), Box::new(proposed)))
             }
             ProcessedMessageContent::ApplicationMessage(said) => {
                 Ok(Incoming::Said { from, epoch, content: said.into_bytes() })

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::{Error, Item, Result},
     identity::LeafIndex,
-    room::{roster::Seat, settings::Charter, tree::TreeKey},
+    room::{charter::Charter, roster::Seat, tree::TreeKey},
 };
 
 /// A group as a guest finds it, before entering.
