@@ -3,6 +3,8 @@
 //! An identity is an Ed25519 signature key with a name. The name rides in the MLS credential; that key and
 //! name belong together is for people to check, by [`Fingerprint`] and [`RoomCode`], or for the app.
 
+mod code;
+
 use std::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -10,12 +12,13 @@ use openmls_traits::{
     signatures::{Signer, SignerError},
     types::SignatureScheme,
 };
-use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Error, Item, Result},
     random,
 };
+
+pub use self::code::{Fingerprint, RoomCode};
 
 /// The longest name in bytes of UTF-8; a name travels in every roster entry.
 pub const MAX_NAME: usize = 64;
@@ -122,7 +125,13 @@ impl MemberId {
 
     /// The digits to compare by voice or on paper.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(Digits::of(b"parlor fingerprint 1", &self.0))
+        Fingerprint::of(self)
+    }
+
+    /// The digits that this person and `other` compare: the same whichever of the two asks, and another pair's for
+    /// nobody else. One comparison checks both keys.
+    pub fn fingerprint_with(&self, other: &Self) -> Fingerprint {
+        Fingerprint::of_pair(self, other)
     }
 }
 
@@ -206,75 +215,6 @@ impl Member {
     }
 }
 
-/// Forty digits (132 bits) of one person's key. Equal digits, same key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(Digits);
-
-/// Forty digits (132 bits) of one epoch of one room (from the MLS epoch authenticator, RFC 9420 §8.7).
-///
-/// Two members who read the same digits share the same group, the same roster, the same keys; it changes with
-/// every epoch.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RoomCode(Digits);
-
-impl RoomCode {
-    pub(crate) fn of(epoch_authenticator: &[u8]) -> Self {
-        Self(Digits::of(b"parlor room code 1", epoch_authenticator))
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fingerprint({})", self.0)
-    }
-}
-
-impl fmt::Display for RoomCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for RoomCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RoomCode({})", self.0)
-    }
-}
-
-/// Eight groups of five decimal digits out of SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Digits([u32; 8]);
-
-impl Digits {
-    fn of(label: &[u8], value: &[u8]) -> Self {
-        let hash = Sha256::new().chain_update(label).chain_update([0]).chain_update(value).finalize();
-        let mut groups = [0; 8];
-        for (group, bytes) in groups.iter_mut().zip(hash.as_slice().chunks_exact(4)) {
-            // 2^32 over 10^5: the bias of a digit group is under 2^-15, of no use to anybody.
-            *group = bytes.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte)) % 100_000;
-        }
-        Self(groups)
-    }
-}
-
-impl fmt::Display for Digits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, group) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str(" ")?;
-            }
-            write!(f, "{group:05}")?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,12 +225,5 @@ mod tests {
             assert!(matches!(Identity::generate(name), Err(Error::Malformed { what: Item::Name, .. })), "{name:?}");
         }
         assert_eq!(Identity::generate("ana").unwrap().name(), "ana");
-    }
-
-    #[test]
-    fn a_fingerprint_is_forty_digits_and_tells_keys_apart() {
-        let (a, b) = (MemberId([1; 32]).fingerprint(), MemberId([2; 32]).fingerprint());
-        assert_ne!(a, b);
-        assert_eq!(a.to_string().chars().filter(char::is_ascii_digit).count(), 40);
     }
 }
