@@ -55,6 +55,11 @@ impl RoomCode {
         Self(hash(b"parlor room code 1", &[epoch_authenticator]))
     }
 
+    /// The whole hash that the words and the digits are cut from, to bind other values to the room.
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The twelve words.
     pub fn words(&self) -> impl Iterator<Item = &'static str> + use<> {
         let list = Language::English.word_list();
