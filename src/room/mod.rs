@@ -54,6 +54,7 @@ mod stage;
 #[allow(dead_code, reason = "the room says and takes these messages next")]
 mod short_code;
 mod tree;
+mod trust;
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -80,6 +81,7 @@ pub use self::{
     settings::{Entry, MAX_TITLE, MAX_TOPIC, Setting, Settings, Speaking},
     short_code::ShortCode,
     tree::MAX_TREE,
+    trust::{IdentityCheck, Trust, TrustOnFirstUse},
 };
 
 /// The largest control message or welcome in bytes; larger ones are not parsed.
