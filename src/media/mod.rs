@@ -22,6 +22,7 @@ mod suite;
 mod voice;
 
 pub use backend::Backend;
+pub(crate) use backend::scrub_stack;
 pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Speaker};
 pub use suite::Suite;
 pub use voice::{Heard, Limits, MAX_FRAME, MAX_OVERHEAD, Stats, Voice};

@@ -38,6 +38,8 @@
 
 mod card;
 mod charter;
+#[allow(dead_code, reason = "the room carries these messages next")]
+mod chat;
 mod command;
 pub mod door;
 mod draft;
@@ -75,6 +77,7 @@ use crate::{
 pub use self::{
     card::{Card, MAX_CARD},
     charter::{MAX_BANNED, MAX_LINKS, MAX_ON_STAGE},
+    chat::{MAX_REACTION, MAX_TEXT, Message, MessageId, Reaction},
     command::{Admission, Retried, TREE_APART},
     event::{Event, Intent},
     guest::{EnterError, Guest},
