@@ -131,6 +131,12 @@ impl Reaction {
         Err(Error::Malformed { what: Item::Message, why })
     }
 
+    /// The reaction in a member's message.
+    pub(crate) fn from_peer(bytes: &[u8]) -> Result<Self> {
+        let text = str::from_utf8(bytes);
+        Self::new(text.map_err(|_| Error::Malformed { what: Item::Message, why: "a reaction is UTF-8" })?)
+    }
+
     /// The emoji.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -415,12 +421,6 @@ impl Chat {
         !self.drop_where(|message| message.id == *id).is_empty()
     }
 
-    /// Wipes all: the room has ended.
-    pub(crate) fn clear(&mut self) {
-        self.messages.clear();
-        self.bytes = 0;
-    }
-
     /// The messages, the oldest first.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Message> + DoubleEndedIterator {
         self.messages.iter()
@@ -632,8 +632,6 @@ mod tests {
         assert_eq!(texts(&chat), ["ten", "kept"]);
         assert_eq!(chat.expire(seconds(1_000)).len(), 1);
         assert_eq!((texts(&chat), chat.next_expiry(), chat.bytes), (vec!["kept"], None, 4));
-        chat.clear();
-        assert_eq!((chat.iter().len(), chat.bytes), (0, 0));
     }
 
     #[test]

@@ -6,8 +6,11 @@ use crate::{
     media::EpochKeys,
     room::{
         Card,
+        chat::{MessageId, Reaction},
         door::{LinkEntry, LinkId},
         settings::Setting,
+        short_code::ShortCode,
+        trust::Trust,
     },
 };
 
@@ -156,6 +159,50 @@ pub enum Event {
         /// The host who left.
         by: MemberId,
     },
+    /// Somebody said something in writing: [`Room::message`](crate::Room::message) has the text while it lasts.
+    Said {
+        /// Which message; it tells who said it.
+        message: MessageId,
+    },
+    /// A message's time is over, or it made way for newer ones: its text is wiped.
+    Vanished {
+        /// Which.
+        message: MessageId,
+    },
+    /// Somebody reacted to what is heard.
+    Reacted {
+        /// Who.
+        member: MemberId,
+        /// How.
+        reaction: Reaction,
+    },
+    /// Somebody asks to compare a short code. To agree, call [`Room::compare_with`](crate::Room::compare_with).
+    CodeAsked {
+        /// Who.
+        by: MemberId,
+    },
+    /// The six digits to read to each other. Other digits at the other end: somebody is between the two.
+    ShortCode {
+        /// With whom to compare them.
+        with: MemberId,
+        /// The digits.
+        code: ShortCode,
+    },
+    /// A short code did not come about in time. Who breaks one off again and again may be trying for digits of their
+    /// choice: compare the room code's words instead.
+    CodeLapsed {
+        /// With whom.
+        with: MemberId,
+    },
+    /// The identity check doubts that a member is who their name says, or knows them by another key. Show it loudly.
+    Doubtful {
+        /// Who.
+        member: MemberId,
+        /// What it says.
+        trust: Trust,
+    },
+    /// A message for everybody in the room that something received calls for: give it to the relay.
+    Send(Vec<u8>),
     /// You are out. The room's secrets are erased; its last roster can still be read.
     Closed {
         /// Who removed you.

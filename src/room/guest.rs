@@ -1,13 +1,13 @@
 //! Somebody on their way in: a [`Guest`] has a card and no key of any room.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt};
 
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, MemberId, Role},
     media::Voice,
     room::{
-        Card, MAX_MESSAGE, MAX_TREE, Room, check_size, epoch_keys,
+        Card, Entrance, MAX_MESSAGE, MAX_TREE, Room, check_size,
         group::{self, Doorstep, Joined, Provider},
         judge::denial,
         policy::{Action, permits},
@@ -71,8 +71,8 @@ impl Guest {
         match group::join(self.provider, welcome, tree, |doorstep| check(doorstep, id, name)) {
             Ok(Joined { group, charter, seats, undo }) => {
                 let roster = Roster::new(seats, &charter, group.epoch(), &Roster::default());
-                match epoch_keys(&group, &charter, &roster, Duration::ZERO) {
-                    Ok(keys) => Ok((Room::begin(self.identity, group, charter, roster), Voice::new(keys))),
+                match Entrance::new(id, &group, &charter, &roster) {
+                    Ok(entrance) => Ok(Room::begin(self.identity, group, charter, roster, entrance)),
                     Err(error) => {
                         self.provider = group.undo_join(undo);
                         Err(EnterError { guest: Box::new(self), error })

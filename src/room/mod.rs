@@ -38,7 +38,6 @@
 
 mod card;
 mod charter;
-#[allow(dead_code, reason = "the room carries these messages next")]
 mod chat;
 mod command;
 pub mod door;
@@ -52,9 +51,9 @@ mod receive;
 mod roster;
 mod said;
 mod settings;
-mod stage;
-#[allow(dead_code, reason = "the room says and takes these messages next")]
 mod short_code;
+mod stage;
+mod talk;
 mod tree;
 mod trust;
 
@@ -67,6 +66,7 @@ use self::{
     receive::{Echoes, Pending},
     roster::Roster,
     stage::Stage,
+    talk::Talk,
 };
 use crate::{
     error::{Error, Item, Result},
@@ -119,6 +119,9 @@ pub struct Room {
     leaving: BTreeSet<MemberId>,
     /// What members have said of hands and microphones.
     stage: Stage,
+    /// Chat and codes; `None` once one is out, as the group.
+    talk: Option<Talk>,
+    trust: Box<dyn IdentityCheck>,
 }
 
 impl Room {
@@ -130,17 +133,27 @@ impl Room {
         let charter = Charter::new(settings, identity.id());
         let group = Group::create(&identity, &charter)?;
         let roster = Roster::new(group.seats()?, &charter, group.epoch(), &Roster::default());
-        let keys = epoch_keys(&group, &charter, &roster, Duration::ZERO)?;
-        Ok((Self::begin(identity, group, charter, roster), Voice::new(keys)))
+        let entrance = Entrance::new(identity.id(), &group, &charter, &roster)?;
+        Ok(Self::begin(identity, group, charter, roster, entrance))
     }
 
-    fn begin(identity: Identity, group: Group, charter: Charter, roster: Roster) -> Self {
+    fn begin(
+        identity: Identity,
+        group: Group,
+        charter: Charter,
+        roster: Roster,
+        Entrance { keys, talk }: Entrance,
+    ) -> (Self, Voice) {
         let mut stage = Stage::default();
         for muted in roster.members().filter(|member| member.muted_by.is_some()) {
             stage.muted(muted.id, group.epoch());
         }
         let leaving = charter.standings().filter(|(_, standing)| standing.leaving).map(|(id, _)| *id).collect();
-        Self {
+        let mut trust = TrustOnFirstUse::new();
+        for member in roster.members() {
+            trust.check(&member.name, &member.id);
+        }
+        let room = Self {
             id: group.id().into(),
             epoch: group.epoch(),
             code: group.code(),
@@ -153,7 +166,10 @@ impl Room {
             echoes: Echoes::default(),
             leaving,
             stage,
-        }
+            talk: Some(talk),
+            trust: Box::new(trust),
+        };
+        (room, Voice::new(keys))
     }
 
     /// Everybody in the room, by leaf: exactly those who can decrypt.
@@ -176,7 +192,7 @@ impl Room {
         self.epoch
     }
 
-    /// The digits to compare with other members' in the same epoch.
+    /// The words to compare with other members' in the same epoch.
     pub const fn code(&self) -> RoomCode {
         self.code
     }
@@ -242,6 +258,18 @@ impl fmt::Debug for Room {
             .field("members", &self.roster.len())
             .field("open", &self.is_open())
             .finish_non_exhaustive()
+    }
+}
+
+/// What may fail about entering a room.
+struct Entrance {
+    keys: EpochKeys,
+    talk: Talk,
+}
+
+impl Entrance {
+    fn new(me: MemberId, group: &Group, charter: &Charter, roster: &Roster) -> Result<Self> {
+        Ok(Self { keys: epoch_keys(group, charter, roster, Duration::ZERO)?, talk: Talk::begin(me, group)? })
     }
 }
 

@@ -13,9 +13,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::{Error, Item, Result},
-    identity::{LeafIndex, MemberId},
+    identity::{LeafIndex, Member, MemberId},
     room::{
-        Event, Intent, MAX_MESSAGE, Room, check_size, epoch_keys,
+        Event, Intent, MAX_MESSAGE, Room,
+        chat::Reaction,
+        check_size, epoch_keys,
         group::{Incoming, Staged},
         judge::{Change, Proposed, Verdict, denial, judge},
         open,
@@ -65,7 +67,7 @@ impl Room {
             None => {}
             Some(Echo::Said { epoch, content }) => {
                 let me = self.group()?.me();
-                return self.hear(me, epoch, &content);
+                return self.hear(me, epoch, &content, now);
             }
             Some(Echo::Abandoned { epoch }) if epoch == self.epoch => {
                 let why = "the relay has taken a commit that you abandoned: the others go on without you; \
@@ -78,7 +80,7 @@ impl Room {
         let group = open(&mut self.group, self.epoch)?;
         match group.read(message)? {
             Incoming::Commit(staged, proposed) => self.weigh(staged, *proposed, now),
-            Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content),
+            Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content, now),
             Incoming::Foreign { from, what } => {
                 let actor = from.and_then(|leaf| self.roster.at(leaf));
                 let name = actor.map_or("somebody", |member| member.name.as_str());
@@ -113,7 +115,7 @@ impl Room {
     }
 
     /// Takes what somebody said.
-    fn hear(&mut self, from: LeafIndex, epoch: u64, content: &[u8]) -> Result<Vec<Event>> {
+    fn hear(&mut self, from: LeafIndex, epoch: u64, content: &[u8], now: Duration) -> Result<Vec<Event>> {
         // A leaf is handed on once free: who sits there must have said it.
         let Some(member) = self.roster.at_since(from, epoch) else {
             return Err(Error::WrongEpoch { what: Item::Message, message: epoch, room: self.epoch });
@@ -125,7 +127,12 @@ impl Room {
             Some(Said::Stance(stance)) => self.stage.hear(&member, epoch, stance),
             Some(Said::Invite(whom)) => self.hear_invitation(&member, &whom),
             Some(Said::Answer(accepted)) => self.hear_answer(&member, accepted),
-            Some(Said::Chat(_) | Said::Reaction(_) | Said::Code { .. } | Said::KnockAnswered { .. }) => Vec::new(),
+            Some(Said::Chat(line)) => self.hear_chat(&member, epoch, &line, now)?,
+            Some(Said::Reaction(reaction)) => {
+                vec![Event::Reacted { member: member.id, reaction: Reaction::from_peer(&reaction)? }]
+            }
+            Some(Said::Code { to, step }) => self.hear_code(&member, &to, &step, now)?,
+            Some(Said::TurnedAway { .. }) => Vec::new(),
         })
     }
 
@@ -146,7 +153,11 @@ impl Room {
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
         self.stage.follow(&self.roster);
 
-        let keys = epoch_keys(self.group()?, &self.charter, &self.roster, now)?;
+        let group = self.group.as_ref().ok_or(Error::Closed { epoch })?;
+        let keys = epoch_keys(group, &self.charter, &self.roster, now)?;
+        if let Some(talk) = &mut self.talk {
+            talk.enter(group, code)?;
+        }
         let mut events = vec![Event::Rekeyed(keys)];
         events.extend(lost.map(|intent| Event::Superseded { by, intent }));
         self.put_in_order(&mut changes);
@@ -173,11 +184,17 @@ impl Room {
     /// Puts a change in the terms of those who use the room.
     fn tell(&mut self, change: Change, by: MemberId, events: &mut Vec<Event>) {
         let event = match change {
-            Change::Joined { id, link } => Event::Joined { member: id, by, link },
-            Change::Removed(member) if self.leaving.remove(&member.id) => {
-                Event::Left { member: member.id, name: member.name }
+            Change::Joined { id, link } => {
+                events.push(Event::Joined { member: id, by, link });
+                return events.extend(self.doubt(&id));
             }
-            Change::Removed(member) => Event::Removed { member: member.id, name: member.name, by },
+            Change::Removed(Member { id: member, name, .. }) => {
+                if let Some(talk) = &mut self.talk {
+                    talk.forget(&member);
+                }
+                let asked = self.leaving.remove(&member);
+                if asked { Event::Left { member, name } } else { Event::Removed { member, name, by } }
+            }
             Change::Banned(member) => Event::Banned { member, by },
             Change::BanLifted(member) => Event::BanLifted { member, by },
             Change::Moved { id, from } => Event::RoleChanged { member: id, from, by },
@@ -210,6 +227,7 @@ impl Room {
         self.pending = None;
         self.leaving.clear();
         self.stage = Stage::default();
+        self.talk = None;
     }
 }
 

@@ -10,7 +10,7 @@
 //!   5 chat       see chat.rs
 //!   6 reaction   UTF-8
 //!   7 code       to whom (32) ‖ see short_code.rs
-//!   8 knock answered   knock id (16) ‖ whose (32) ‖ 1 let in, 0 turned away (1)
+//!   8 turned away  knock id (16) ‖ whose (32)
 //! ```
 //!
 //! A member may have written any bytes here. A kind that is unknown is left alone: a later version says more.
@@ -43,8 +43,8 @@ pub(crate) enum Said {
     Reaction(Vec<u8>),
     /// A step of a short code's exchange.
     Code { to: MemberId, step: Vec<u8> },
-    /// "I have answered this knock."
-    KnockAnswered { knock: [u8; 16], whose: MemberId, let_in: bool },
+    /// "I have turned this knock away."
+    TurnedAway { knock: [u8; 16], whose: MemberId },
 }
 
 /// A member's word on their own hand and microphone.
@@ -68,9 +68,7 @@ impl Said {
             Self::Chat(line) => (5, line.clone()),
             Self::Reaction(reaction) => (6, reaction.clone()),
             Self::Code { to, step } => (7, [to.as_bytes().as_slice(), step].concat()),
-            Self::KnockAnswered { knock, whose, let_in } => {
-                (8, [&knock[..], whose.as_bytes(), &[u8::from(*let_in)]].concat())
-            }
+            Self::TurnedAway { knock, whose } => (8, [&knock[..], whose.as_bytes()].concat()),
         };
         Ok([&[VERSION, kind], body.as_slice()].concat())
     }
@@ -116,15 +114,8 @@ impl Said {
                 Self::Code { to: MemberId::from_bytes(*to), step: step.to_vec() }
             }
             8 => {
-                let (knock, rest) = body.split_first_chunk::<16>().ok_or_else(wrong_length)?;
-                match rest.split_first_chunk::<32>() {
-                    Some((whose, [answer])) => Self::KnockAnswered {
-                        knock: *knock,
-                        whose: MemberId::from_bytes(*whose),
-                        let_in: yes(*answer)?,
-                    },
-                    _ => return Err(wrong_length()),
-                }
+                let (knock, whose) = body.split_first_chunk::<16>().ok_or_else(wrong_length)?;
+                Self::TurnedAway { knock: *knock, whose: MemberId::from_slice(whose).ok_or_else(wrong_length)? }
             }
             1 => return Err(wrong_length()),
             _ => return Ok(None),
@@ -144,7 +135,7 @@ mod tests {
             Said::Stance(Stance { turn: 9, hand_up: true, mic_off: false }),
             Said::Invite(id),
             Said::Answer(true),
-            Said::KnockAnswered { knock: [3; 16], whose: id, let_in: false },
+            Said::TurnedAway { knock: [3; 16], whose: id },
         ] {
             let bytes = said.encode().unwrap();
             assert_eq!(Said::decode(&bytes).unwrap(), Some(said));

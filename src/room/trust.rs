@@ -59,7 +59,7 @@ pub enum Trust {
 /// # Ok(())
 /// # }
 /// ```
-pub trait IdentityCheck: Send {
+pub trait IdentityCheck: Send + Sync {
     /// Says whether `id` is the key of who goes by `name`. Both come from a peer; the key is proven to be theirs, the
     /// name is not.
     fn check(&mut self, name: &str, id: &MemberId) -> Trust;

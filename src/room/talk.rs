@@ -1,0 +1,171 @@
+//! Beside the voice: chat, reactions, and codes that two members compare.
+//!
+//! All of it travels as messages that MLS authenticates. What is in here goes when one is out of the room, and with
+//! it every text and every key of a text.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Error, Result},
+    identity::{Member, MemberId, RoomCode},
+    room::{
+        Event, Room,
+        chat::{CHAT_LABEL, Chat, ChatKeys, Message, MessageId, Reaction, SECRET_LEN},
+        group::Group,
+        said::Said,
+        short_code::{self, Exchanges, Step},
+        trust::{IdentityCheck, Trust},
+    },
+};
+
+/// What members say to each other beside the voice.
+pub(super) struct Talk {
+    keys: ChatKeys,
+    chat: Chat,
+    codes: Exchanges,
+}
+
+impl Talk {
+    pub(super) fn begin(me: MemberId, group: &Group) -> Result<Self> {
+        let (epoch, secret) = (group.epoch(), group.export(CHAT_LABEL, SECRET_LEN)?);
+        let codes = Exchanges::new(me, epoch, group.code());
+        Ok(Self { keys: ChatKeys::new(epoch, secret)?, chat: Chat::default(), codes })
+    }
+
+    /// The room is in its next epoch.
+    pub(super) fn enter(&mut self, group: &Group, code: RoomCode) -> Result<()> {
+        self.codes.enter(group.epoch(), code);
+        self.keys.enter(group.epoch(), group.export(CHAT_LABEL, SECRET_LEN)?)
+    }
+
+    /// Somebody is out of the room.
+    pub(super) fn forget(&mut self, member: &MemberId) {
+        self.codes.forget(member);
+    }
+}
+
+/// Beside the voice.
+impl Room {
+    /// Says something to everybody in writing: a message for all, oneself included, and the id it has.
+    ///
+    /// With a `lifetime` (whole seconds) each honest member wipes the text from memory that long after it reached
+    /// them, and calls [`Room::expire`] to that end. Nobody can make a dishonest one forget.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if the text is empty, over [`MAX_TEXT`](crate::room::MAX_TEXT) bytes or holds a control
+    /// character other than a line feed, or the lifetime is no whole number of seconds; [`Error::Closed`].
+    pub fn say(&mut self, text: &str, lifetime: Option<Duration>) -> Result<(MessageId, Vec<u8>)> {
+        let me = self.identity.id();
+        let (id, sealed) = self.talk()?.keys.seal(&me, lifetime, text)?;
+        Ok((id, self.say_to_all(&Said::Chat(sealed))?))
+    }
+
+    /// Reacts to what is heard: a message for all, oneself included.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn react(&mut self, reaction: &Reaction) -> Result<Vec<u8>> {
+        self.say_to_all(&Said::Reaction(reaction.as_str().as_bytes().to_vec()))
+    }
+
+    /// What was said in writing and is not wiped yet, the oldest first. Empty once one is out.
+    pub fn messages(&self) -> impl DoubleEndedIterator<Item = &Message> {
+        self.talk.iter().flat_map(|talk| talk.chat.iter())
+    }
+
+    /// One message, if it is not wiped yet.
+    pub fn message(&self, id: &MessageId) -> Option<&Message> {
+        self.talk.as_ref()?.chat.get(id)
+    }
+
+    /// Wipes a message at one's own end; `false` if it is not there.
+    pub fn forget_message(&mut self, id: &MessageId) -> bool {
+        self.talk.as_mut().is_some_and(|talk| talk.chat.forget(id))
+    }
+
+    /// Wipes what its time has outlived, and tells of it. Call it when [`Room::next_expiry`] says so, or each second.
+    pub fn expire(&mut self, now: Duration) -> Vec<Event> {
+        let Some(talk) = &mut self.talk else { return Vec::new() };
+        let messages = talk.chat.expire(now).into_iter().map(|message| Event::Vanished { message });
+        let codes = talk.codes.expire(now).into_iter().map(|with| Event::CodeLapsed { with });
+        messages.chain(codes).collect()
+    }
+
+    /// When the next message's time is over.
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.talk.as_ref()?.chat.next_expiry()
+    }
+
+    /// Asks a member to compare six digits, or agrees to what they asked ([`Event::CodeAsked`]): a message for all.
+    /// When both have agreed each gets the same [`Event::ShortCode`], if they share the room: read it to each other.
+    ///
+    /// It is for reading aloud; [`Room::code`] is the whole, in words. Whoever is between the two guesses it right
+    /// once in a million tries, and each try that fails is seen.
+    ///
+    /// # Errors
+    /// [`Error::NotAMember`]; [`Error::Unusable`] if that is oneself, or it is under way; [`Error::Closed`].
+    pub fn compare_with(&mut self, member: &MemberId, now: Duration) -> Result<Vec<u8>> {
+        if self.member(member).is_none() {
+            return Err(Error::NotAMember { who: member.to_string(), epoch: self.epoch });
+        }
+        let step = self.talk_mut()?.codes.begin(member, now)?;
+        self.say_code(*member, &step)
+    }
+
+    /// Lets the app say who stands behind a key, from here on and for everybody in the room: the events tell what it
+    /// doubts. Until then a room trusts the first key it meets under each name.
+    pub fn check_identities(&mut self, check: impl IdentityCheck + 'static) -> Vec<Event> {
+        self.trust = Box::new(check);
+        let members: Vec<MemberId> = self.roster().map(|member| member.id).collect();
+        members.iter().filter_map(|id| self.doubt(id)).collect()
+    }
+
+    /// What the identity check says against a member.
+    pub(super) fn doubt(&mut self, id: &MemberId) -> Option<Event> {
+        let member = self.roster.find(id)?;
+        match self.trust.check(&member.name, id) {
+            Trust::Known | Trust::FirstSeen => None,
+            trust => Some(Event::Doubtful { member: *id, trust }),
+        }
+    }
+
+    /// Takes a line of chat.
+    pub(super) fn hear_chat(&mut self, from: &Member, epoch: u64, line: &[u8], now: Duration) -> Result<Vec<Event>> {
+        let talk = self.talk_mut()?;
+        let opened = talk.keys.open(epoch, &from.id, line)?;
+        let message = opened.id;
+        let dropped = talk.chat.push(opened, now)?;
+        let vanished = dropped.into_iter().map(|message| Event::Vanished { message });
+        Ok(vanished.chain([Event::Said { message }]).collect())
+    }
+
+    /// Takes a step of a short code's exchange.
+    pub(super) fn hear_code(&mut self, from: &Member, to: &MemberId, step: &[u8], now: Duration) -> Result<Vec<Event>> {
+        let with = from.id;
+        if *to != self.identity.id() || with == *to {
+            return Ok(Vec::new());
+        }
+        let step = short_code::Message::from_bytes(step)?;
+        Ok(match self.talk_mut()?.codes.take(&with, &step, now)? {
+            Step::Asked => vec![Event::CodeAsked { by: with }],
+            Step::Send(answer) => vec![Event::Send(self.say_code(with, &answer)?)],
+            Step::SendAndCode(answer, code) => {
+                vec![Event::Send(self.say_code(with, &answer)?), Event::ShortCode { with, code }]
+            }
+            Step::Code(code) => vec![Event::ShortCode { with, code }],
+            Step::Ignored(_) => Vec::new(),
+        })
+    }
+
+    fn say_code(&mut self, to: MemberId, step: &short_code::Message) -> Result<Vec<u8>> {
+        self.say_to_all(&Said::Code { to, step: step.to_bytes() })
+    }
+
+    fn talk(&self) -> Result<&Talk> {
+        self.talk.as_ref().ok_or(Error::Closed { epoch: self.epoch })
+    }
+
+    fn talk_mut(&mut self) -> Result<&mut Talk> {
+        self.talk.as_mut().ok_or(Error::Closed { epoch: self.epoch })
+    }
+}
