@@ -127,6 +127,16 @@ pub enum Error {
     /// The room's policy refuses.
     #[error("refused: {0}")]
     Denied(Box<Denial>),
+    /// Somebody who may let in has answered a knock with no.
+    #[error("you were turned away from {}{}{}", quoted(.room), said(.reason), turned_away_advice(*.for_good))]
+    TurnedAway {
+        /// The room's title, as its doorplate has it.
+        room: String,
+        /// Whether another knock will be of no use.
+        for_good: bool,
+        /// What they said to it; empty if nothing.
+        reason: String,
+    },
 
     // ---- the caller is at fault ----
     /// An argument cannot be used.
@@ -198,6 +208,18 @@ fn epoch_advice(message: u64, room: u64) -> &'static str {
     }
 }
 
+fn quoted(title: &str) -> String {
+    if title.is_empty() { "the room".to_owned() } else { format!("“{title}”") }
+}
+
+fn said(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" (“{reason}”)") }
+}
+
+const fn turned_away_advice(for_good: bool) -> &'static str {
+    if for_good { " for good: do not knock again" } else { ": you may knock once more, or ask who sent the link" }
+}
+
 /// What to do about bytes that are refused.
 const fn remedy(what: Item) -> &'static str {
     match what {
@@ -210,6 +232,7 @@ const fn remedy(what: Item) -> &'static str {
         Item::Name => "choose another, of 1 to 64 bytes",
         Item::Wav => "save the recording as a 16-bit PCM WAV file",
         Item::Link => "ask who sent it to send it again, or for another",
+        Item::Gate => "ask a host of the room for it again",
         Item::Doorplate => "fetch it from the relay again, or ask who sent the link for another",
         Item::Knock => "drop it",
         Item::Answer => "fetch it from the relay again, or knock again",
@@ -249,6 +272,8 @@ pub enum Item {
     Wav,
     /// A link.
     Link,
+    /// A gate: what the relay checks knocks with.
+    Gate,
     /// A room's doorplate: what the holder of a link can read of the room.
     Doorplate,
     /// A knock.
@@ -270,6 +295,7 @@ impl fmt::Display for Item {
             Self::Name => "name",
             Self::Wav => "WAV file",
             Self::Link => "link",
+            Self::Gate => "gate",
             Self::Doorplate => "doorplate",
             Self::Knock => "knock",
             Self::Answer => "answer to a knock",

@@ -7,7 +7,7 @@ mod code;
 
 use std::fmt;
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use openmls_traits::{
     signatures::{Signer, SignerError},
     types::SignatureScheme,
@@ -61,6 +61,16 @@ impl Identity {
     pub(crate) const fn signer(&self) -> &Key {
         &self.key
     }
+
+    /// A signature over `message`, which begins with a label that nothing else signed begins with.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.0.sign(message).to_bytes()
+    }
+}
+
+/// Whether the Ed25519 key `key` made `signature` over `message`. Strictly: no weak keys, one form of each signature.
+pub(crate) fn has_signed(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
 }
 
 /// The signature key: it stays where it is while its owner moves, so that no copy is left behind.
@@ -116,6 +126,11 @@ impl MemberId {
 
     pub(crate) fn from_slice(key: &[u8]) -> Option<Self> {
         key.try_into().ok().map(Self)
+    }
+
+    /// Whether their key made `signature` over `message`.
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        has_signed(&self.0, message, signature)
     }
 
     /// The Ed25519 public key.

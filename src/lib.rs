@@ -70,7 +70,10 @@ pub mod sound;
 pub use error::{Denial, Detail, Error, Item, Result};
 pub use identity::{Fingerprint, Identity, LeafIndex, MAX_NAME, Member, MemberId, Role, RoomCode};
 pub use media::{EpochKeys, Heard, KeyIdLayout, Suite, Voice};
-pub use room::{Admission, Card, EnterError, Event, Guest, Intent, Room, Settings};
+pub use room::{
+    Admission, Card, EnterError, Event, Guest, Intent, Room, Settings,
+    door::{Doorplate, Link, UnixTime, Waiting},
+};
 
 /// The README's programs, as doc tests.
 #[cfg(all(doctest, feature = "opus"))]

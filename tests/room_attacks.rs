@@ -28,6 +28,8 @@ use room::Settings;
 
 const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519;
 const CHARTER: u16 = 0xF0C1;
+const DOOR_KEY: u16 = 0xF0C3;
+const LINK_PROOF: u16 = 0xF0C4;
 
 /// A client of bare openmls.
 struct Bare {
@@ -70,10 +72,27 @@ fn capabilities() -> Capabilities {
     Capabilities::new(
         None,
         Some(&[SUITE]),
-        Some(&[ExtensionType::Unknown(CHARTER)]),
+        Some(&[CHARTER, DOOR_KEY, LINK_PROOF].map(ExtensionType::Unknown)),
         None,
         Some(&[CredentialType::Basic]),
     )
+}
+
+/// Leaf extensions that no room takes: beside the door key, or a door key that is none.
+fn odd_leaves() -> Vec<Extensions<LeafNode>> {
+    let door = |length| Extension::Unknown(DOOR_KEY, UnknownExtension(vec![7; length]));
+    let tracking = || Extension::ApplicationId(ApplicationIdExtension::new(b"tracking"));
+    let proof = || Extension::Unknown(LINK_PROOF, UnknownExtension(vec![7; 32]));
+    [
+        vec![tracking()],
+        vec![door(32), tracking()],
+        vec![door(32), proof()],
+        vec![door(31)],
+        vec![door(33)],
+        vec![door(0)],
+    ]
+    .map(|extensions| Extensions::from_vec(extensions).unwrap())
+    .into()
 }
 
 fn join_config() -> MlsGroupJoinConfig {
@@ -403,10 +422,11 @@ fn nobody_changes_their_signature_key() {
 #[test]
 fn nobody_changes_what_their_leaf_can_do() {
     let mut world = World::new(Role::Host);
-    let extension = Extension::ApplicationId(ApplicationIdExtension::new(b"tracking"));
-    let leaf = LeafNodeParameters::builder().with_extensions(Extensions::single(extension).unwrap()).build();
-    let commit = world.commit_with(leaf, vec![]);
-    world.refuse(&commit, Some("mal"), "drop a capability");
+    for extensions in odd_leaves() {
+        let leaf = LeafNodeParameters::builder().with_extensions(extensions).build();
+        let commit = world.commit_with(leaf, vec![]);
+        world.refuse(&commit, Some("mal"), "drop a capability");
+    }
 }
 
 #[test]
@@ -490,11 +510,14 @@ fn a_name_nobody_could_show_is_not_admitted() {
 fn a_card_valid_for_years_or_with_extras_is_not_admitted() {
     let ghost = Bare::new("ghost");
     let year = ghost.key_package_with(|builder| builder.key_package_lifetime(Lifetime::new(366 * 24 * 3600)));
-    let extras = ghost.key_package_with(|builder| {
-        let extension = Extension::ApplicationId(ApplicationIdExtension::new(b"tracking"));
-        builder.leaf_node_extensions(Extensions::single(extension).unwrap())
+    let extras = odd_leaves()
+        .into_iter()
+        .map(|extensions| ghost.key_package_with(|builder| builder.leaf_node_extensions(extensions.clone())));
+    let proofs = [95, 97].map(|length| {
+        let proof = Extension::Unknown(LINK_PROOF, UnknownExtension(vec![7; length]));
+        ghost.key_package_with(|builder| builder.key_package_extensions(Extensions::single(proof.clone()).unwrap()))
     });
-    for package in [year, extras] {
+    for package in extras.chain(proofs).chain([year]) {
         let card = MlsMessageOut::from(package.clone()).to_bytes().unwrap();
         assert!(matches!(Card::from_bytes(&card), Err(Error::Malformed { .. })));
         let mut world = World::new(Role::Host);

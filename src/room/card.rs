@@ -5,7 +5,10 @@ use std::fmt;
 use crate::{
     error::Result,
     identity::{Fingerprint, MemberId},
-    room::group,
+    room::{
+        door::{LinkId, LinkProof},
+        group,
+    },
 };
 
 /// The largest card in bytes.
@@ -20,6 +23,7 @@ pub struct Card {
     bytes: Box<[u8]>,
     id: MemberId,
     name: String,
+    proof: Option<LinkProof>,
 }
 
 impl Card {
@@ -32,12 +36,12 @@ impl Card {
     /// [`Error::TooLarge`](crate::Error::TooLarge) above [`MAX_CARD`]; [`Error::Malformed`](crate::Error::Malformed)
     /// if a check fails.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (id, name) = group::read_card(bytes)?;
-        Ok(Self { bytes: bytes.into(), id, name })
+        let (id, name, proof) = group::read_card(bytes)?;
+        Ok(Self { bytes: bytes.into(), id, name, proof })
     }
 
-    pub(super) fn new(bytes: Vec<u8>, id: MemberId, name: String) -> Self {
-        Self { bytes: bytes.into(), id, name }
+    pub(super) fn new(bytes: Vec<u8>, id: MemberId, name: String, proof: Option<LinkProof>) -> Self {
+        Self { bytes: bytes.into(), id, name, proof }
     }
 
     /// The card's bytes, to send to a host.
@@ -58,6 +62,16 @@ impl Card {
     /// The digits to compare with what the card's owner sees.
     pub fn fingerprint(&self) -> Fingerprint {
         self.id.fingerprint()
+    }
+
+    /// The link that it says its owner holds, if it was made to knock with one. Every member checks that when its
+    /// owner is admitted.
+    pub fn link(&self) -> Option<LinkId> {
+        self.proof.map(|proof| proof.link)
+    }
+
+    pub(crate) const fn proof(&self) -> Option<&LinkProof> {
+        self.proof.as_ref()
     }
 }
 

@@ -119,6 +119,13 @@ impl Charter {
         self.with_role(Role::Host).count()
     }
 
+    /// Who may let people in by the links of `issuer`: the issuer, then hosts and moderators, each by seniority.
+    pub(crate) fn admitters(&self, issuer: &MemberId) -> Vec<MemberId> {
+        let mut admitters: Vec<_> = self.standings().filter(|(_, standing)| standing.role >= Role::Moderator).collect();
+        admitters.sort_by_key(|(id, standing)| (*id != issuer, std::cmp::Reverse(standing.role), standing.since));
+        admitters.into_iter().map(|(id, _)| *id).collect()
+    }
+
     /// Whether frames of `id`, a member, are played.
     pub(crate) fn is_on_stage(&self, id: &MemberId) -> bool {
         let Standing { role, muted_by, .. } = self.standing(id);

@@ -223,6 +223,7 @@ impl Room {
         if let Some(group) = &mut self.group {
             group.clear_pending();
         }
+        self.door.lost();
         self.echoes.abandoned(pending.hash, self.epoch);
         Some(pending.intent)
     }
@@ -234,6 +235,7 @@ impl Room {
     pub fn retry(&mut self, intent: &Intent) -> Result<Retried> {
         match left_of(self.ground(), intent) {
             None => Ok(Retried::Done),
+            Some(Intent::OpenDoor) => Ok(self.open_at_once()?.map_or(Retried::Done, Retried::Commit)),
             Some(Intent::Admit(cards)) => self.admit_all(&cards).map(Retried::Admission),
             Some(left) => self.commit(left).map(Retried::Commit),
         }
@@ -248,12 +250,19 @@ impl Room {
     }
 
     /// Makes the commit for `intent` and keeps it pending.
-    pub(super) fn carry_out(&mut self, intent: Intent) -> Result<Bundle> {
+    fn carry_out(&mut self, intent: Intent) -> Result<Bundle> {
+        self.group()?;
+        let draft = Draft::new(self.ground(), self.identity.id(), &intent)?;
+        self.commit_draft(&intent, draft, false)
+    }
+
+    /// Makes the commit of `draft`, which `intent` came to, and keeps it pending.
+    pub(super) fn commit_draft(&mut self, intent: &Intent, draft: Draft<'_>, tree_apart: bool) -> Result<Bundle> {
         let committer = self.group()?.me();
         if self.pending.is_some() {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
-        let Draft { adds, removes, after } = Draft::new(self.ground(), self.identity.id(), &intent)?;
+        let Draft { adds, removes, after } = draft;
         let charter = (after != self.charter).then_some(after);
 
         let proposed = Proposed {
@@ -268,7 +277,7 @@ impl Room {
         let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
 
         let plan = Plan {
-            tree_apart: self.roster.len() + adds.len() > TREE_APART,
+            tree_apart: tree_apart || self.roster.len() + adds.len() > TREE_APART,
             adds,
             removes: removes.into_iter().collect(),
             charter: charter.as_ref(),
@@ -276,7 +285,7 @@ impl Room {
         let group = open(&mut self.group, self.epoch)?;
         let bundle =
             group.commit(&self.identity, &plan).and_then(Bundle::fits).inspect_err(|_| group.clear_pending())?;
-        self.pending = Some(Pending::new(&bundle.commit, intent, verdict));
+        self.pending = Some(Pending::new(&bundle.commit, intent.clone(), verdict));
         Ok(bundle)
     }
 }

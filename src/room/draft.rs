@@ -26,18 +26,9 @@ impl<'a> Draft<'a> {
         let next = ground.epoch.saturating_add(1);
         let after = &mut draft.after;
         match intent {
-            Intent::Admit(cards) => {
-                if cards.is_empty() {
-                    return nothing("cards", "there are none: give at least one");
-                }
-                for (card, role) in cards {
-                    // A key that is in the room keeps its role; the judge refuses it by name.
-                    if ground.roster.find(&card.id()).is_none() {
-                        after.set_role(card.id(), *role, next);
-                    }
-                    draft.adds.push(card);
-                }
-            }
+            Intent::Admit(cards) => return Self::admitting(ground, cards),
+            // What waits at the door is not in the intent.
+            Intent::OpenDoor => return nothing("door", "nobody waits there to be let in"),
             Intent::Remove(members) => {
                 if members.is_empty() {
                     return nothing("members", "there are none: name at least one");
@@ -124,10 +115,31 @@ impl<'a> Draft<'a> {
             Intent::End => after.ended = true,
             Intent::Refresh => {}
         }
+        // An own link that may not stand is refused by name.
         if !matches!(intent, Intent::IssueLink(_)) {
             draft.after.prune_links();
         }
         Ok(draft)
+    }
+
+    /// What letting people in comes to. A link for one that somebody comes by ends with that.
+    pub(super) fn admitting(ground: Ground<'_>, cards: &'a [(Card, Role)]) -> Result<Self> {
+        if cards.is_empty() {
+            return nothing("cards", "there are none: give at least one");
+        }
+        let mut after = ground.charter.clone();
+        for (card, role) in cards {
+            // A key that is in the room keeps its role; the judge refuses it by name.
+            if ground.roster.find(&card.id()).is_none() {
+                after.set_role(card.id(), *role, ground.epoch.saturating_add(1));
+            }
+            if let Some(link) = card.link()
+                && after.link(&link).is_some_and(|entry| entry.terms.one_shot)
+            {
+                after.revoke_link(&link);
+            }
+        }
+        Ok(Self { adds: cards.iter().map(|(card, _)| card).collect(), removes: BTreeSet::new(), after })
     }
 }
 
@@ -164,7 +176,7 @@ pub(super) fn left_of(ground: Ground<'_>, intent: &Intent) -> Option<Intent> {
         }
         Intent::IssueLink(link) => kept(charter.link(&link.id).is_none()),
         Intent::RevokeLink(id) => kept(charter.link(id).is_some()),
-        Intent::Leave | Intent::End | Intent::Refresh => kept(true),
+        Intent::Leave | Intent::End | Intent::OpenDoor | Intent::Refresh => kept(true),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     room::{
         Card,
         chat::{MessageId, Reaction},
-        door::{LinkEntry, LinkId},
+        door::{Answer, KnockId, LinkEntry, LinkId},
         settings::Setting,
         short_code::ShortCode,
         trust::Trust,
@@ -159,6 +159,26 @@ pub enum Event {
         /// The host who left.
         by: MemberId,
     },
+    /// Somebody is at the door: [`Room::knocks`](crate::Room::knocks) has their name and note. Answer with
+    /// [`Room::let_in`](crate::Room::let_in) or [`Room::turn_away`](crate::Room::turn_away).
+    Knocked {
+        /// Which knock.
+        knock: KnockId,
+        /// The key of who knocks.
+        member: MemberId,
+        /// The link they hold.
+        link: LinkId,
+    },
+    /// Answers to knocks: for the relay to keep for those who made them.
+    Answered {
+        /// One for each.
+        answers: Vec<Answer>,
+        /// The sealed ratchet tree, which all who were let in need too: [`Waiting::enter`](crate::Waiting::enter).
+        tree: Option<Vec<u8>>,
+    },
+    /// What the doorplates of one's own links say is not so any more: the title, or who may let in. Make them anew
+    /// with [`Room::doorplate`](crate::Room::doorplate).
+    DoorplateOutdated,
     /// Somebody said something in writing: [`Room::message`](crate::Room::message) has the text while it lasts.
     Said {
         /// Which message; it tells who said it.
@@ -263,6 +283,8 @@ pub enum Intent {
     Leave,
     /// End the room for everybody.
     End,
+    /// Let in who waits at the door. Those who lost the race wait there again.
+    OpenDoor,
     /// Refresh one's own keys.
     Refresh,
 }

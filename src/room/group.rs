@@ -5,16 +5,19 @@
 //! openmls, and moves no state but the sender ratchet of the member who authenticates it.
 
 mod commit;
+mod hpke;
 mod incoming;
 mod join;
 mod leaf;
 mod storage;
+#[allow(dead_code, reason = "who answers knocks calls it next")]
+mod welcome;
 
 use openmls::prelude::{
     BasicCredential, Capabilities, Ciphersuite, CredentialType, CredentialWithKey, Extension, ExtensionType,
-    Extensions, GroupContext, LeafNodeIndex, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, OpenMlsProvider,
-    PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, ProtocolVersion, RequiredCapabilitiesExtension, SenderRatchetConfiguration,
-    UnknownExtension,
+    Extensions, GroupContext, LeafNode, LeafNodeIndex, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig,
+    OpenMlsProvider, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, ProtocolVersion, RequiredCapabilitiesExtension,
+    SenderRatchetConfiguration, UnknownExtension,
 };
 use openmls_rust_crypto::RustCrypto;
 use zeroize::Zeroizing;
@@ -26,11 +29,14 @@ use crate::{
     identity::{Identity, LeafIndex, RoomCode},
 };
 
+#[allow(unused_imports, reason = "who answers knocks calls it next")]
+pub(crate) use self::welcome::split_welcome;
 pub(crate) use self::{
     commit::{Bundle, Plan},
+    hpke::{DoorKey, DoorKeyPublic, ENCAPSULATED, TAG},
     incoming::{Incoming, Staged},
     join::{Doorstep, Joined, join},
-    leaf::{new_card, read_card},
+    leaf::{forget_card, new_card, read_card},
 };
 
 /// X25519, ChaCha20-Poly1305, SHA-256, Ed25519 (RFC 9420 §17.1, suite 3).
@@ -42,6 +48,12 @@ const CHARTER: u16 = 0xF0C1;
 /// The GroupInfo extension with the key of a ratchet tree that travels apart.
 const TREE_KEY: u16 = 0xF0C2;
 
+/// The leaf extension with a member's door key, 32 bytes.
+const DOOR_KEY: u16 = 0xF0C3;
+
+/// The key package extension with the proof of a link: the link's id (32) and a signature (64).
+const LINK_PROOF: u16 = 0xF0C4;
+
 /// How many epochs back an application message may come from: long enough for one that a commit overtook.
 const PAST_EPOCHS: u64 = 2;
 
@@ -49,11 +61,25 @@ const PAST_EPOCHS: u64 = 2;
 const OUT_OF_ORDER: u32 = 32;
 const LOST_IN_A_ROW: u32 = 1_000;
 
-/// The primitives and the memory that openmls works with.
-#[derive(Default)]
+/// The primitives and the memory that openmls works with, and the key that its owner's leaves certify.
 pub(crate) struct Provider {
     crypto: RustCrypto,
     storage: Storage,
+    door: DoorKey,
+}
+
+impl Provider {
+    /// An empty memory, and a fresh door key.
+    pub(crate) fn new() -> Result<Box<Self>> {
+        let door = DoorKey::random()?;
+        Ok(Box::new(Self { crypto: RustCrypto::default(), storage: Storage::default(), door }))
+    }
+
+    /// How many records are kept.
+    #[cfg(test)]
+    pub(crate) fn records(&self) -> usize {
+        self.storage.copy().len()
+    }
 }
 
 impl OpenMlsProvider for Provider {
@@ -83,7 +109,7 @@ pub(crate) struct Group {
 impl Group {
     /// A group of one, under a random id.
     pub(crate) fn create(identity: &Identity, charter: &Charter) -> Result<Self> {
-        let provider = Box::new(Provider::default());
+        let provider = Provider::new()?;
         let config = MlsGroupCreateConfig::builder()
             .ciphersuite(CIPHERSUITE)
             .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
@@ -91,6 +117,8 @@ impl Group {
             .max_past_epochs(PAST_EPOCHS as usize)
             .sender_ratchet_configuration(ratchet())
             .capabilities(capabilities())
+            .with_leaf_node_extensions(leaf_extensions(&provider.door.public())?)
+            .map_err(bug)?
             .with_group_context_extensions(context_extensions(charter)?)
             .build();
         let mls = MlsGroup::new(provider.as_ref(), identity.signer(), &config, credential(identity)).map_err(bug)?;
@@ -116,7 +144,19 @@ impl Group {
 
     /// Everybody in the ratchet tree. Whoever is in a merged tree has passed [`leaf::newcomer`]'s checks.
     pub(crate) fn seats(&self) -> Result<Vec<Seat>> {
-        leaf::seats(self.mls.members())
+        leaf::seats(self.mls.treesync().full_leaves())
+    }
+
+    /// One's own door key: what knocks are sealed to.
+    #[allow(dead_code, reason = "who answers knocks asks it next")]
+    pub(crate) const fn door_key(&self) -> &DoorKey {
+        &self.provider.door
+    }
+
+    /// How many records are kept.
+    #[cfg(test)]
+    pub(crate) fn records(&self) -> usize {
+        self.provider.records()
     }
 
     /// A secret of this epoch for one use (RFC 9420 §8.5).
@@ -150,7 +190,7 @@ fn capabilities() -> Capabilities {
     Capabilities::new(
         Some(&[ProtocolVersion::Mls10]),
         Some(&[CIPHERSUITE]),
-        Some(&[ExtensionType::Unknown(CHARTER)]),
+        Some(&[CHARTER, DOOR_KEY, LINK_PROOF].map(ExtensionType::Unknown)),
         Some(&[]),
         Some(&[CredentialType::Basic]),
     )
@@ -158,6 +198,11 @@ fn capabilities() -> Capabilities {
 
 fn required_capabilities() -> RequiredCapabilitiesExtension {
     RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(CHARTER)], &[], &[CredentialType::Basic])
+}
+
+/// What a leaf of ours certifies beside its name and keys.
+fn leaf_extensions(door: &DoorKeyPublic) -> Result<Extensions<LeafNode>> {
+    Extensions::single(Extension::Unknown(DOOR_KEY, UnknownExtension(door.0.to_vec()))).map_err(bug)
 }
 
 /// The whole list of a room's GroupContext extensions: a proposal to change one replaces them all.
@@ -213,6 +258,25 @@ mod tests {
             let keys: Vec<_> = kept.into_iter().flat_map(std::collections::BTreeMap::into_keys).collect();
             assert!(keys != last, "epoch {epoch}");
             last = keys;
+        }
+    }
+
+    #[test]
+    fn everybody_certifies_their_door_key_and_keeps_it_over_their_own_commits() {
+        let (mut ana, _) = Room::create(Identity::generate("ana").unwrap(), Settings::default()).unwrap();
+        let guest = Guest::new(Identity::generate("ben").unwrap()).unwrap();
+        let admission = ana.admit(guest.card(), Role::Listener).unwrap();
+        ana.receive(&admission.commit, Duration::ZERO).unwrap();
+        let (mut ben, _) = guest.enter(&admission.welcome).unwrap();
+        let keys = [&ana, &ben].map(|room| Some(room.group().unwrap().door_key().public()));
+        assert_ne!(keys[0], keys[1]);
+        for epoch in 2..6 {
+            let commit = if epoch % 2 == 0 { ana.refresh() } else { ben.refresh() }.unwrap();
+            for room in [&mut ana, &mut ben] {
+                assert!(matches!(room.receive(&commit, Duration::ZERO).unwrap()[0], Event::Rekeyed(_)));
+                let seats = room.group().unwrap().seats().unwrap();
+                assert_eq!(seats.iter().map(|seat| seat.door).collect::<Vec<_>>(), keys);
+            }
         }
     }
 }

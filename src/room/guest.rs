@@ -8,6 +8,7 @@ use crate::{
     media::Voice,
     room::{
         Card, Entrance, MAX_MESSAGE, MAX_TREE, Room, check_size,
+        door::Doorplate,
         group::{self, Doorstep, Joined, Provider},
         judge::denial,
         policy::{Action, permits},
@@ -17,8 +18,8 @@ use crate::{
 
 /// Somebody who is not in yet. Entering turns a guest into a [`Room`] and a [`Voice`].
 pub struct Guest {
-    identity: Identity,
-    provider: Box<Provider>,
+    pub(super) identity: Identity,
+    pub(super) provider: Box<Provider>,
     card: Card,
 }
 
@@ -28,9 +29,8 @@ impl Guest {
     /// # Errors
     /// [`Error::Group`] if the group layer fails.
     pub fn new(identity: Identity) -> Result<Self> {
-        let provider = Box::<Provider>::default();
-        let card = group::new_card(&provider, &identity)?;
-        let card = Card::new(card, identity.id(), identity.name().to_owned());
+        let provider = Provider::new()?;
+        let card = group::new_card(&provider, &identity, None)?;
         Ok(Self { identity, provider, card })
     }
 
@@ -49,7 +49,7 @@ impl Guest {
     /// [`Error::Malformed`] (a welcome for somebody else too), [`Error::Unauthentic`], [`Error::Denied`] (the
     /// inviter may not admit), or [`Error::Unusable`] if the tree travels apart.
     pub fn enter(self, welcome: &[u8]) -> Result<(Room, Voice), EnterError> {
-        self.go_in(welcome, None)
+        self.go_in(welcome, None, None)
     }
 
     /// Enters the room that `welcome` is for, whose ratchet tree travelled apart
@@ -58,17 +58,27 @@ impl Guest {
     /// # Errors
     /// As [`Guest::enter`]; and [`Error::Malformed`] if `tree` is not the one that the welcome is for.
     pub fn enter_with_tree(self, welcome: &[u8], tree: &[u8]) -> Result<(Room, Voice), EnterError> {
-        self.go_in(welcome, Some(tree))
+        self.go_in(welcome, Some(tree), None)
     }
 
-    fn go_in(mut self, welcome: &[u8], tree: Option<&[u8]>) -> Result<(Room, Voice), EnterError> {
+    /// Enters, if need be only the room behind the door of `plate`.
+    pub(super) fn go_in(
+        mut self,
+        welcome: &[u8],
+        tree: Option<&[u8]>,
+        plate: Option<&Doorplate>,
+    ) -> Result<(Room, Voice), EnterError> {
         let sizes = check_size(Item::Welcome, welcome, MAX_MESSAGE)
             .and_then(|()| check_size(Item::Tree, tree.unwrap_or_default(), MAX_TREE));
         if let Err(error) = sizes {
             return Err(EnterError { guest: Box::new(self), error });
         }
         let (id, name) = (self.identity.id(), self.identity.name());
-        match group::join(self.provider, welcome, tree, |doorstep| check(doorstep, id, name)) {
+        let check = |doorstep: &Doorstep| {
+            check(doorstep, id, name)?;
+            plate.map_or(Ok(()), |plate| check_door(doorstep, plate, name))
+        };
+        match group::join(self.provider, welcome, tree, check) {
             Ok(Joined { group, charter, seats, undo }) => {
                 let roster = Roster::new(seats, &charter, group.epoch(), &Roster::default());
                 match Entrance::new(id, &group, &charter, &roster) {
@@ -115,6 +125,26 @@ fn check(room: &Doorstep, id: MemberId, name: &str) -> Result<()> {
     let role: Role = room.charter.role(&id);
     permits(room.charter.role(&inviter.id), Action::Admit { role })
         .map_err(|why| Error::Denied(Box::new(denial(&inviter.name, &format!("admit {name} as a {role}"), why))))
+}
+
+/// What somebody checks who has knocked: whether this is the room behind that door, and who has let them in.
+fn check_door(room: &Doorstep, plate: &Doorplate, name: &str) -> Result<()> {
+    let elsewhere = |why| Error::Malformed { what: Item::Welcome, why };
+    if room.room != plate.room() {
+        return Err(elsewhere("it is for another room than the one you knocked at"));
+    }
+    if room.charter.role(&plate.host()) != Role::Host {
+        return Err(elsewhere("the host who signed the doorplate is no host of this room"));
+    }
+    let inviter = room.seats.iter().find(|seat| seat.leaf == room.inviter);
+    match inviter {
+        Some(inviter) if plate.admitters().iter().any(|(id, _)| *id == inviter.id) => Ok(()),
+        _ => {
+            let by = inviter.map_or("somebody", |seat| seat.name.as_str());
+            let why = "the doorplate does not name them: fetch it again, and call `Waiting::renew`";
+            Err(Error::Denied(Box::new(denial(by, &format!("let {name} in"), why))))
+        }
+    }
 }
 
 impl fmt::Debug for Guest {

@@ -64,7 +64,7 @@ pub(crate) struct Newcomer {
 impl Newcomer {
     /// Who a card of one's own reading would bring in.
     pub(crate) fn of(card: &Card) -> Self {
-        Self { id: Some(card.id()), name: Some(card.name().to_owned()), capable: true, proof: None }
+        Self { id: Some(card.id()), name: Some(card.name().to_owned()), capable: true, proof: card.proof().copied() }
     }
 }
 
@@ -483,7 +483,8 @@ mod tests {
         charter.set_role(id(1), Role::Moderator, 1);
         charter.set_role(id(2), Role::Speaker, 1);
         let seats = ["ana", "mo", "ben", "eve"].iter().zip(0..);
-        let seats = seats.map(|(name, n)| Seat { leaf: LeafIndex(n.into()), id: id(n), name: (*name).to_owned() });
+        let seats =
+            seats.map(|(name, n)| Seat { leaf: LeafIndex(n.into()), id: id(n), name: (*name).to_owned(), door: None });
         (Roster::new(seats.collect(), &charter, 1, &Roster::default()), charter)
     }
 
@@ -801,7 +802,7 @@ mod tests {
         let mut let_go = gone.clone();
         let_go.forget(&id(0));
         let roster_after = Roster::new(
-            roster.members().map(|m| Seat { leaf: m.leaf, id: m.id, name: m.name.clone() }).collect(),
+            roster.members().map(|m| Seat { leaf: m.leaf, id: m.id, name: m.name.clone(), door: None }).collect(),
             &gone,
             2,
             &roster,

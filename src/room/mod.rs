@@ -61,7 +61,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use self::{
     charter::Charter,
-    door::LinkEntry,
+    door::{Keeper, LinkEntry},
     group::Group,
     receive::{Echoes, Pending},
     roster::Roster,
@@ -121,6 +121,8 @@ pub struct Room {
     stage: Stage,
     /// Chat and codes; `None` once one is out, as the group.
     talk: Option<Talk>,
+    /// Who is at the door, for those who may let in.
+    door: Keeper,
     trust: Box<dyn IdentityCheck>,
 }
 
@@ -167,6 +169,7 @@ impl Room {
             leaving,
             stage,
             talk: Some(talk),
+            door: Keeper::default(),
             trust: Box::new(trust),
         };
         (room, Voice::new(keys))

@@ -13,16 +13,19 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::{Error, Item, Result},
-    identity::{LeafIndex, Member, MemberId},
+    identity::{LeafIndex, Member, MemberId, Role},
     room::{
         Event, Intent, MAX_MESSAGE, Room,
         chat::Reaction,
-        check_size, epoch_keys,
+        check_size,
+        door::Keeper,
+        epoch_keys,
         group::{Incoming, Staged},
         judge::{Change, Proposed, Verdict, denial, judge},
         open,
         roster::Roster,
         said::Said,
+        settings::Setting,
         stage::Stage,
     },
 };
@@ -61,7 +64,10 @@ impl Room {
             }
             let group = open(&mut self.group, self.epoch)?;
             group.merge_pending()?;
-            return self.advance(pending.verdict, None, now);
+            let mut events = self.advance(pending.verdict, None, now)?;
+            events.extend(self.answer_yes()?);
+            events.extend(self.look_at_door()?);
+            return Ok(events);
         }
         match self.echoes.take(&hash) {
             None => {}
@@ -108,10 +114,13 @@ impl Room {
         let group = open(&mut self.group, self.epoch)?;
         group.merge(staged)?;
         let lost = self.pending.take().map(|pending| {
+            self.door.lost();
             self.echoes.lost(pending.hash);
             pending.intent
         });
-        self.advance(verdict, lost, now)
+        let mut events = self.advance(verdict, lost, now)?;
+        events.extend(self.look_at_door()?);
+        Ok(events)
     }
 
     /// Takes what somebody said.
@@ -132,7 +141,10 @@ impl Room {
                 vec![Event::Reacted { member: member.id, reaction: Reaction::from_peer(&reaction)? }]
             }
             Some(Said::Code { to, step }) => self.hear_code(&member, &to, &step, now)?,
-            Some(Said::TurnedAway { .. }) => Vec::new(),
+            Some(Said::TurnedAway { knock, whose }) => {
+                self.hear_turned_away(&member, &knock, whose);
+                Vec::new()
+            }
         })
     }
 
@@ -161,8 +173,19 @@ impl Room {
         let mut events = vec![Event::Rekeyed(keys)];
         events.extend(lost.map(|intent| Event::Superseded { by, intent }));
         self.put_in_order(&mut changes);
+        let outdated = changes.iter().any(|change| match change {
+            Change::Set(Setting::Title(_)) => true,
+            Change::Removed(Member { role, .. }) => *role >= Role::Moderator,
+            Change::Moved { id, from } => (*from).max(self.charter.role(id)) >= Role::Moderator,
+            Change::Joined { id, .. } => self.charter.role(id) >= Role::Moderator,
+            _ => false,
+        });
         for change in changes {
             self.tell(change, by, &mut events);
+        }
+        let me = self.identity.id();
+        if outdated && self.charter.links().any(|link| link.issuer == me) {
+            events.push(Event::DoorplateOutdated);
         }
         Ok(events)
     }
@@ -228,6 +251,7 @@ impl Room {
         self.leaving.clear();
         self.stage = Stage::default();
         self.talk = None;
+        self.door = Keeper::default();
     }
 }
 

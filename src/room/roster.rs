@@ -2,7 +2,7 @@
 
 use crate::{
     identity::{LeafIndex, Member, MemberId},
-    room::charter::Charter,
+    room::{charter::Charter, group::DoorKeyPublic},
 };
 
 /// Somebody's place in the tree, as the group layer reports it.
@@ -11,35 +11,46 @@ pub(crate) struct Seat {
     pub(crate) leaf: LeafIndex,
     pub(crate) id: MemberId,
     pub(crate) name: String,
+    /// Their door key, if their leaf certifies one: only who has one can read knocks.
+    pub(crate) door: Option<DoorKeyPublic>,
 }
 
 /// Everybody who can decrypt in one epoch, and nobody else: it is read off the ratchet tree.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
-    /// Ascending by leaf, each with the epoch since which that leaf is theirs, as far as this room has seen.
-    seats: Vec<(Member, u64)>,
+    /// Ascending by leaf.
+    seats: Vec<Sitting>,
+}
+
+#[derive(Clone, Debug)]
+struct Sitting {
+    member: Member,
+    /// The epoch since which that leaf is theirs, as far as this room has seen.
+    since: u64,
+    door: Option<DoorKeyPublic>,
 }
 
 impl Roster {
     /// The roster of `epoch`; who sat at the same leaf in `before` keeps the date of that.
     pub(crate) fn new(seats: Vec<Seat>, charter: &Charter, epoch: u64, before: &Self) -> Self {
-        let mut seats: Vec<(Member, u64)> = seats
+        let mut seats: Vec<Sitting> = seats
             .into_iter()
-            .map(|Seat { leaf, id, name }| {
+            .map(|Seat { leaf, id, name, door }| {
                 let since = match before.seat(leaf) {
-                    Some((member, since)) if member.id == id => *since,
+                    Some(Sitting { member, since, .. }) if member.id == id => *since,
                     _ => epoch,
                 };
                 let standing = charter.standing(&id);
-                (Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by }, since)
+                let member = Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by };
+                Sitting { member, since, door }
             })
             .collect();
-        seats.sort_unstable_by_key(|(member, _)| member.leaf);
+        seats.sort_unstable_by_key(|sitting| sitting.member.leaf);
         Self { seats }
     }
 
     pub(crate) fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
-        self.seats.iter().map(|(member, _)| member)
+        self.seats.iter().map(|sitting| &sitting.member)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,20 +58,25 @@ impl Roster {
     }
 
     pub(crate) fn at(&self, leaf: LeafIndex) -> Option<&Member> {
-        self.seat(leaf).map(|(member, _)| member)
+        self.seat(leaf).map(|sitting| &sitting.member)
     }
 
     /// Who sits at `leaf`, if they have since `epoch` or longer.
     pub(crate) fn at_since(&self, leaf: LeafIndex, epoch: u64) -> Option<&Member> {
-        self.seat(leaf).filter(|(_, since)| *since <= epoch).map(|(member, _)| member)
+        self.seat(leaf).filter(|sitting| sitting.since <= epoch).map(|sitting| &sitting.member)
     }
 
     pub(crate) fn find(&self, id: &MemberId) -> Option<&Member> {
         self.members().find(|member| member.id == *id)
     }
 
-    fn seat(&self, leaf: LeafIndex) -> Option<&(Member, u64)> {
-        let at = self.seats.binary_search_by_key(&leaf, |(member, _)| member.leaf).ok()?;
+    /// The door key of `id`, if their leaf certifies one.
+    pub(crate) fn door_key(&self, id: &MemberId) -> Option<DoorKeyPublic> {
+        self.seats.iter().find(|sitting| sitting.member.id == *id)?.door
+    }
+
+    fn seat(&self, leaf: LeafIndex) -> Option<&Sitting> {
+        let at = self.seats.binary_search_by_key(&leaf, |sitting| sitting.member.leaf).ok()?;
         self.seats.get(at)
     }
 }

@@ -21,6 +21,9 @@ use crate::{
 
 /// A group as a guest finds it, before entering.
 pub(crate) struct Doorstep {
+    /// The group's id.
+    pub(crate) room: Vec<u8>,
+    /// Who is in it; their door keys are not read yet.
     pub(crate) seats: Vec<Seat>,
     pub(crate) charter: Charter,
     pub(crate) inviter: LeafIndex,
@@ -53,7 +56,9 @@ pub(crate) fn join(
 ) -> Result<Joined, (Box<Provider>, Error)> {
     let undo = provider.storage.copy();
     match try_join(&provider, welcome, sealed_tree, check) {
-        Ok((mls, Doorstep { charter, seats, .. })) => {
+        Ok((mls, charter, seats)) => {
+            // A guest has one membership to give: what other cards of theirs are about goes with it.
+            provider.storage.forget_key_packages();
             Ok(Joined { group: Group { provider, mls: Box::new(mls) }, charter, seats, undo })
         }
         Err(error) => {
@@ -68,7 +73,7 @@ fn try_join(
     welcome: &[u8],
     sealed_tree: Option<&[u8]>,
     check: impl FnOnce(&Doorstep) -> Result<()>,
-) -> Result<(MlsGroup, Doorstep)> {
+) -> Result<(MlsGroup, Charter, Vec<Seat>)> {
     let welcome = read_welcome(welcome)?;
     let processed = ProcessedWelcome::new_from_welcome(provider, &join_config(), welcome).map_err(refused)?;
 
@@ -81,7 +86,7 @@ fn try_join(
             Some(RatchetTreeIn::tls_deserialize_exact_bytes(&tree).map_err(|_| malformed)?)
         }
         (Some(_), None) => {
-            let why = "the room's tree travels apart: fetch it and call `enter_with_tree`";
+            let why = "the room's tree travels apart: fetch it and give it too (`enter_with_tree`)";
             return Err(Error::Unusable { what: "Guest::enter", why });
         }
         (None, Some(_)) => {
@@ -97,17 +102,19 @@ fn try_join(
     }
     let staged = builder.build().map_err(refused)?;
     let doorstep = Doorstep {
-        seats: leaf::seats(staged.members())?,
+        room: staged.group_context().group_id().as_slice().to_vec(),
+        seats: leaf::strangers(staged.members())?,
         charter: inspect(&staged)?,
         inviter: LeafIndex(staged.welcome_sender_index().u32()),
         me: LeafIndex(staged.own_leaf_index().u32()),
     };
     check(&doorstep)?;
     let mls = staged.into_group(provider).map_err(refused)?;
-    Ok((mls, doorstep))
+    let seats = leaf::seats(mls.treesync().full_leaves())?;
+    Ok((mls, doorstep.charter, seats))
 }
 
-fn read_welcome(bytes: &[u8]) -> Result<Welcome> {
+pub(super) fn read_welcome(bytes: &[u8]) -> Result<Welcome> {
     let malformed = |why| Error::Malformed { what: Item::Welcome, why };
     let message = MlsMessageIn::tls_deserialize_exact_bytes(bytes)
         .map_err(|_| malformed("it is no MLS message, or was cut short"))?;

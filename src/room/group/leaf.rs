@@ -1,19 +1,29 @@
 //! Leaves and key packages (RFC 9420 §7.2, §10): reading them in the room's terms, and making one's own.
 
 use openmls::prelude::{
-    BasicCredential, Capabilities, Credential, CredentialType, ExtensionType, KeyPackage, KeyPackageVerifyError,
-    LeafNode, Lifetime, Member, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProtocolVersion,
+    BasicCredential, Capabilities, Credential, CredentialType, Extension, ExtensionType, Extensions, KeyPackage,
+    KeyPackageVerifyError, LeafNode, LeafNodeIndex, Lifetime, Member, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut,
+    ProtocolVersion, UnknownExtension,
 };
+use openmls_traits::storage::StorageProvider as _;
 use tls_codec::{DeserializeBytes as _, Size as _};
 
-use super::{CHARTER, CIPHERSUITE, Provider, bug, capabilities, credential};
+use super::{
+    CHARTER, CIPHERSUITE, DOOR_KEY, DoorKeyPublic, LINK_PROOF, Provider, bug, capabilities, credential,
+    leaf_extensions, welcome::card_reference,
+};
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex, MemberId, check_name},
-    room::{card::MAX_CARD, judge::Newcomer, roster::Seat},
+    room::{
+        card::{Card, MAX_CARD},
+        door::{LinkId, LinkProof},
+        judge::Newcomer,
+        roster::Seat,
+    },
 };
 
-/// The largest leaf in bytes. One of ours with the longest name has 300; every leaf is in every later welcome.
+/// The largest leaf in bytes. One of ours with the longest name has 340; every leaf is in every later welcome.
 const MAX_LEAF: usize = 512;
 
 /// How long a card must still be valid, and have been valid already, in seconds: a week and five minutes.
@@ -23,23 +33,35 @@ const MAX_LEAF: usize = 512;
 const VALID_FOR: u64 = 7 * 24 * 3600;
 const VALID_SINCE: u64 = 5 * 60;
 
-/// Makes the key package of a guest; its secrets stay in `provider`.
-pub(crate) fn new_card(provider: &Provider, identity: &Identity) -> Result<Vec<u8>> {
-    let bundle = KeyPackage::builder()
+/// Makes a card of `identity`'s, with the proof of a link if there is one; its secrets stay in `provider`.
+pub(crate) fn new_card(provider: &Provider, identity: &Identity, proof: Option<LinkProof>) -> Result<Card> {
+    let mut builder = KeyPackage::builder()
         .leaf_node_capabilities(capabilities())
-        .build(CIPHERSUITE, provider, identity.signer(), credential(identity))
-        .map_err(bug)?;
-    MlsMessageOut::from(bundle.key_package().clone()).to_bytes().map_err(bug)
+        .leaf_node_extensions(leaf_extensions(&provider.door.public())?);
+    if let Some(LinkProof { link, signature }) = &proof {
+        let proof = [link.as_bytes().as_slice(), signature].concat();
+        let proof = Extension::Unknown(LINK_PROOF, UnknownExtension(proof));
+        builder = builder.key_package_extensions(Extensions::single(proof).map_err(bug)?);
+    }
+    let bundle = builder.build(CIPHERSUITE, provider, identity.signer(), credential(identity)).map_err(bug)?;
+    let bytes = MlsMessageOut::from(bundle.key_package().clone()).to_bytes().map_err(bug)?;
+    Ok(Card::new(bytes, identity.id(), identity.name().to_owned(), proof))
 }
 
-/// Checks a card, and says whose it is.
-pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String)> {
+/// Wipes the secrets of a card, which admits nobody any more.
+pub(crate) fn forget_card(provider: &Provider, card: &Card) {
+    // The records are in our memory: there is nothing to fail but the making of the reference, and then there are none.
+    let _ = card_reference(card).map(|reference| provider.storage.delete_key_package(&reference));
+}
+
+/// Checks a card, and says whose it is and which link it proves, if any.
+pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String, Option<LinkProof>)> {
     let package = key_package(bytes)?;
     let malformed = |why| Error::Malformed { what: Item::Card, why };
     match admitted(&package) {
-        Newcomer { id: Some(id), name: Some(name), capable: true, .. } => {
+        Newcomer { id: Some(id), name: Some(name), capable: true, proof, .. } => {
             check_name(&name)?;
-            Ok((id, name))
+            Ok((id, name, proof))
         }
         Newcomer { capable: false, .. } => {
             Err(malformed("it lacks what every room needs, is too large, or is valid for more than three months"))
@@ -92,20 +114,34 @@ fn outlasts_its_commit(lifetime: &Lifetime) -> bool {
 /// The leaf of somebody to be admitted, in the room's terms.
 pub(super) fn admitted(package: &KeyPackage) -> Newcomer {
     let leaf = newcomer(package.leaf_node());
+    let proof = package.extensions().unknown(LINK_PROOF).map(|extension| link_proof(&extension.0));
     // openmls checks the dates, and leaves it to us how far apart they may be.
-    Newcomer { capable: leaf.capable && package.life_time().has_acceptable_range(), ..leaf }
+    let capable = leaf.capable && package.life_time().has_acceptable_range() && proof != Some(None);
+    Newcomer { capable, proof: proof.flatten(), ..leaf }
+}
+
+fn link_proof(bytes: &[u8]) -> Option<LinkProof> {
+    let (link, signature) = bytes.split_first_chunk()?;
+    Some(LinkProof { link: LinkId(*link), signature: signature.try_into().ok()? })
 }
 
 /// A leaf in the room's terms.
 pub(super) fn newcomer(leaf: &LeafNode) -> Newcomer {
+    let door = door_key(leaf);
     Newcomer {
         id: MemberId::from_slice(leaf.signature_key().as_slice()),
         name: name(leaf.credential()),
         capable: supports(leaf.capabilities())
-            && leaf.extensions().iter().next().is_none()
+            && leaf.extensions().iter().count() == usize::from(door.is_some())
             && leaf.tls_serialized_len() <= MAX_LEAF,
         proof: None,
     }
+}
+
+/// The door key that a leaf certifies. Members on other implementations may have none.
+fn door_key(leaf: &LeafNode) -> Option<DoorKeyPublic> {
+    let extension = leaf.extensions().unknown(DOOR_KEY)?;
+    extension.0.as_slice().try_into().ok().map(DoorKeyPublic)
 }
 
 fn supports(capabilities: &Capabilities) -> bool {
@@ -121,19 +157,28 @@ fn name(credential: &Credential) -> Option<String> {
     String::from_utf8(basic.identity().to_vec()).ok()
 }
 
-/// The members of a tree.
-pub(super) fn seats(members: impl Iterator<Item = Member>) -> Result<Vec<Seat>> {
-    let seat = |member: Member| {
-        let (id, name) = (MemberId::from_slice(&member.signature_key), name(&member.credential));
-        match (id, name) {
-            (Some(id), Some(name)) if check_name(&name).is_ok() => {
-                Ok(Seat { leaf: LeafIndex(member.index.u32()), id, name })
-            }
-            _ => Err(Error::Malformed {
-                what: Item::Tree,
-                why: "it has a member without a proper name and an Ed25519 key",
-            }),
-        }
+/// The leaves of a tree.
+pub(super) fn seats<'a>(leaves: impl Iterator<Item = (LeafNodeIndex, &'a LeafNode)>) -> Result<Vec<Seat>> {
+    let seat = |(index, leaf): (LeafNodeIndex, &LeafNode)| {
+        let seat = seat(index, leaf.signature_key().as_slice(), leaf.credential())?;
+        Ok(Seat { door: door_key(leaf), ..seat })
     };
-    members.map(seat).collect()
+    leaves.map(seat).collect()
+}
+
+/// The members of a tree that is not entered yet, of whose leaves openmls shows no more.
+pub(super) fn strangers(members: impl Iterator<Item = Member>) -> Result<Vec<Seat>> {
+    members.map(|member| seat(member.index, &member.signature_key, &member.credential)).collect()
+}
+
+fn seat(index: LeafNodeIndex, key: &[u8], credential: &Credential) -> Result<Seat> {
+    match (MemberId::from_slice(key), name(credential)) {
+        (Some(id), Some(name)) if check_name(&name).is_ok() => {
+            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None })
+        }
+        _ => {
+            let why = "it has a member without a proper name and an Ed25519 key";
+            Err(Error::Malformed { what: Item::Tree, why })
+        }
+    }
 }

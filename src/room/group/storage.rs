@@ -58,6 +58,11 @@ impl Storage {
         *self.records() = copy;
     }
 
+    /// Wipes every key package.
+    pub(crate) fn forget_key_packages(&self) {
+        self.records().retain(|key, _| !matches!(key, Key::KeyPackage(_)));
+    }
+
     fn records(&self) -> MutexGuard<'_, Records> {
         // The map is whole between any two of our statements, so a poisoned lock guards a good map.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,108 @@
+//! Reading the door's formats: strictly, to the last byte, with one encoding for each value.
+
+use crate::error::{Error, Item, Result};
+
+/// Appends a text or a blob after its length in one byte.
+///
+/// # Errors
+/// [`Error::Unusable`] above 255 bytes.
+pub(super) fn put_short(out: &mut Vec<u8>, what: &'static str, bytes: &[u8]) -> Result<()> {
+    let too_long = |_| Error::Unusable { what, why: "it is longer than 255 bytes" };
+    out.push(u8::try_from(bytes.len()).map_err(too_long)?);
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Fills `out` up with zeros to `length`.
+///
+/// # Errors
+/// [`Error::Unusable`] if it is longer already.
+pub(super) fn pad(out: &mut Vec<u8>, what: &'static str, length: usize) -> Result<()> {
+    if out.len() > length {
+        return Err(Error::Unusable { what, why: "it does not fit into its constant size: shorten it" });
+    }
+    out.resize(length, 0);
+    Ok(())
+}
+
+/// What is left to read of some bytes.
+pub(super) struct Reader<'a> {
+    all: &'a [u8],
+    left: &'a [u8],
+    what: Item,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(what: Item, bytes: &'a [u8]) -> Self {
+        Self { all: bytes, left: bytes, what }
+    }
+
+    pub(super) const fn malformed(&self, why: &'static str) -> Error {
+        Error::Malformed { what: self.what, why }
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let Some((array, left)) = self.left.split_first_chunk() else {
+            return Err(self.malformed("it was cut short"));
+        };
+        self.left = left;
+        Ok(*array)
+    }
+
+    pub(super) fn bytes(&mut self, length: usize) -> Result<&'a [u8]> {
+        let Some((bytes, left)) = self.left.split_at_checked(length) else {
+            return Err(self.malformed("it was cut short"));
+        };
+        self.left = left;
+        Ok(bytes)
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8> {
+        let [byte] = self.array()?;
+        Ok(byte)
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.malformed("a yes or no in it is neither")),
+        }
+    }
+
+    pub(super) fn version(&mut self, version: u8) -> Result<()> {
+        if self.byte()? == version { Ok(()) } else { Err(self.malformed("its version is unknown")) }
+    }
+
+    /// What [`put_short`] wrote.
+    pub(super) fn short(&mut self) -> Result<&'a [u8]> {
+        let length = self.byte()?;
+        self.bytes(length.into())
+    }
+
+    /// Text of at most `limit` bytes that [`put_short`] wrote, fit to be shown.
+    pub(super) fn text(&mut self, limit: usize) -> Result<&'a str> {
+        let Ok(text) = str::from_utf8(self.short()?) else {
+            return Err(self.malformed("a text in it is not UTF-8"));
+        };
+        if text.len() > limit || text.chars().any(char::is_control) {
+            return Err(self.malformed("a text in it is too long or holds a control character"));
+        }
+        Ok(text)
+    }
+
+    /// What was read so far.
+    pub(super) fn before(&self) -> &'a [u8] {
+        self.all.get(..self.all.len() - self.left.len()).unwrap_or_default()
+    }
+
+    /// What is left, all of it zeros.
+    pub(super) fn padding(self) -> Result<()> {
+        if self.left.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(self.malformed("its padding is not zeros")) }
+    }
+
+    /// Nothing is left.
+    pub(super) const fn end(self) -> Result<()> {
+        if self.left.is_empty() { Ok(()) } else { Err(self.malformed("it is longer than it should be")) }
+    }
+}

@@ -1,0 +1,26 @@
+//! Every label of the door: what keeps a key or a signature made for one purpose from serving another.
+//!
+//! A signature is over its label and the message. No label is the beginning of another, and none is of MLS's, whose
+//! signed content begins with a length below 64 (RFC 9420 §5.1.2).
+
+/// The salt under which a link's secret is extracted (HKDF, RFC 5869 §2.2).
+pub(super) const LINK: &[u8] = b"parlor link 1";
+
+// What a link's secret expands to (HKDF, RFC 5869 §2.3).
+pub(super) const ADDRESS: &[u8] = b"parlor link 1 address";
+pub(super) const PLATE_KEY: &[u8] = b"parlor link 1 doorplate key";
+pub(super) const SIGNING_KEY: &[u8] = b"parlor link 1 signing key";
+
+// Hashes.
+pub(super) const HOST_HASH: &[u8] = b"parlor link host 1\0";
+pub(super) const KNOCK_ID: &[u8] = b"parlor knock id 1\0";
+
+// Signatures: of a host over a doorplate; of a link over an admission and a knock; of a guest over a knock.
+pub(super) const PLATE: &[u8] = b"parlor doorplate 1\0";
+pub(super) const ADMISSION: &[u8] = b"parlor admission by link 1\0";
+pub(super) const KNOCK_BY_LINK: &[u8] = b"parlor knock by link 1\0";
+pub(super) const KNOCK_BY_GUEST: &[u8] = b"parlor knock by guest 1\0";
+
+// What HPKE seals for (its `info`, RFC 9180 §5.1).
+pub(super) const KNOCK_SLOT: &[u8] = b"parlor knock slot 1";
+pub(super) const ANSWER: &[u8] = b"parlor answer 1";

@@ -1,0 +1,143 @@
+//! Sealing to one person's public key: HPKE's base mode (RFC 9180) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256
+//! and ChaCha20-Poly1305, the same as below MLS.
+//!
+//! Base mode says nothing about who sealed: whoever opens takes that from signatures inside. What a peer sends as
+//! a key may be any 32 bytes; those with which no secret can be agreed are an error, on either side.
+
+use std::fmt;
+
+use openmls_rust_crypto::RustCrypto;
+use openmls_traits::{
+    crypto::OpenMlsCrypto as _,
+    types::{HpkeAeadType, HpkeCiphertext, HpkeConfig, HpkeKdfType, HpkeKemType, HpkePrivateKey},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    error::{Error, Result},
+    random,
+};
+
+use super::bug;
+
+/// Bytes of an encapsulated key, the first part of everything sealed.
+pub(crate) const ENCAPSULATED: usize = 32;
+
+/// Bytes of the tag at the end of everything sealed.
+pub(crate) const TAG: usize = 16;
+
+/// An X25519 key pair that others seal to: a member's door key, or the reply key of one knock.
+///
+/// The secret half stays at one place in the heap while this moves, and is wiped when dropped.
+pub(crate) struct DoorKey {
+    secret: HpkePrivateKey,
+    public: DoorKeyPublic,
+}
+
+impl DoorKey {
+    pub(crate) fn random() -> Result<Self> {
+        let seed = random::bytes::<32>()?;
+        let pair = RustCrypto::default().derive_hpke_keypair(config(), seed.as_slice()).map_err(bug)?;
+        let public = pair.public.as_slice().try_into().map_err(|_| bug("an X25519 key is not 32 bytes"))?;
+        Ok(Self { secret: pair.private, public: DoorKeyPublic(public) })
+    }
+
+    pub(crate) const fn public(&self) -> DoorKeyPublic {
+        self.public
+    }
+
+    /// What was sealed to this key for `info` and `aad`; `None` if nothing was.
+    pub(crate) fn open(&self, sealed: &[u8], info: &[u8], aad: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (encapsulated, ciphertext) = sealed.split_first_chunk::<ENCAPSULATED>()?;
+        let sealed =
+            HpkeCiphertext { kem_output: encapsulated.to_vec().into(), ciphertext: ciphertext.to_vec().into() };
+        let opened = RustCrypto::default().hpke_open(config(), &sealed, &self.secret, info, aad);
+        opened.ok().map(Zeroizing::new)
+    }
+}
+
+impl fmt::Debug for DoorKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DoorKey").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+/// The public half of a [`DoorKey`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DoorKeyPublic(pub(crate) [u8; 32]);
+
+impl DoorKeyPublic {
+    /// Seals `plain` to the key, so that it opens for the same `info` and `aad` only: encapsulated key, then
+    /// ciphertext.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if these bytes are no X25519 key that a secret can be agreed with.
+    pub(crate) fn seal(&self, plain: &[u8], info: &[u8], aad: &[u8]) -> Result<Vec<u8>> {
+        let sealed = RustCrypto::default().hpke_seal(config(), &self.0, info, aad, plain);
+        let unusable = |_| Error::Unusable { what: "X25519 key", why: "no secret can be agreed with it; drop it" };
+        let HpkeCiphertext { kem_output, ciphertext } = sealed.map_err(unusable)?;
+        Ok([kem_output.as_slice(), ciphertext.as_slice()].concat())
+    }
+}
+
+const fn config() -> HpkeConfig {
+    HpkeConfig(HpkeKemType::DhKem25519, HpkeKdfType::HkdfSha256, HpkeAeadType::ChaCha20Poly1305)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unhex(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_vector_of_rfc_9180_a_2_1_opens() {
+        let secret = unhex("8057991eef8f1f1af18f4a9491d16a1ce333f695d4db8e38da75975c4478e0fb");
+        let key = DoorKey { secret: secret.into(), public: DoorKeyPublic([0; 32]) };
+        let sealed = unhex(concat!(
+            "1afa08d3dec047a643885163f1180476fa7ddb54c6a8029ea33f95796bf2ac4a",
+            "1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db21993c62ce81883d2dd1b51a28",
+        ));
+        let opened = key.open(&sealed, b"Ode on a Grecian Urn", b"Count-0").unwrap();
+        assert_eq!(*opened, b"Beauty is truth, truth beauty");
+    }
+
+    #[test]
+    fn the_key_pair_of_rfc_9180_a_2_1_is_derived() {
+        let seed = unhex("1ac01f181fdf9f352797655161c58b75c656a6cc2716dcb66372da835542e1df");
+        let pair = RustCrypto::default().derive_hpke_keypair(config(), &seed).unwrap();
+        assert_eq!(pair.public, unhex("4310ee97d88cc1f088a5576c77ab0cf5c3ac797f3d95139c6c84b5429c59662a"));
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_its_key_its_info_and_its_aad_only() {
+        let (key, other) = (DoorKey::random().unwrap(), DoorKey::random().unwrap());
+        let sealed = key.public().seal(b"plain", b"info", b"aad").unwrap();
+        assert_eq!(sealed.len(), ENCAPSULATED + 5 + TAG);
+        assert_eq!(*key.open(&sealed, b"info", b"aad").unwrap(), b"plain");
+        assert!(other.open(&sealed, b"info", b"aad").is_none());
+        assert!(key.open(&sealed, b"inf", b"oaad").is_none());
+        assert!(key.open(&sealed, b"info", b"").is_none());
+        for at in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[at] ^= 0x20;
+            assert!(key.open(&altered, b"info", b"aad").is_none(), "byte {at}");
+            assert!(key.open(&sealed[..at], b"info", b"aad").is_none(), "{at} bytes");
+        }
+        assert!(!format!("{key:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_key_of_small_order_is_an_error_on_either_side() {
+        // Zero and one: every product with them is zero, a secret that everybody knows.
+        let mut one = [0; 32];
+        one[0] = 1;
+        for weak in [[0; 32], one] {
+            assert!(matches!(DoorKeyPublic(weak).seal(b"plain", b"", b""), Err(Error::Unusable { .. })));
+            let sealed = [&weak[..], &[0; 21]].concat();
+            assert!(DoorKey::random().unwrap().open(&sealed, b"", b"").is_none());
+        }
+    }
+}
