@@ -133,6 +133,33 @@ fn low_level_sealers_and_openers_leave_no_key_behind() {
 }
 
 #[test]
+fn a_dropped_link_leaves_neither_its_secret_nor_what_comes_from_it_behind() {
+    // The secret is 32 times `B`; the text ends in it.
+    let text = "parlor:#Af1INDnjqjdjmUa0IS7dIgN8ZNh3nkp-BQZhO8S1SNwUQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI";
+    let secret = [0x42; 32];
+    let derive = |label: &[u8]| {
+        let mut key = [0; 32];
+        hkdf::Hkdf::<sha2::Sha256>::new(Some(b"parlor link 1"), &secret).expand(label, &mut key).unwrap();
+        key
+    };
+    let (seed, plate_key) = (derive(b"parlor link 1 signing key"), derive(b"parlor link 1 doorplate key"));
+    let needles = [secret.as_slice(), &text.as_bytes()[60..], &seed, &plate_key];
+    let left = freed_blocks_with(&needles, || {
+        let link = parlor::Link::parse(text).unwrap().with_hint("relay.example").unwrap();
+        assert!(link.reveal().ends_with(&text[60..]));
+        // No doorplate, but the key is used on it.
+        assert!(link.read_doorplate(&[1; parlor::room::door::PLATE_LEN]).is_err());
+        assert_eq!(format!("{link}{link:?}").matches("QkJC").count(), 0);
+        // Cut short within its secret.
+        assert!(parlor::Link::parse(&text[..90]).is_err());
+        drop(link);
+    });
+    assert_eq!(left, 0);
+    let text = text.to_owned();
+    assert_eq!(freed_blocks_with(&needles, || drop(text)), 1);
+}
+
+#[test]
 fn the_search_does_find_what_is_not_wiped() {
     for room in rooms() {
         for secret in secrets(&room) {
