@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{Doorplate, Knock, Link, Terms, UnixTime, Verdict, bucket_for, make_doorplate, seal_answer};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     identity::{Identity, MemberId, Role},
     room::{
-        Guest, Room, Settings,
-        group::{DoorKey, DoorKeyPublic, split_welcome},
+        Entry, Guest, Room, Setting, Settings,
+        group::{DoorKey, DoorKeyPublic, Plan, split_welcome},
     },
 };
 
@@ -16,6 +16,9 @@ use crate::{
 pub(super) const LATER: UnixTime = UnixTime(1_800_000_000);
 /// When their links expire.
 pub(super) const END: UnixTime = LATER.plus(3_600);
+
+/// What their links are good for.
+const TERMS: Terms = Terms { role: Role::Listener, one_shot: false, expires: Some(END) };
 
 pub(super) fn identity(name: &str) -> Identity {
     Identity::generate(name).unwrap()
@@ -33,9 +36,11 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn new() -> Self {
-        let settings = Settings::default().with_title("an evening").unwrap();
-        let (host, _) = Room::create(identity("ana"), settings).unwrap();
-        let link = Link::generate(host.identity.id()).unwrap();
+        let settings =
+            Settings::default().with_title("an evening").unwrap().with(Setting::Entry(Entry::Knock)).unwrap();
+        let (mut host, _) = Room::create(identity("ana"), settings).unwrap();
+        let (link, commit) = host.issue_link(TERMS).unwrap();
+        host.receive(&commit, Duration::ZERO).unwrap();
         Self { host, link }
     }
 
@@ -51,9 +56,8 @@ impl Door {
     }
 
     pub(super) fn plate_of(&self, admitters: &[(MemberId, DoorKeyPublic)]) -> Doorplate {
-        let terms = Terms { role: Role::Listener, one_shot: false, expires: Some(END) };
         let (room, title) = (self.host.id(), self.host.settings().title());
-        let sealed = make_doorplate(&self.link, &self.host.identity, title, room, terms, admitters).unwrap();
+        let sealed = make_doorplate(&self.link, &self.host.identity, title, room, TERMS, admitters).unwrap();
         self.link.read_doorplate(&sealed).unwrap()
     }
 
@@ -70,12 +74,23 @@ impl Door {
 /// Lets in who made `knocks`, by one commit of `room`'s owner.
 pub(super) fn let_in(room: &mut Room, knocks: &[&Knock]) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
     let batch: Vec<_> = knocks.iter().map(|knock| (knock.card().clone(), Role::Listener)).collect();
-    let admission = room.admit_all(&batch).unwrap();
-    room.receive(&admission.commit, Duration::ZERO).unwrap();
+    let (welcome, tree) = match room.admit_all(&batch) {
+        Ok(admission) => {
+            room.receive(&admission.commit, Duration::ZERO).unwrap();
+            (admission.welcome, admission.tree)
+        }
+        // Whoever's client is patched asks no policy.
+        Err(Error::Denied(_)) => {
+            let plan = Plan { adds: batch.iter().map(|(card, _)| card).collect(), ..Plan::default() };
+            let bundle = room.group.as_mut().unwrap().commit(&room.identity, &plan).unwrap();
+            (bundle.welcome.unwrap(), bundle.tree)
+        }
+        Err(other) => panic!("{other}"),
+    };
     let answers = knocks.iter().map(|knock| {
-        let welcome = split_welcome(&admission.welcome, knock.card()).unwrap();
+        let welcome = split_welcome(&welcome, knock.card()).unwrap();
         let verdict = Verdict::Admitted { welcome: &welcome };
         seal_answer(&verdict, knock, bucket_for(welcome.len())).unwrap()
     });
-    (answers.collect(), admission.tree)
+    (answers.collect(), tree)
 }
