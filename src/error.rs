@@ -5,7 +5,10 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::identity::LeafIndex;
+use crate::{
+    identity::LeafIndex,
+    media::{Mute, OffStage},
+};
 
 /// The result of everything here that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -116,13 +119,26 @@ pub enum Error {
     // ---- the room's policy says no ----
     /// The packet names a sender who may not speak in that epoch. It was not played.
     #[error(
-        "{leaf} is not on stage in epoch {epoch}, so nothing of theirs is sealed or played; a host can promote them"
+        "{leaf} is not on stage in epoch {epoch}, so nothing of theirs is sealed or played: {why}; {}",
+        why.next_step()
     )]
     NotOnStage {
         /// The sender.
         leaf: LeafIndex,
         /// The epoch.
         epoch: u64,
+        /// Why not.
+        why: OffStage,
+    },
+    /// The sender is on stage, but switched off. Nothing was sealed, and no counter used; or it was not played.
+    #[error("{leaf} is muted in epoch {epoch}, so nothing of theirs is sealed or played: {by}")]
+    Muted {
+        /// The sender.
+        leaf: LeafIndex,
+        /// The epoch.
+        epoch: u64,
+        /// Who switched them off.
+        by: Mute,
     },
     /// The room's policy refuses.
     #[error("refused: {0}")]
@@ -199,6 +215,9 @@ pub enum Error {
     #[error("Opus failed ({0}): leave out this frame and go on, or make the codec anew")]
     Codec(Detail),
 }
+
+/// It is part of every result of a frame.
+const _: () = assert!(size_of::<Error>() <= 48);
 
 fn epoch_advice(message: u64, room: u64) -> &'static str {
     if message > room {

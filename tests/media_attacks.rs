@@ -6,11 +6,11 @@ mod common;
 
 use std::{collections::HashSet, time::Duration};
 
-use common::{Room, id, ms};
+use common::{Room, id, ms, quiet};
 use parlor::{
     Error, KeyIdLayout, LeafIndex, MemberId, Suite, Voice,
     media::{
-        Limits,
+        Limits, OffStage,
         sframe::{Backend, Header, MAX_COUNTER, Opener, Sealer},
     },
 };
@@ -269,14 +269,21 @@ fn a_listener_who_speaks_is_refused_though_the_frame_decrypts() {
     let room = Room::new(&[1]);
     let mut listener = room.voice(4);
     assert!(!listener.on_stage());
-    assert!(matches!(listener.seal(b"let me"), Err(Error::NotOnStage { leaf: LeafIndex(4), epoch: 0 })));
+    assert!(matches!(
+        listener.seal(b"let me"),
+        Err(Error::NotOnStage { leaf: LeafIndex(4), epoch: 0, why: OffStage::Listener })
+    ));
 
     let packet = sealed(&mut insider(&room, 0, 4, 0), b"let me");
     let kid = room.layout.key_id(0, LeafIndex(4), 0).unwrap();
     let opener = Opener::new(room.suite, room.backend, &room.base_key(), kid).unwrap();
     assert!(opener.open_in_place(b"", &mut packet.clone()).is_ok(), "the control: it does decrypt");
+    let mut ben = Voice::new(room.keys(9).with_offstage(vec![quiet(4, OffStage::Listener)]));
+    let error = refused(&mut ben, &packet);
+    assert!(matches!(error, Error::NotOnStage { leaf: LeafIndex(4), epoch: 0, why: OffStage::Listener }), "{error:?}");
+    // And where nobody said that there is such a listener.
     let error = refused(&mut room.voice(9), &packet);
-    assert!(matches!(error, Error::NotOnStage { leaf: LeafIndex(4), epoch: 0 }), "{error:?}");
+    assert!(matches!(error, Error::NotOnStage { leaf: LeafIndex(4), epoch: 0, why: OffStage::NotInRoom }), "{error:?}");
 }
 
 #[test]
@@ -404,7 +411,7 @@ fn a_removed_or_demoted_members_frames_are_refused_from_the_rekey_on() {
     assert!(ben.open(&old[0][1], NOW).is_ok(), "who stays is heard in the epoch before, too");
     for gone in [1, 2] {
         let error = refused(&mut ben, &old[gone][1]);
-        assert!(matches!(error, Error::NotOnStage { epoch: 0, .. }), "{error:?}");
+        assert!(matches!(error, Error::NotOnStage { epoch: 0, why: OffStage::NotInRoom, .. }), "{error:?}");
         // And with a frame sealed after the removal, under the old keys.
         refused(&mut ben, &voices[gone].seal(b"after").unwrap());
     }
@@ -424,7 +431,7 @@ fn who_left_the_stage_and_came_back_is_not_heard_from_before() {
     ben.rekey(off).unwrap();
     assert!(ben.unpark(NOW).is_none(), "its epoch is not there yet");
     ben.rekey(room.keys(9)).unwrap();
-    assert!(matches!(refused(&mut ben, &before), Error::NotOnStage { epoch: 0, .. }));
+    assert!(matches!(refused(&mut ben, &before), Error::NotOnStage { epoch: 0, why: OffStage::LeftSince, .. }));
     assert_eq!(ben.unpark(NOW).unwrap().unwrap().frame, b"back");
     assert!(matches!(refused(&mut ben, &back), Error::Replayed { .. }), "parking is no way round the window");
 }

@@ -10,9 +10,11 @@ use crate::{
     error::{Error, Result},
     identity::{LeafIndex, MemberId},
     media::{
-        Speaker,
+        Quiet, Speaker,
         backend::Backend,
+        hearing::Account,
         keys::{KeyIdLayout, Secret},
+        people::People,
         replay::Window,
         sframe::{FrameKey, Sealer},
     },
@@ -34,6 +36,10 @@ pub(super) struct Epoch {
     /// The place in `senders` of each leaf, up to the highest on stage.
     by_leaf: Box<[u16]>,
     senders: Box<[Option<Sender>]>,
+    /// Everybody in the room in this epoch.
+    pub(super) people: People,
+    /// Fresh accounts for them, made here so that the thread of the audio makes none. The voice takes them.
+    pub(super) accounts: Box<[Account]>,
 }
 
 /// Somebody else on stage.
@@ -42,6 +48,8 @@ pub(super) struct Sender {
     pub(super) leaf: LeafIndex,
     pub(super) key: FrameKey,
     pub(super) window: Window,
+    /// The place of their account among the voice's.
+    pub(super) account: usize,
 }
 
 impl Epoch {
@@ -79,10 +87,36 @@ impl Epoch {
             if speaker.leaf == me {
                 sealer = Some(Box::new(Sealer::from_key(key)));
             } else {
-                senders.push(Some(Sender { id: speaker.id, leaf: speaker.leaf, key, window: Window::default() }));
+                senders.push(Some(Sender {
+                    id: speaker.id,
+                    leaf: speaker.leaf,
+                    key,
+                    window: Window::default(),
+                    account: 0,
+                }));
             }
         }
-        Ok(Self { number, me, sealer, superseded_at: Duration::ZERO, by_leaf, senders: senders.into_boxed_slice() })
+        let (superseded_at, senders) = (Duration::ZERO, senders.into_boxed_slice());
+        let (people, accounts) = (People::default(), Box::default());
+        Ok(Self { number, me, sealer, superseded_at, by_leaf, senders, people, accounts })
+    }
+
+    /// Says who is in the room in this epoch, which began at `since`.
+    pub(super) fn list(&mut self, stage: &[Speaker], offstage: &[Quiet], since: Duration) {
+        self.people = People::new(stage, offstage);
+        self.accounts = self.people.open_accounts(since);
+        for sender in self.senders.iter_mut().flatten() {
+            // Everybody on stage is listed.
+            sender.account = self.people.at(sender.leaf).map_or(usize::MAX, |(place, _)| place);
+        }
+    }
+
+    /// Erases every key, and who was there.
+    pub(super) fn clear(&mut self) {
+        self.sealer = None;
+        self.senders.iter_mut().for_each(|slot| *slot = None);
+        self.people = People::default();
+        self.accounts = Box::default();
     }
 
     #[inline]
@@ -96,19 +130,23 @@ impl Epoch {
         self.senders.iter().flatten()
     }
 
-    /// Erases the keys of those who are not on stage in `newest`.
+    /// Erases the keys of those who are not on stage in `newest`; the others' accounts are where they are there.
     pub(super) fn keep_only_those_in(&mut self, newest: &Self) {
         for slot in &mut self.senders {
-            let gone = slot.as_ref().is_some_and(|sender| !newest.has_on_stage(sender));
-            if gone {
-                *slot = None;
+            let Some(sender) = slot else { continue };
+            match newest.on_stage(sender) {
+                Some(there) => sender.account = there.account,
+                None => *slot = None,
             }
         }
     }
 
-    fn has_on_stage(&self, sender: &Sender) -> bool {
+    fn on_stage(&self, sender: &Sender) -> Option<&Sender> {
         // Almost always in the same place; after leaving and coming back perhaps in another.
         let there = self.by_leaf.get(sender.leaf.0 as usize).and_then(|seat| self.senders.get(usize::from(*seat)));
-        matches!(there, Some(Some(there)) if there.id == sender.id) || self.senders().any(|other| other.id == sender.id)
+        match there {
+            Some(Some(there)) if there.id == sender.id => Some(there),
+            _ => self.senders().find(|other| other.id == sender.id),
+        }
     }
 }

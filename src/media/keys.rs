@@ -19,6 +19,7 @@ use crate::{
     error::{Error, Item, Result},
     identity::{LeafIndex, MemberId},
     media::{
+        OffStage,
         backend::Backend,
         epoch::Epoch,
         suite::{MAX_KEY_LEN, NONCE_LEN, Suite},
@@ -129,6 +130,17 @@ pub struct Speaker {
     pub id: MemberId,
 }
 
+/// Somebody in the room who is off stage: whose frames are not played in this epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quiet {
+    /// Their place in the tree.
+    pub leaf: LeafIndex,
+    /// Who they are.
+    pub id: MemberId,
+    /// Why they are off stage.
+    pub why: OffStage,
+}
+
 /// One epoch's frame keys, on their way from the room to its voice. They move once and cannot be copied.
 ///
 /// ```
@@ -174,6 +186,8 @@ pub struct EpochKeys {
     base_key: Zeroizing<Vec<u8>>,
     /// Who may speak in this epoch, oneself included if so.
     stage: Vec<Speaker>,
+    /// Who else is in the room.
+    offstage: Vec<Quiet>,
     /// When the room entered the epoch, on the caller's monotonic clock.
     pub(super) since: Duration,
     /// A hash of the room's id; zeros if nobody said which room.
@@ -206,8 +220,9 @@ impl EpochKeys {
             return Err(Error::Unusable { what: "base_key", why: "its length is not the suite's key length" });
         }
         let secret = Secret::extract(suite, &base_key);
-        let frames = Epoch::derive(&secret, Backend::default(), layout, epoch, me, &stage)?;
-        Ok(Self { suite, layout, base_key, stage, since, room: [0; 32], frames })
+        let mut frames = Epoch::derive(&secret, Backend::default(), layout, epoch, me, &stage)?;
+        frames.list(&stage, &[], since);
+        Ok(Self { suite, layout, base_key, stage, offstage: Vec::new(), since, room: [0; 32], frames })
     }
 
     /// The same keys, computed with by `backend`. The bytes of every packet stay the same.
@@ -217,7 +232,19 @@ impl EpochKeys {
     pub fn with_backend(mut self, backend: Backend) -> Result<Self> {
         let secret = Secret::extract(self.suite, &self.base_key);
         self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch(), self.me(), &self.stage)?;
+        self.frames.list(&self.stage, &self.offstage, self.since);
         Ok(self)
+    }
+
+    /// The same keys, with who else is in the room, oneself included if so: whom no frames are played of, and why not.
+    ///
+    /// Stage and these are everybody: who is in neither is not in the room. Who is listed as off stage at a leaf that
+    /// somebody holds already, on stage or earlier in the list, is left out.
+    #[must_use]
+    pub fn with_offstage(mut self, offstage: Vec<Quiet>) -> Self {
+        self.offstage = offstage;
+        self.frames.list(&self.stage, &self.offstage, self.since);
+        self
     }
 
     /// The same keys, marked as those of the room of that id, so that no voice of another room takes them.
@@ -250,6 +277,11 @@ impl EpochKeys {
     /// Who may speak in this epoch, oneself included if so.
     pub fn stage(&self) -> &[Speaker] {
         &self.stage
+    }
+
+    /// Who else is in the room, as [`with_offstage`](Self::with_offstage) was told.
+    pub fn offstage(&self) -> &[Quiet] {
+        &self.offstage
     }
 
     /// When the room entered the epoch, on the caller's monotonic clock.

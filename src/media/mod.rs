@@ -2,20 +2,23 @@
 //!
 //! A packet is one SFrame ciphertext (RFC 9605): header, Opus frame, tag. The relay, the network and every other
 //! member may be hostile; whatever bytes come in, [`Voice::open`] gives authenticated sound of somebody on stage, or an
-//! error that says why not.
+//! error that says why not. Why somebody is not heard, [`Voice::hearing`] says, with what to do next.
 //!
 //! ```text
 //! EpochKeys ─► Voice ─┬─ current epoch ──┬─ sealer (its own counter)
 //!                     │                  └─ per speaker: key, replay window
 //!                     ├─ previous epochs, 2 s at most: per speaker still on stage, the same
-//!                     └─ parking: packets of epochs on their way, bounded
+//!                     ├─ parking: packets of epochs on their way, bounded
+//!                     └─ accounts: per member of the room, what became of their packets, and who is muted
 //! ```
 
 mod backend;
 mod epoch;
 mod header;
+mod hearing;
 mod keys;
 mod parking;
+mod people;
 mod replay;
 pub mod sframe;
 mod suite;
@@ -23,6 +26,7 @@ mod voice;
 
 pub use backend::Backend;
 pub(crate) use backend::scrub_stack;
-pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Speaker};
+pub use hearing::{Cause, Counters, Hearing, Mute, OffStage};
+pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Quiet, Speaker};
 pub use suite::Suite;
 pub use voice::{Heard, Limits, MAX_FRAME, MAX_OVERHEAD, Stats, Voice};

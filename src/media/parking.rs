@@ -84,14 +84,13 @@ impl Lot {
         }
     }
 
-    /// Keeps a packet; gives how many older ones had to go for it, or none if it can never fit.
-    pub(super) fn park(&mut self, limits: &Limits, parked: Parked) -> Option<u64> {
+    /// Keeps a packet, unless it can never fit; `gone` is told of each older one that has to go for it.
+    pub(super) fn park(&mut self, limits: &Limits, parked: Parked, mut gone: impl FnMut(LeafIndex)) -> bool {
         let bytes = parked.packet.len();
         let lane = lane_of(parked.leaf);
         if limits.parked_packets == 0 || limits.parked_per_leaf == 0 || bytes > limits.parked_bytes {
-            return None;
+            return false;
         }
-        let mut dropped = 0;
         loop {
             let in_lane = self.lanes.get(lane).copied().unwrap_or(List::EMPTY);
             let oldest = if usize::from(in_lane.len) >= limits.parked_per_leaf {
@@ -103,13 +102,13 @@ impl Lot {
             } else {
                 break;
             };
-            if self.remove(oldest).is_none() {
-                break;
+            match self.remove(oldest) {
+                Some(oldest) => gone(oldest.leaf),
+                None => break,
             }
-            dropped += 1;
         }
         self.insert(lane, parked);
-        Some(dropped)
+        true
     }
 
     /// The epoch `current` has begun: every packet of it or of an earlier one may be taken.
@@ -140,9 +139,9 @@ impl Lot {
         None
     }
 
-    /// Drops what has waited longer than it may; gives how many. Those whose epoch has begun wait for the caller.
-    pub(super) fn expire(&mut self, limits: &Limits, now: Duration) -> u64 {
-        let mut dropped = 0;
+    /// Drops what has waited longer than it may; `gone` is told of each. Those whose epoch has begun wait for the
+    /// caller.
+    pub(super) fn expire(&mut self, limits: &Limits, now: Duration, mut gone: impl FnMut(LeafIndex)) {
         let mut at = self.line.first;
         while let Some(slot) = self.slots.get(usize::from(at)) {
             let after = slot.links.line.after;
@@ -152,12 +151,12 @@ impl Lot {
                 if now.abs_diff(parked.arrived) <= limits.parked_for {
                     break;
                 }
-                self.remove(at);
-                dropped += 1;
+                if let Some(parked) = self.remove(at) {
+                    gone(parked.leaf);
+                }
             }
             at = after;
         }
-        dropped
     }
 
     pub(super) fn packets(&self) -> usize {
@@ -300,21 +299,24 @@ mod tests {
                         now += random.random_range(0..2500);
                         let before = model.len();
                         model.retain(|kept| kept.4 || now - kept.2 <= 2000);
-                        let gone = lot.expire(&limits, Duration::from_millis(now));
-                        assert_eq!(gone as usize, before - model.len(), "seed {seed}, step {step}");
+                        let mut gone = 0;
+                        lot.expire(&limits, Duration::from_millis(now), |_| gone += 1);
+                        assert_eq!(gone, before - model.len(), "seed {seed}, step {step}");
                     }
                     _ => {
                         now += 1;
                         let (leaf, epoch) = (random.random_range(0..6), current + random.random_range(1..4));
                         let bytes = random.random_range(0..40);
-                        lot.park(&limits, parked(leaf, epoch, now, bytes));
+                        let (mut gone, mut expected) = (Vec::new(), Vec::new());
+                        assert!(lot.park(&limits, parked(leaf, epoch, now, bytes), |leaf| gone.push(leaf.0)));
                         while model.iter().filter(|kept| kept.0 == leaf).count() >= 4 {
                             let oldest = model.iter().position(|kept| kept.0 == leaf).unwrap();
-                            model.remove(oldest);
+                            expected.push(model.remove(oldest).0);
                         }
                         while model.len() >= 10 || model.iter().map(|kept| kept.3).sum::<usize>() + bytes > 100 {
-                            model.remove(0);
+                            expected.push(model.remove(0).0);
                         }
+                        assert_eq!(gone, expected, "seed {seed}, step {step}");
                         model.push((leaf, epoch, now, bytes, false));
                     }
                 }
@@ -330,8 +332,8 @@ mod tests {
     #[test]
     fn a_packet_that_can_never_fit_is_not_kept_and_pushes_nobody_out() {
         let mut lot = Lot::new();
-        assert_eq!(lot.park(&limits(), parked(1, 1, 0, 50)), Some(0));
-        assert_eq!(lot.park(&limits(), parked(1, 1, 0, 101)), None);
+        assert!(lot.park(&limits(), parked(1, 1, 0, 50), |_| panic!("there was room")));
+        assert!(!lot.park(&limits(), parked(1, 1, 0, 101), |_| panic!("it was not kept")));
         assert_eq!((lot.packets(), lot.bytes()), (1, 50));
     }
 }

@@ -17,11 +17,13 @@ use crate::{
     error::{Error, Item, Result},
     identity::{LeafIndex, MemberId},
     media::{
-        EpochKeys, KeyIdLayout, Suite,
+        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, Suite,
         backend::Refused,
         epoch::{Epoch, Sender},
         header::{Header, MAX_HEADER},
+        hearing::{Account, Refusal},
         parking::{Lot, MAX_PACKETS, Parked},
+        people::People,
         replay::Stale,
         sframe::MAX_COUNTER,
         suite::TAG_LEN,
@@ -48,8 +50,8 @@ const MAX_PREVIOUS: usize = 16;
 pub struct Limits {
     /// How long frames of an epoch are taken after the next one began: 2 s by default, and at most.
     ///
-    /// At most 16 past epochs are kept. One of them holds about 1 KiB a speaker, and 2 bytes a leaf up to the
-    /// highest leaf on stage.
+    /// At most 16 past epochs are kept. One of them holds about 1 KiB a speaker, 80 bytes a member of the room, and 2
+    /// bytes a leaf up to the highest leaf on stage.
     pub previous_epoch: Duration,
     /// How many packets of epochs on their way are kept, 65,535 at most: 1,024 by default, ten people who speak for 2 s.
     pub parked_packets: usize,
@@ -125,6 +127,8 @@ pub struct Stats {
     pub too_late: u64,
     /// Packets refused: their sender was not on stage.
     pub not_on_stage: u64,
+    /// Packets refused: their sender was muted by oneself, or their microphone was off.
+    pub muted: u64,
     /// Packets refused: one's own.
     pub reflected: u64,
     /// Packets parked for an epoch on its way.
@@ -183,6 +187,12 @@ pub struct Voice {
     previous: VecDeque<Epoch>,
     lot: Lot,
     stats: Stats,
+    /// One for each member of the room, by their place among the current epoch's people.
+    accounts: Box<[Account]>,
+    /// One's own microphone is off: as one's own account says.
+    mic_off: bool,
+    /// One is out of the room: there are no keys, no people, no accounts.
+    closed: bool,
 }
 
 impl Voice {
@@ -200,7 +210,8 @@ impl Voice {
         Ok(Self::within(limits, keys))
     }
 
-    fn within(limits: Limits, keys: EpochKeys) -> Self {
+    fn within(limits: Limits, mut keys: EpochKeys) -> Self {
+        let accounts = std::mem::take(&mut keys.frames.accounts);
         Self {
             suite: keys.suite,
             layout: keys.layout,
@@ -210,6 +221,9 @@ impl Voice {
             previous: VecDeque::with_capacity(MAX_PREVIOUS),
             lot: Lot::new(),
             stats: Stats::default(),
+            accounts,
+            mic_off: false,
+            closed: false,
         }
     }
 
@@ -228,11 +242,12 @@ impl Voice {
     /// which is the frame's and [`overhead`](Self::overhead). A buffer with [`MAX_OVERHEAD`] to spare always does.
     ///
     /// # Errors
-    /// [`Error::NotOnStage`] if one may not speak in this epoch; [`Error::TooLarge`] for a frame over the maximum;
+    /// [`Error::NotOnStage`] if one may not speak in this epoch; [`Error::Muted`] while one's microphone is off;
+    /// [`Error::Closed`] after [`close`](Self::close); [`Error::TooLarge`] for a frame over the maximum;
     /// [`Error::BufferTooSmall`] if `packet` is; [`Error::Exhausted`] if the key has sealed its last frame. No counter
     /// is used then.
     pub fn seal_into(&mut self, frame: &[u8], packet: &mut [u8]) -> Result<usize> {
-        let Some(sealer) = &mut self.current.sealer else {
+        let Some(sealer) = self.current.sealer.as_mut().filter(|_| !self.mic_off) else {
             return Err(self.may_not_speak());
         };
         if frame.len() > MAX_FRAME {
@@ -259,7 +274,7 @@ impl Voice {
     /// Opens a packet that arrived at `now`, where it lies; the frame is a part of `packet`.
     ///
     /// `now` is the time on the monotonic clock that the room is given too; it decides nothing but how long past
-    /// epochs and parked packets are kept.
+    /// epochs and parked packets are kept, and what [`hearing`](Self::hearing) says.
     ///
     /// # Errors
     /// By whose fault:
@@ -267,9 +282,10 @@ impl Voice {
     ///   of no use;
     /// - the moment: [`Error::Replayed`], [`Error::TooLate`], [`Error::Reflected`] for one's own packet;
     ///   [`Error::Parked`] if its key is on its way and it was kept for [`unpark`](Self::unpark);
-    /// - the policy: [`Error::NotOnStage`], even though it may have decrypted.
+    /// - the policy: [`Error::NotOnStage`], even though it may have decrypted; [`Error::Muted`];
+    /// - oneself: [`Error::Closed`], after [`close`](Self::close).
     ///
-    /// But for statistics and parking, the voice is as it was.
+    /// But for statistics, accounts and parking, the voice is as it was.
     pub fn open_in_place<'p>(&mut self, packet: &'p mut [u8], now: Duration) -> Result<Heard<&'p [u8]>> {
         if !self.previous.is_empty() || self.lot.packets() > 0 {
             self.expire(now);
@@ -292,19 +308,23 @@ impl Voice {
             Some(leaf) => (Which::Current, leaf),
             None => self.of_another_epoch(header.kid, packet, now)?,
         };
-        self.open_at(which, leaf, header, header_len, packet)
+        self.open_at(which, leaf, header, header_len, packet, now)
     }
 
     /// Goes on under the keys of a later epoch.
     ///
     /// From this call on frames are sealed under them. Frames of the epoch before are opened for
     /// [`Limits::previous_epoch`] more, counted from when the room entered the later one, and only of those who are
-    /// still on stage. Call [`unpark`](Self::unpark) next, until it gives none.
+    /// still on stage. Who stays in the room stays muted, and their account goes on; who left is forgotten. Call
+    /// [`unpark`](Self::unpark) next, until it gives none.
     ///
     /// # Errors
-    /// [`Error::WrongKeys`] if the keys are another room's, or not of a later epoch than the voice's. The voice is as
-    /// it was; the keys are gone.
-    pub fn rekey(&mut self, keys: EpochKeys) -> Result<()> {
+    /// [`Error::WrongKeys`] if the keys are another room's, or not of a later epoch than the voice's;
+    /// [`Error::Closed`] after [`close`](Self::close). The voice is as it was; the keys are gone.
+    pub fn rekey(&mut self, mut keys: EpochKeys) -> Result<()> {
+        if self.closed {
+            return Err(self.is_closed());
+        }
         let wrong = |why| Err(Error::WrongKeys { keys: keys.epoch(), voice: self.current.number, why });
         if (keys.room, keys.suite, keys.layout) != (self.room, self.suite, self.layout) {
             return wrong("they are another room's; give them to that room's voice: each has a voice of its own");
@@ -312,6 +332,10 @@ impl Voice {
         if keys.epoch() <= self.current.number {
             return wrong("they are not of a later epoch; give each epoch's keys once, in order");
         }
+        let mut accounts = std::mem::take(&mut keys.frames.accounts);
+        keys.frames.people.hand_on(&self.current.people, &mut self.accounts, &mut accounts, keys.since);
+        accounts.iter_mut().for_each(|account| account.reach(keys.frames.number));
+        self.accounts = accounts;
         let mut past = std::mem::replace(&mut self.current, keys.frames);
         past.sealer = None;
         past.superseded_at = keys.since;
@@ -324,7 +348,41 @@ impl Voice {
             past.keep_only_those_in(&self.current);
         }
         self.lot.reach(self.current.number);
+        self.heed_own_microphone();
         Ok(())
+    }
+
+    /// Plays nothing more of `member`, whatever the room says, until [`unmute`](Self::unmute) or they leave the room:
+    /// their packets are refused undecrypted. Nobody else learns of it.
+    ///
+    /// One's own id seals nothing more, as a microphone that is off. Who is not in the room is ignored.
+    pub fn mute(&mut self, member: &MemberId) {
+        self.change(member, |account| account.muted = true);
+    }
+
+    /// Takes a [`mute`](Self::mute) back.
+    pub fn unmute(&mut self, member: &MemberId) {
+        self.change(member, |account| account.muted = false);
+    }
+
+    /// What the room said of `member`'s microphone. While it is off their packets are refused, so that what is shown
+    /// is what is heard; with one's own id, nothing is sealed.
+    ///
+    /// It holds over rekeys, until they leave the room. Who is not in the room is ignored.
+    pub fn set_mic(&mut self, member: &MemberId, on: bool) {
+        self.change(member, |account| account.mic_off = !on);
+    }
+
+    /// One is out of the room: erases every key and whatever is parked, and forgets who was there.
+    ///
+    /// Nothing is sealed, opened or rekeyed any more; a room that is entered again comes with a voice of its own.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.current.clear();
+        self.previous.clear();
+        self.lot = Lot::new();
+        self.accounts = Box::default();
+        self.mic_off = false;
     }
 
     /// Opens the next parked packet whose epoch has come, in order of arrival; none when there are no more.
@@ -365,7 +423,48 @@ impl Voice {
         if self.previous.iter().any(|past| now.abs_diff(past.superseded_at) > keep) {
             self.previous.retain(|past| now.abs_diff(past.superseded_at) <= keep);
         }
-        self.stats.parked_expired += self.lot.expire(&self.limits, now);
+        let (stats, people, accounts) = (&mut self.stats, &self.current.people, &mut self.accounts);
+        self.lot.expire(&self.limits, now, |leaf| {
+            stats.parked_expired += 1;
+            if let Some(account) = account_at(people, accounts, leaf) {
+                account.expire_parked();
+            }
+        });
+    }
+
+    /// Why `member` is heard at `now`, or is not: the [`Cause`], which says what to do next, with what became of their
+    /// packets.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use parlor::{Cause, EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+    /// # let (ben_id, now) = (MemberId::from_bytes([2; 32]), Duration::from_secs(5));
+    /// # let keys = |me: u32| EpochKeys::new(
+    /// #     Suite::default(), KeyIdLayout::default(), 0, zeroize::Zeroizing::new(vec![7; 32]), LeafIndex(me),
+    /// #     vec![Speaker { leaf: LeafIndex(1), id: ben_id }], Duration::ZERO,
+    /// # );
+    /// # let (mut ana, mut ben) = (Voice::new(keys(0)?), Voice::new(keys(1)?));
+    /// let before = ana.hearing(&ben_id, now);
+    /// println!("{} {}", before.cause, before.cause.next_step());
+    /// assert!(matches!(before.cause, Cause::NothingYet { .. }));
+    ///
+    /// ana.open(&ben.seal(b"an Opus frame")?, now)?;
+    /// assert_eq!(ana.hearing(&ben_id, now).cause, Cause::Heard);
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    pub fn hearing(&self, member: &MemberId, now: Duration) -> Hearing {
+        if self.closed {
+            return Hearing::unaccounted(Cause::Closed);
+        }
+        let found = self.current.people.find(member);
+        let Some((account, person)) = found.and_then(|(place, person)| Some((self.accounts.get(place)?, person)))
+        else {
+            return Hearing::unaccounted(Cause::NotInRoom);
+        };
+        if person.leaf == self.current.me {
+            return account.told(Cause::You, now);
+        }
+        account.hearing(person.off_stage, self.limits.parked_for, now)
     }
 
     /// The epoch that frames are sealed under.
@@ -414,7 +513,7 @@ impl Voice {
         (self.lot.packets(), self.lot.bytes())
     }
 
-    /// A hash of everything that decides what the voice will do, statistics apart: for tests that nothing has moved.
+    /// A hash of everything that decides what the voice will do, statistics and accounts of packets apart: for tests that nothing has moved.
     #[doc(hidden)]
     pub fn state_digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -422,13 +521,20 @@ impl Voice {
             hash.update(epoch.number.to_be_bytes());
             hash.update(epoch.superseded_at.as_nanos().to_be_bytes());
             hash.update(epoch.sealer.as_ref().map_or(u64::MAX, |sealer| sealer.next_counter()).to_be_bytes());
-            for Sender { id, leaf, key, window } in epoch.senders() {
+            for Sender { id, leaf, key, window, account: _ } in epoch.senders() {
                 hash.update(id.as_bytes());
                 hash.update(leaf.0.to_be_bytes());
                 hash.update(key.kid().to_be_bytes());
                 window.words().for_each(|word| hash.update(word.to_be_bytes()));
             }
         }
+        for (person, account) in self.current.people.iter().zip(&self.accounts) {
+            if account.is_silenced() {
+                hash.update(person.id.as_bytes());
+                hash.update([u8::from(account.muted), u8::from(account.mic_off)]);
+            }
+        }
+        hash.update([u8::from(self.mic_off), u8::from(self.closed)]);
         for parked in self.lot.iter() {
             hash.update(parked.epoch.to_be_bytes());
             hash.update(parked.arrived.as_nanos().to_be_bytes());
@@ -441,14 +547,18 @@ impl Voice {
     /// Where the keys are for a key id that is not of a microphone in the current epoch, and for whom.
     #[cold]
     fn of_another_epoch(&mut self, kid: u64, packet: &[u8], now: Duration) -> Result<(Which, LeafIndex)> {
+        if self.closed {
+            return Err(self.is_closed());
+        }
         let (stream, leaf, epoch_bits) = self.layout.split(kid);
         if stream != 0 {
+            self.book(leaf, Refusal::Malformed, now);
             return Err(self.malformed("its stream is not one that this voice plays"));
         }
         match self.locate(epoch_bits) {
             Located::Held(which) => Ok((which, leaf)),
             Located::Ahead(epoch) => Err(self.park(leaf, epoch, packet, now)),
-            Located::Gone => Err(self.too_late(leaf, "the keys of its epoch were erased")),
+            Located::Gone => Err(self.keys_gone(leaf, "the keys of its epoch were erased", now)),
         }
     }
 
@@ -484,63 +594,119 @@ impl Voice {
         header: Header,
         header_len: usize,
         packet: &'p mut [u8],
+        now: Duration,
     ) -> Result<Heard<&'p [u8]>> {
         let epoch = match which {
             Which::Current => &mut self.current,
             Which::Previous(place) => match self.previous.get_mut(place) {
                 Some(epoch) => epoch,
-                None => return Err(self.too_late(leaf, "the keys of its epoch were erased")),
+                None => return Err(self.keys_gone(leaf, "the keys of its epoch were erased", now)),
             },
         };
         let number = epoch.number;
-        let me = epoch.me;
         let Some(sender) = epoch.sender_mut(leaf) else {
-            return Err(self.no_such_sender(leaf, me, number));
+            return Err(self.no_such_sender(which, leaf, now));
         };
+        let place = sender.account;
+        let Some(account) = self.accounts.get_mut(place) else {
+            return Err(self.no_such_sender(which, leaf, now));
+        };
+        if account.is_silenced() {
+            return Err(self.muted(place, leaf, number, now));
+        }
         if header.counter > MAX_COUNTER {
+            account.refuse(Refusal::Malformed, now);
             return Err(self.malformed("its counter is higher than any sealer counts"));
         }
         if let Err(stale) = sender.window.check(header.counter) {
-            return Err(self.stale(stale, leaf, number, header.counter));
+            return Err(self.stale(stale, place, leaf, number, header.counter, now));
         }
         match sender.key.open(header.counter, header_len, &[], packet) {
             Ok(frame) => {
                 sender.window.mark(header.counter);
+                account.open(now);
                 let speaker = sender.id;
                 self.stats.opened += 1;
                 Ok(Heard { speaker, leaf, epoch: number, counter: header.counter, parked_for: Duration::ZERO, frame })
             }
-            Err(Refused) => Err(self.forged(leaf, number)),
+            Err(Refused) => Err(self.forged(place, leaf, number, now)),
         }
     }
 
     fn open_parked(&mut self, parked: &mut Parked, now: Duration) -> Result<Heard<Vec<u8>>> {
         // By the epoch it was parked for: after a long leap its bits alone might mean one to come again.
         let Some(which) = self.place_of(parked.epoch) else {
-            return Err(self.too_late(parked.leaf, "the keys of its epoch were erased, or never came"));
+            return Err(self.keys_gone(parked.leaf, "the keys of its epoch were erased, or never came", now));
         };
         let (header, header_len) = Header::decode(&parked.packet)?;
-        let heard = self.open_at(which, parked.leaf, header, header_len, &mut parked.packet)?;
+        let heard = self.open_at(which, parked.leaf, header, header_len, &mut parked.packet, now)?;
         Ok(Heard { parked_for: now.saturating_sub(parked.arrived), ..heard.map(<[u8]>::to_vec) })
+    }
+
+    /// Changes the account of `member`, if they are in the room.
+    fn change(&mut self, member: &MemberId, change: impl FnOnce(&mut Account)) {
+        if let Some((place, _)) = self.current.people.find(member)
+            && let Some(account) = self.accounts.get_mut(place)
+        {
+            change(account);
+            self.heed_own_microphone();
+        }
+    }
+
+    fn heed_own_microphone(&mut self) {
+        self.mic_off = self.own_account().is_some_and(Account::is_silenced);
+    }
+
+    fn own_account(&self) -> Option<&Account> {
+        self.accounts.get(self.current.people.at(self.current.me)?.0)
+    }
+
+    /// Books a refusal under who sits at `leaf` in the current epoch; under nobody, if nobody does.
+    fn book(&mut self, leaf: LeafIndex, as_what: Refusal, now: Duration) {
+        if let Some(account) = account_at(&self.current.people, &mut self.accounts, leaf) {
+            account.refuse(as_what, now);
+        }
     }
 
     #[cold]
     fn park(&mut self, leaf: LeafIndex, epoch: u64, packet: &[u8], now: Duration) -> Error {
         self.stats.parked += 1;
         let parked = Parked { packet: packet.into(), arrived: now, epoch, leaf };
-        match self.lot.park(&self.limits, parked) {
-            Some(dropped) => self.stats.parked_dropped += dropped,
-            None => {
-                self.stats.parked_dropped += 1;
-                return Error::TooLate { leaf, why: "its key is on its way, and the parking lot has no room for it" };
+        let (stats, people, accounts) = (&mut self.stats, &self.current.people, &mut self.accounts);
+        let kept = self.lot.park(&self.limits, parked, |leaf| {
+            stats.parked_dropped += 1;
+            if let Some(account) = account_at(people, accounts, leaf) {
+                account.drop_parked(now);
             }
+        });
+        if let Some(account) = account_at(people, accounts, leaf) {
+            account.park(kept, epoch, self.limits.parked_for, now);
+        }
+        if !kept {
+            stats.parked_dropped += 1;
+            return Error::TooLate { leaf, why: "its key is on its way, and the parking lot has no room for it" };
         }
         Error::Parked { leaf, epoch_bits: epoch & self.layout.epoch_mask() }
     }
 
     #[cold]
     fn may_not_speak(&self) -> Error {
-        Error::NotOnStage { leaf: self.current.me, epoch: self.current.number }
+        let (leaf, epoch) = (self.current.me, self.current.number);
+        if self.closed {
+            return self.is_closed();
+        }
+        if self.mic_off && self.on_stage() {
+            let by_mute = self.own_account().is_some_and(|account| account.muted);
+            return Error::Muted { leaf, epoch, by: if by_mute { Mute::You } else { Mute::OwnMicrophone } };
+        }
+        // Who has the keys is in the room, listed or not.
+        let listed = self.current.people.at(leaf).and_then(|(_, person)| person.off_stage);
+        Error::NotOnStage { leaf, epoch, why: listed.unwrap_or(OffStage::Listener) }
+    }
+
+    #[cold]
+    fn is_closed(&self) -> Error {
+        Error::Closed { epoch: self.current.number }
     }
 
     #[cold]
@@ -555,41 +721,84 @@ impl Voice {
 
     #[cold]
     fn count_malformed(&mut self, error: Error) -> Error {
+        if self.closed {
+            return self.is_closed();
+        }
         self.stats.malformed += 1;
         error
     }
 
     #[cold]
-    fn too_late(&mut self, leaf: LeafIndex, why: &'static str) -> Error {
+    fn keys_gone(&mut self, leaf: LeafIndex, why: &'static str, now: Duration) -> Error {
         self.stats.too_late += 1;
+        self.book(leaf, Refusal::WrongEpoch, now);
         Error::TooLate { leaf, why }
     }
 
     #[cold]
-    fn no_such_sender(&mut self, leaf: LeafIndex, me: LeafIndex, epoch: u64) -> Error {
-        if leaf == me {
+    fn no_such_sender(&mut self, which: Which, leaf: LeafIndex, now: Duration) -> Error {
+        if self.closed {
+            return self.is_closed();
+        }
+        let current = &self.current;
+        let epoch = match which {
+            Which::Current => current,
+            Which::Previous(place) => self.previous.get(place).unwrap_or(current),
+        };
+        let number = epoch.number;
+        if leaf == epoch.me {
             self.stats.reflected += 1;
-            return Error::Reflected { epoch };
+            return Error::Reflected { epoch: number };
+        }
+        // Who sat there then, wherever they sit today.
+        let then = epoch.people.at(leaf).map(|(_, person)| person);
+        let today = then.and_then(|person| current.people.find(&person.id));
+        let why = match (then, today) {
+            (Some(then), Some((_, today))) => then.off_stage.or(today.off_stage).unwrap_or(OffStage::LeftSince),
+            _ => OffStage::NotInRoom,
+        };
+        if let Some(account) = today.and_then(|(place, _)| self.accounts.get_mut(place)) {
+            account.refuse(Refusal::NotOnStage, now);
         }
         self.stats.not_on_stage += 1;
-        Error::NotOnStage { leaf, epoch }
+        Error::NotOnStage { leaf, epoch: number, why }
     }
 
     #[cold]
-    fn stale(&mut self, stale: Stale, leaf: LeafIndex, epoch: u64, counter: u64) -> Error {
+    fn muted(&mut self, place: usize, leaf: LeafIndex, epoch: u64, now: Duration) -> Error {
+        self.stats.muted += 1;
+        self.book_at(place, Refusal::Muted, now);
+        let by = self.accounts.get(place).and_then(Account::silenced_by).unwrap_or(Mute::You);
+        Error::Muted { leaf, epoch, by }
+    }
+
+    #[cold]
+    fn stale(&mut self, stale: Stale, place: usize, leaf: LeafIndex, epoch: u64, counter: u64, now: Duration) -> Error {
         match stale {
             Stale::Seen => {
                 self.stats.replayed += 1;
+                self.book_at(place, Refusal::Replayed, now);
                 Error::Replayed { leaf, epoch, counter }
             }
-            Stale::TooOld => self.too_late(leaf, "it fell behind the replay window"),
+            Stale::TooOld => {
+                self.stats.too_late += 1;
+                self.book_at(place, Refusal::TooLate, now);
+                Error::TooLate { leaf, why: "it fell behind the replay window" }
+            }
         }
     }
 
     #[cold]
-    fn forged(&mut self, leaf: LeafIndex, epoch: u64) -> Error {
+    fn forged(&mut self, place: usize, leaf: LeafIndex, epoch: u64, now: Duration) -> Error {
         self.stats.forged += 1;
+        self.book_at(place, Refusal::Forged, now);
         Error::Forged { leaf, epoch }
+    }
+
+    fn book_at(&mut self, place: usize, as_what: Refusal, now: Duration) {
+        if let Some(account) = self.accounts.get_mut(place) {
+            account.refuse(as_what, now);
+        }
     }
 }
 
@@ -632,6 +841,11 @@ enum Located {
     /// This epoch is on its way.
     Ahead(u64),
     Gone,
+}
+
+/// The account of who sits at `leaf`.
+fn account_at<'a>(people: &People, accounts: &'a mut [Account], leaf: LeafIndex) -> Option<&'a mut Account> {
+    accounts.get_mut(people.at(leaf)?.0)
 }
 
 #[cold]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parlor::{
     EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice,
-    media::{Backend, Speaker},
+    media::{Backend, OffStage, Quiet, Speaker},
 };
 use zeroize::Zeroizing;
 
@@ -77,6 +77,11 @@ pub fn id(leaf: u32) -> MemberId {
     let mut bytes = [9; 32];
     bytes[..4].copy_from_slice(&leaf.to_be_bytes());
     MemberId::from_bytes(bytes)
+}
+
+/// Who is at a leaf off stage.
+pub fn quiet(leaf: u32, why: OffStage) -> Quiet {
+    Quiet { leaf: LeafIndex(leaf), id: id(leaf), why }
 }
 
 pub fn ms(milliseconds: u64) -> Duration {
