@@ -9,9 +9,9 @@ use std::{collections::HashSet, time::Duration};
 
 use common::{Room, id, ms, quiet};
 use parlor::{
-    Cause, Error, Hearing, LeafIndex, Suite, Voice,
+    Cause, EpochKeys, Error, Hearing, LeafIndex, Suite, Voice,
     media::{
-        Counters, Limits, MAX_OVERHEAD, Mute, OffStage, Quiet,
+        Counters, Limits, MAX_OVERHEAD, Mute, OffStage, Quiet, Speaker,
         sframe::{Backend, Header, Sealer},
     },
 };
@@ -72,7 +72,7 @@ impl Pair {
 }
 
 /// Everybody on stage, `off`, and oneself.
-fn keys(room: &Room, me: u32, off: &[Quiet]) -> parlor::EpochKeys {
+fn keys(room: &Room, me: u32, off: &[Quiet]) -> EpochKeys {
     room.keys(me).with_offstage([off, &[quiet(me, OffStage::Listener)]].concat())
 }
 
@@ -404,6 +404,16 @@ fn with_the_microphone_off_nothing_is_sealed_and_no_counter_used_over_rekeys_too
         assert!(at.ben.on_stage(), "off is the microphone, not the stage");
         on(&mut at.ben);
         assert_eq!(counter(&at.ben_says()), 0);
+        // Nor does a room that leaves one out for an epoch switch it on.
+        off(&mut at.ben);
+        for stage in [&[2], &[2, BEN][..]] {
+            at.room.next(at.now, stage);
+            at.ben.rekey(at.room.keys(BEN)).unwrap();
+            at.ben.mute(&id(2));
+            assert!(at.ben.seal(b"private").is_err());
+        }
+        on(&mut at.ben);
+        at.ben_says();
     }
 }
 
@@ -436,6 +446,9 @@ fn a_closed_voice_holds_no_key_and_does_nothing_more() {
         assert!(ben.rekey(keys(&room, BEN, &[])).is_err(), "what is closed stays closed");
         assert_eq!(ben.state_digest(), digest);
         assert_eq!(ben.hearing(&id(2), START).cause, Cause::Closed);
+        let mut fresh = Voice::new(Room { epoch: ben.epoch(), ..room.clone() }.keys(BEN));
+        fresh.close();
+        assert_eq!(fresh.state_digest(), digest, "nothing is left of the past either");
     }
 }
 
@@ -496,21 +509,24 @@ fn who_may_not_speak_is_told_why() {
 #[test]
 fn packets_are_booked_under_whom_they_name_in_their_epoch() {
     let mut at = Pair::new();
-    at.now += ms(100);
-    let packet = junk(&at.room, BEN, 200);
-    // Ben moves to another leaf, and somebody else comes to sit at his.
-    let stage = [(BEN, id(50)), (7, id(BEN))].map(|(leaf, id)| parlor::media::Speaker { leaf: LeafIndex(leaf), id });
+    at.next_epoch(&[BEN, 2], &[quiet(4, OffStage::Listener)]);
+    let before = [BEN, 4].map(|leaf| junk(&at.room, leaf, 201));
+    // Ben and the listener move to other leaves, and others come to sit at theirs.
+    let stage = [(BEN, 50), (7, BEN)].map(|(leaf, who)| Speaker { leaf: LeafIndex(leaf), id: id(who) });
+    let off = [(4, 60), (8, 4)].map(|(leaf, who)| Quiet { id: id(who), ..quiet(leaf, OffStage::Listener) });
     at.room.next(at.now, &[]);
     let base_key = zeroize::Zeroizing::new(at.room.base_key());
     let (room, me) = (&at.room, LeafIndex(ANA));
-    let moved =
-        parlor::EpochKeys::new(room.suite, room.layout, room.epoch, base_key, me, stage.to_vec(), at.now).unwrap();
-    at.ana.rekey(moved).unwrap();
-    assert!(matches!(at.refused(&packet), Error::Forged { epoch: 200, .. }));
-    let packet = junk(&at.room, BEN, 201);
-    assert!(matches!(at.refused(&packet), Error::Forged { epoch: 201, .. }));
-    for who in [BEN, 50] {
-        assert_eq!(at.ana.hearing(&id(who), at.now).counters, counted(|c| c.forged = 1), "{who}");
+    let moved = EpochKeys::new(room.suite, room.layout, room.epoch, base_key, me, stage.to_vec(), at.now).unwrap();
+    at.ana.rekey(moved.with_offstage(off.to_vec())).unwrap();
+    let after = [BEN, 4].map(|leaf| junk(&at.room, leaf, 202));
+    let counters = |at: &Pair, who| at.ana.hearing(&id(who), at.now).counters;
+    for (packets, epoch, [speaker, listener]) in [(before, 201, [BEN, 4]), (after, 202, [50, 60])] {
+        assert_eq!([counters(&at, speaker), counters(&at, listener)], [Counters::default(); 2]);
+        assert!(matches!(at.refused(&packets[0]), Error::Forged { epoch: named, .. } if named == epoch));
+        assert!(matches!(at.refused(&packets[1]), Error::NotOnStage { epoch: named, .. } if named == epoch));
+        assert_eq!(counters(&at, speaker), counted(|c| c.forged = 1), "{speaker}");
+        assert_eq!(counters(&at, listener), counted(|c| c.not_on_stage = 1), "{listener}");
     }
 }
 

@@ -189,8 +189,9 @@ pub struct Voice {
     stats: Stats,
     /// One for each member of the room, by their place among the current epoch's people.
     accounts: Box<[Account]>,
-    /// One's own microphone is off: as one's own account says.
-    mic_off: bool,
+    /// What keeps one from speaking on stage. It stands by itself, so that no rekey, whoever it lists, switches one's
+    /// own microphone on.
+    silenced: Option<Mute>,
     /// One is out of the room: there are no keys, no people, no accounts.
     closed: bool,
 }
@@ -222,7 +223,7 @@ impl Voice {
             lot: Lot::new(),
             stats: Stats::default(),
             accounts,
-            mic_off: false,
+            silenced: None,
             closed: false,
         }
     }
@@ -247,7 +248,7 @@ impl Voice {
     /// [`Error::BufferTooSmall`] if `packet` is; [`Error::Exhausted`] if the key has sealed its last frame. No counter
     /// is used then.
     pub fn seal_into(&mut self, frame: &[u8], packet: &mut [u8]) -> Result<usize> {
-        let Some(sealer) = self.current.sealer.as_mut().filter(|_| !self.mic_off) else {
+        let Some(sealer) = self.current.sealer.as_mut().filter(|_| self.silenced.is_none()) else {
             return Err(self.may_not_speak());
         };
         if frame.len() > MAX_FRAME {
@@ -348,7 +349,6 @@ impl Voice {
             past.keep_only_those_in(&self.current);
         }
         self.lot.reach(self.current.number);
-        self.heed_own_microphone();
         Ok(())
     }
 
@@ -368,7 +368,8 @@ impl Voice {
     /// What the room said of `member`'s microphone. While it is off their packets are refused, so that what is shown
     /// is what is heard; with one's own id, nothing is sealed.
     ///
-    /// It holds over rekeys, until they leave the room. Who is not in the room is ignored.
+    /// It holds over rekeys, until they leave the room; one's own, until it is switched on. Who is not in the room is
+    /// ignored.
     pub fn set_mic(&mut self, member: &MemberId, on: bool) {
         self.change(member, |account| account.mic_off = !on);
     }
@@ -382,7 +383,7 @@ impl Voice {
         self.previous.clear();
         self.lot = Lot::new();
         self.accounts = Box::default();
-        self.mic_off = false;
+        self.silenced = None;
     }
 
     /// Opens the next parked packet whose epoch has come, in order of arrival; none when there are no more.
@@ -534,7 +535,7 @@ impl Voice {
                 hash.update([u8::from(account.muted), u8::from(account.mic_off)]);
             }
         }
-        hash.update([u8::from(self.mic_off), u8::from(self.closed)]);
+        hash.update([u8::from(self.silenced.is_some()), u8::from(self.closed)]);
         for parked in self.lot.iter() {
             hash.update(parked.epoch.to_be_bytes());
             hash.update(parked.arrived.as_nanos().to_be_bytes());
@@ -645,20 +646,17 @@ impl Voice {
 
     /// Changes the account of `member`, if they are in the room.
     fn change(&mut self, member: &MemberId, change: impl FnOnce(&mut Account)) {
-        if let Some((place, _)) = self.current.people.find(member)
+        if let Some((place, person)) = self.current.people.find(member)
             && let Some(account) = self.accounts.get_mut(place)
         {
             change(account);
-            self.heed_own_microphone();
+            if person.leaf == self.current.me {
+                self.silenced = match account.silenced_by() {
+                    Some(Mute::Themselves) => Some(Mute::OwnMicrophone),
+                    by => by,
+                };
+            }
         }
-    }
-
-    fn heed_own_microphone(&mut self) {
-        self.mic_off = self.own_account().is_some_and(Account::is_silenced);
-    }
-
-    fn own_account(&self) -> Option<&Account> {
-        self.accounts.get(self.current.people.at(self.current.me)?.0)
     }
 
     /// Books a refusal under who sits at `leaf` in the current epoch; under nobody, if nobody does.
@@ -695,9 +693,8 @@ impl Voice {
         if self.closed {
             return self.is_closed();
         }
-        if self.mic_off && self.on_stage() {
-            let by_mute = self.own_account().is_some_and(|account| account.muted);
-            return Error::Muted { leaf, epoch, by: if by_mute { Mute::You } else { Mute::OwnMicrophone } };
+        if let Some(by) = self.silenced.filter(|_| self.on_stage()) {
+            return Error::Muted { leaf, epoch, by };
         }
         // Who has the keys is in the room, listed or not.
         let listed = self.current.people.at(leaf).and_then(|(_, person)| person.off_stage);
