@@ -410,6 +410,7 @@ fn with_the_microphone_off_nothing_is_sealed_and_no_counter_used_over_rekeys_too
             at.room.next(at.now, stage);
             at.ben.rekey(at.room.keys(BEN)).unwrap();
             at.ben.mute(&id(2));
+            at.ben.unmute(&id(2));
             assert!(at.ben.seal(b"private").is_err());
         }
         on(&mut at.ben);
