@@ -147,11 +147,11 @@ pub enum Error {
     #[error("you were turned away from {}{}{}", quoted(.room), said(.reason), turned_away_advice(*.for_good))]
     TurnedAway {
         /// The room's title, as its doorplate has it.
-        room: String,
+        room: Box<str>,
         /// Whether another knock will be of no use.
         for_good: bool,
         /// What they said to it; empty if nothing.
-        reason: String,
+        reason: Box<str>,
     },
 
     // ---- the caller is at fault ----

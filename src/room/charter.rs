@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     error::{Error, Item, Result},
     identity::{MemberId, Role},
-    media::{KeyIdLayout, Suite},
+    media::{KeyIdLayout, OffStage, Suite},
     room::{
         door::{LinkEntry, LinkId, Terms, UnixTime},
         settings::{Entry, Settings, Speaking},
@@ -126,11 +126,17 @@ impl Charter {
         admitters.into_iter().map(|(id, _)| *id).collect()
     }
 
-    /// Whether frames of `id`, a member, are played.
-    pub(crate) fn is_on_stage(&self, id: &MemberId) -> bool {
+    /// Why frames of `id`, a member, are not played; `None` if they are.
+    pub(crate) fn off_stage(&self, id: &MemberId) -> Option<OffStage> {
         let Standing { role, muted_by, .. } = self.standing(id);
+        if self.hosts() == 0 {
+            return Some(OffStage::NoHost);
+        }
+        if let Some(by) = muted_by {
+            return Some(OffStage::MutedBy(by));
+        }
         let may_speak = role.on_stage() || self.settings.speaking == Speaking::Everybody;
-        may_speak && muted_by.is_none() && self.hosts() > 0
+        (!may_speak).then_some(OffStage::Listener)
     }
 
     /// The moderator of longest standing, who takes over from the last host.

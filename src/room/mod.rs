@@ -71,7 +71,7 @@ use self::{
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, Member, MemberId, RoomCode},
-    media::{BASE_KEY_LABEL, EpochKeys, Speaker, Voice},
+    media::{BASE_KEY_LABEL, EpochKeys, Quiet, Speaker, Voice},
 };
 
 pub use self::{
@@ -280,10 +280,15 @@ impl Entrance {
 fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration) -> Result<EpochKeys> {
     let (suite, layout) = (charter.settings.suite(), charter.settings.layout());
     let base_key = group.export(BASE_KEY_LABEL, suite.key_len())?;
-    let stage = roster.members().filter(|member| charter.is_on_stage(&member.id));
-    let stage = stage.map(|member| Speaker { leaf: member.leaf, id: member.id }).collect();
+    let (mut stage, mut offstage) = (Vec::new(), Vec::new());
+    for Member { id, leaf, .. } in roster.members() {
+        match charter.off_stage(id) {
+            None => stage.push(Speaker { leaf: *leaf, id: *id }),
+            Some(why) => offstage.push(Quiet { leaf: *leaf, id: *id, why }),
+        }
+    }
     let keys = EpochKeys::new(suite, layout, group.epoch(), base_key, group.me(), stage, since)?;
-    Ok(keys.of_room(group.id()))
+    Ok(keys.with_offstage(offstage).of_room(group.id()))
 }
 
 /// The group of a room in `epoch` that one may be out of.

@@ -130,7 +130,7 @@ impl Waiting {
                 Err(EnterError { guest, error }) => (*guest, error),
             },
             Ok(Opened::Refused { for_good, reason }) => {
-                (guest, Error::TurnedAway { room: plate.title().to_owned(), for_good, reason })
+                (guest, Error::TurnedAway { room: plate.title().into(), for_good, reason: reason.into() })
             }
             Err(error) => (guest, error),
         };
