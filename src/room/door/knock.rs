@@ -554,7 +554,10 @@ mod tests {
         assert_eq!((bytes.len(), door.open(&bytes).unwrap().name()), (KNOCK_LEN, "ben"));
         // With nobody to read it there is no knock, and the guest stays.
         let plate = door.plate_of(&[(id, DoorKeyPublic([0; 32]))]);
-        let failed = party::guest("ben").knock(&door.link, &plate, "", LATER).unwrap_err();
+        let ben = party::guest("ben");
+        let before = ben.provider.records();
+        let failed = ben.knock(&door.link, &plate, "", LATER).unwrap_err();
         assert!(matches!(failed.error, Error::Malformed { what: Item::Doorplate, .. }), "{failed}");
+        assert_eq!(failed.guest.provider.records(), before);
     }
 }

@@ -1,7 +1,7 @@
 //! Every label of the door: what keeps a key or a signature made for one purpose from serving another.
 //!
-//! A signature is over its label and the message. No label is the beginning of another, and none is of MLS's, whose
-//! signed content begins with a length below 64 (RFC 9420 §5.1.2).
+//! A signature is over its label and the message. No label is the beginning of another of its kind, and none is of
+//! MLS's, whose signed content begins with the length of its own label, a byte below 64 (RFC 9420 §5.1.2).
 
 /// The salt under which a link's secret is extracted (HKDF, RFC 5869 §2.2).
 pub(super) const LINK: &[u8] = b"parlor link 1";
@@ -24,3 +24,24 @@ pub(super) const KNOCK_BY_GUEST: &[u8] = b"parlor knock by guest 1\0";
 // What HPKE seals for (its `info`, RFC 9180 §5.1).
 pub(super) const KNOCK_SLOT: &[u8] = b"parlor knock slot 1";
 pub(super) const ANSWER: &[u8] = b"parlor answer 1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_label_is_the_beginning_of_another_of_its_kind() {
+        for kind in [
+            &[ADDRESS, PLATE_KEY, SIGNING_KEY][..],
+            &[HOST_HASH, KNOCK_ID],
+            &[PLATE, ADMISSION, KNOCK_BY_LINK, KNOCK_BY_GUEST],
+            &[KNOCK_SLOT, ANSWER],
+        ] {
+            for (at, one) in kind.iter().enumerate() {
+                assert!(kind.iter().skip(at + 1).all(|other| !one.starts_with(other) && !other.starts_with(one)));
+            }
+        }
+        // What is signed goes on after its label with bytes of an attacker's choice.
+        assert!([PLATE, ADMISSION, KNOCK_BY_LINK, KNOCK_BY_GUEST].iter().all(|label| label.ends_with(b"\0")));
+    }
+}
