@@ -16,9 +16,7 @@ fn all(party: &mut Party, commit: parlor::Result<Vec<u8>>) -> Vec<String> {
     for (at, events) in open.into_iter().zip(party.deliver(&commit.unwrap())) {
         all.push(gists(&events));
         for event in events {
-            if let Event::Rekeyed(keys) = event {
-                party.voices[at].rekey(keys).unwrap();
-            }
+            event.tell(&mut party.voices[at]).unwrap();
         }
     }
     let told: Vec<_> =
@@ -121,10 +119,12 @@ fn a_mute_is_dropped_by_all_at_once_and_nobody_unmutes_a_microphone() {
     denied(party.named("ben").set_mic(true), "they are muted");
     denied(party.named("ben").lift_mute(&ben), "ben may not let ben");
     let lift = party.named("ana").lift_mute(&ben);
-    assert_eq!(all(&mut party, lift), ["rekeyed 3", "may speak again"]);
+    assert_eq!(all(&mut party, lift), ["rekeyed 3", "may speak again", "microphone on: false"]);
     assert!(party.rooms.iter().all(|room| !room.is_mic_on(&ben)), "the microphone is still off");
+    assert!(!hears(&mut party, 2, 3));
     let word = party.named("ben").set_mic(true);
     assert_eq!(all(&mut party, word), ["microphone on: true"]);
+    assert!(hears(&mut party, 2, 3));
 }
 
 #[test]

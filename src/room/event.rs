@@ -1,9 +1,9 @@
 //! What a received message brought about, and what a command wanted.
 
 use crate::{
-    error::Denial,
+    error::{Denial, Result},
     identity::{MemberId, Role},
-    media::EpochKeys,
+    media::{EpochKeys, Voice},
     room::{
         Card,
         chat::{MessageId, Reaction},
@@ -250,6 +250,41 @@ pub enum Event {
         /// Who wanted what, and the rule against it.
         why: Denial,
     },
+}
+
+impl Event {
+    /// Gives the voice what is for it: an epoch's keys, a microphone switched on or off, the end. What people want to
+    /// know comes back.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use parlor::{Identity, Room, Settings};
+    /// # let now = Duration::ZERO;
+    /// # let (mut room, mut voice) = Room::create(Identity::generate("ana")?, Settings::default())?;
+    /// # let message = room.refresh()?;
+    /// for event in room.receive(&message, now)? {
+    ///     if let Some(event) = event.tell(&mut voice)? {
+    ///         println!("{event:?}");
+    ///     }
+    /// }
+    /// assert_eq!(voice.epoch(), 1);
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Voice::rekey`].
+    pub fn tell(self, voice: &mut Voice) -> Result<Option<Self>> {
+        match self {
+            Self::Rekeyed(keys) => {
+                voice.rekey(keys)?;
+                return Ok(None);
+            }
+            Self::Mic { member, on } => voice.set_mic(&member, on),
+            Self::Closed { .. } | Self::Ended { .. } => voice.close(),
+            _ => {}
+        }
+        Ok(Some(self))
+    }
 }
 
 /// What a command wanted, kept until its commit is merged: after losing a race it is worked out afresh, for a

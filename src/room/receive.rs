@@ -226,7 +226,11 @@ impl Room {
                 events.push(Event::Muted { member, by });
                 Event::Mic { member, on: false }
             }
-            Change::MuteLifted(member) => Event::MuteLifted { member, by },
+            Change::MuteLifted(member) => {
+                events.push(Event::MuteLifted { member, by });
+                // Who came in while they were muted has not heard that their microphone is off.
+                Event::Mic { member, on: false }
+            }
             Change::Leaving(member) => return events.extend(self.wants_to_leave(member)),
             Change::HostsGone => Event::ListenOnly { by },
             Change::Set(setting) => Event::SettingChanged { setting, by },
