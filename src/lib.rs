@@ -8,7 +8,7 @@
 //! ```text
 //!         CONTROL PLANE  (rare, reliable, ordered)               MEDIA PLANE  (50 frames a second, lossy, any order)
 //!
-//!  card                                                    microphone → Opus frame
+//!  card / link / knock                                     microphone → Opus frame
 //!         │                                                        │
 //!      Guest ──enter──► Room ──Event::Rekeyed(EpochKeys)──► Voice ──seal──► packet ─┐
 //!                        ▲ │                                 ▲ │                     │
@@ -39,8 +39,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`room`] | the control plane: who is in, who may do what, every commit judged by every member |
+//! | [`room`] | the control plane: who is in, who may do what, every commit judged by every member; stage and chat |
+//! | [`room::policy`] | who may do what to whom: one pure table |
+//! | [`room::door`] | links, knocks, and the hosts' end of the door |
 //! | [`media`] | the media plane: frames sealed and opened; [`media::sframe`] is the standard's low level |
+//! | [`Hearing`] | why somebody is not heard, and what to do next: [`Voice::hearing`] |
 //! | [`frame`] | what rides inside the encryption: media time, level, Opus |
 #![cfg_attr(feature = "opus", doc = "| [`sound`] | feature `opus`: encoder, decoder, jitter buffer, mixer, WAV |")]
 //!
