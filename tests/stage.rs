@@ -243,6 +243,18 @@ fn the_longest_standing_moderator_takes_over_from_the_last_host() {
 }
 
 #[test]
+fn who_is_leaving_gets_no_role_any_more() {
+    let mut party = Party::new(&[("ana", Host), ("ben", Host), ("eve", Listener)]);
+    let ana = party.id("ana");
+    let leave = party.named("ana").leave();
+    all(&mut party, leave);
+    assert!(matches!(party.named("ben").set_role(&ana, Speaker), Err(Error::Unusable { .. })));
+    assert!(matches!(party.named("ben").hand_over(&ana), Err(Error::Unusable { .. })));
+    let muted = party.named("ben").mute(&ana);
+    assert_eq!(all(&mut party, muted)[1], "muted");
+}
+
+#[test]
 fn a_room_whose_last_host_leaves_goes_on_listen_only() {
     let mut party = Party::new(&[("ana", Host), ("ben", Speaker), ("eve", Listener)]);
     let (ana, ben) = (party.id("ana"), party.id("ben"));

@@ -1,10 +1,11 @@
 //! Commands: they make bytes for the relay, and leave the room as it is until it receives them.
 
 use crate::{
-    error::{Error, Result},
+    error::{Detail, Error, Result},
     identity::{MemberId, Role},
     room::{
         Card, Intent, Room,
+        charter::Charter,
         door::LinkId,
         draft::{Draft, left_of},
         group::{Bundle, Plan},
@@ -263,6 +264,10 @@ impl Room {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
         let Draft { adds, removes, after } = draft;
+        // What others cannot read they refuse, while one would merge it oneself.
+        if Charter::decode(&after.encode()?)? != after {
+            return Err(Error::Group(Detail::new("a charter does not come back as it was written")));
+        }
         let charter = (after != self.charter).then_some(after);
 
         let proposed = Proposed {

@@ -119,6 +119,15 @@ fn check(room: &Doorstep, id: MemberId, name: &str) -> Result<()> {
     if room.charter.hosts() == 0 {
         return Err(bad_settings("the room has no host"));
     }
+    if room.charter.ended {
+        return Err(bad_settings("the room has ended"));
+    }
+    if room.charter.links().any(|link| !room.charter.carries(link) || !ids.contains(&link.issuer)) {
+        return Err(bad_settings("they list a link whose issuer is no host"));
+    }
+    if room.charter.is_banned(&id) {
+        return Err(bad_settings("you are banned from the room"));
+    }
     let Some(inviter) = room.seats.iter().find(|seat| seat.leaf == room.inviter) else {
         return Err(bad_tree("who signed the welcome is not in it"));
     };
