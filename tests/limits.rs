@@ -89,3 +89,24 @@ fn a_withheld_commit_lets_a_removed_member_listen_to_those_it_is_withheld_from()
     cy.receive(&commit, NOW).unwrap();
     assert!(ben.voice.open(&cy.voice.seal(b"without you").unwrap(), NOW).is_err());
 }
+
+#[test]
+fn a_ban_is_of_a_key_and_not_of_a_person() {
+    let [mut host, ben, _] = room();
+    let ban = host.room.ban(&ben.id).unwrap();
+    host.receive(&ban, NOW).unwrap();
+    let again = party::guest("ben");
+    assert_ne!(again.card().id(), ben.id);
+    assert!(host.room.admit(again.card(), Role::Listener).is_ok());
+}
+
+#[test]
+fn what_vanishes_from_a_chat_can_be_kept_by_who_read_it() {
+    let [mut host, mut ben, _] = room();
+    let (id, line) = host.room.say("between us", Some(std::time::Duration::from_secs(1))).unwrap();
+    ben.room.receive(&line, NOW).unwrap();
+    let kept = ben.room.message(&id).unwrap().text().to_owned();
+    ben.room.expire(NOW * 2);
+    assert!(ben.room.message(&id).is_none());
+    assert_eq!(kept, "between us");
+}
