@@ -18,65 +18,15 @@ use openmls::{
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
-use parlor::{Card, Error, Event, Item, MemberId, Role, Room, RoomCode, room};
+use parlor::{Card, Error, Event, Item, Role, room};
 use party::{
     NOW, Party,
     charter::{Charter, HOST, LISTENER, MODERATOR, SPEAKER},
     gists, guest, identity,
+    mal::{
+        Bare, CHARTER, DOOR_KEY, LINK_PROOF, SUITE, State, World, add, capabilities, join_config, psk, remove, state,
+    },
 };
-use room::Settings;
-
-const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519;
-const CHARTER: u16 = 0xF0C1;
-const DOOR_KEY: u16 = 0xF0C3;
-const LINK_PROOF: u16 = 0xF0C4;
-
-/// A client of bare openmls.
-struct Bare {
-    provider: OpenMlsRustCrypto,
-    signer: SignatureKeyPair,
-    name: &'static str,
-}
-
-impl Bare {
-    fn new(name: &'static str) -> Self {
-        let signer = SignatureKeyPair::new(SUITE.signature_algorithm()).unwrap();
-        Self { provider: OpenMlsRustCrypto::default(), signer, name }
-    }
-
-    fn id(&self) -> MemberId {
-        MemberId::from_bytes(self.signer.public().try_into().unwrap())
-    }
-
-    fn credential(&self, name: &str) -> CredentialWithKey {
-        CredentialWithKey {
-            credential: BasicCredential::new(name.as_bytes().to_vec()).into(),
-            signature_key: self.signer.public().into(),
-        }
-    }
-
-    fn key_package(&self) -> KeyPackage {
-        self.key_package_with(|builder| builder)
-    }
-
-    fn key_package_with(&self, change: impl Fn(KeyPackageBuilder) -> KeyPackageBuilder) -> KeyPackage {
-        change(KeyPackage::builder().leaf_node_capabilities(capabilities()))
-            .build(SUITE, &self.provider, &self.signer, self.credential(self.name))
-            .unwrap()
-            .key_package()
-            .clone()
-    }
-}
-
-fn capabilities() -> Capabilities {
-    Capabilities::new(
-        None,
-        Some(&[SUITE]),
-        Some(&[CHARTER, DOOR_KEY, LINK_PROOF].map(ExtensionType::Unknown)),
-        None,
-        Some(&[CredentialType::Basic]),
-    )
-}
 
 /// Leaf extensions that no room takes: beside the door key, or a door key that is none.
 fn odd_leaves() -> Vec<Extensions<LeafNode>> {
@@ -95,174 +45,11 @@ fn odd_leaves() -> Vec<Extensions<LeafNode>> {
     .into()
 }
 
-fn join_config() -> MlsGroupJoinConfig {
-    MlsGroupJoinConfig::builder()
-        .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
-        .number_of_resumption_psks(1)
-        .build()
-}
-
-/// A room with honest members of every role, and mal.
-struct World {
-    party: Party,
-    mal: Bare,
-    group: MlsGroup,
-}
-
-/// What an honest member must still be after a refusal.
-type State = (u64, RoomCode, Vec<parlor::Member>, Settings, bool);
-
-fn state(room: &Room) -> State {
-    (room.epoch(), room.code(), room.roster().cloned().collect(), room.settings().clone(), room.is_open())
-}
-
-impl World {
-    fn new(role: Role) -> Self {
-        let mut party = Party::new(&[
-            ("ana", Role::Host),
-            ("mo", Role::Moderator),
-            ("ben", Role::Speaker),
-            ("eve", Role::Listener),
-            ("liv", Role::Listener),
-        ]);
-        let mal = Bare::new("mal");
-        let card = MlsMessageOut::from(mal.key_package()).to_bytes().unwrap();
-        let card = Card::from_bytes(&card).unwrap();
-        let admission = party.rooms[0].admit(&card, role).unwrap();
-        party.deliver(&admission.commit);
-        let MlsMessageBodyIn::Welcome(welcome) =
-            MlsMessageIn::tls_deserialize_exact_bytes(&admission.welcome).unwrap().extract()
-        else {
-            panic!("a welcome is an MLS welcome")
-        };
-        let group = StagedWelcome::new_from_welcome(&mal.provider, &join_config(), welcome, None)
-            .unwrap()
-            .into_group(&mal.provider)
-            .unwrap();
-        Self { party, mal, group }
-    }
-
-    fn leaf(&self, name: &str) -> LeafNodeIndex {
-        let member = self.party.rooms[0].roster().find(|member| member.name == name).unwrap();
-        LeafNodeIndex::new(member.leaf.0)
-    }
-
-    /// A commit of mal's with `proposals`, not merged by her.
-    fn commit(&mut self, parts: Vec<Part>) -> Vec<u8> {
-        self.commit_with(LeafNodeParameters::default(), parts)
-    }
-
-    fn commit_with(&mut self, leaf: LeafNodeParameters, parts: Vec<Part>) -> Vec<u8> {
-        let (bytes, _) = self.commit_and_welcome(leaf, parts);
-        bytes
-    }
-
-    fn commit_and_welcome(&mut self, leaf: LeafNodeParameters, parts: Vec<Part>) -> (Vec<u8>, Option<Vec<u8>>) {
-        let provider = &self.mal.provider;
-        let mut builder = self.group.commit_builder().leaf_node_parameters(leaf);
-        for part in parts {
-            builder = match part {
-                Part::Proposal(proposal) => builder.add_proposal(*proposal),
-                Part::Add(package) => builder.propose_adds([*package]),
-                Part::Extensions(extensions) => builder.propose_group_context_extensions(extensions).unwrap(),
-            };
-        }
-        let bundle = builder
-            .load_psks(provider.storage())
-            .unwrap()
-            .use_ratchet_tree_extension(true)
-            .build(provider.rand(), provider.crypto(), &self.mal.signer, |_| true)
-            .unwrap()
-            .stage_commit(provider)
-            .unwrap();
-        let (commit, welcome, _) = bundle.into_messages();
-        self.group.clear_pending_commit(provider.storage()).unwrap();
-        (commit.to_bytes().unwrap(), welcome.map(|welcome| welcome.to_bytes().unwrap()))
-    }
-
-    /// The proposal that puts a charter in place of the room's that `change` was made to.
-    fn recharter(&self, change: impl FnOnce(&mut Charter)) -> Part {
-        let mut charter = Charter::read(&self.group.extensions().unknown(CHARTER).unwrap().0);
-        change(&mut charter);
-        self.extend(|extensions| {
-            extensions.add_or_replace(Extension::Unknown(CHARTER, UnknownExtension(charter.write()))).unwrap();
-        })
-    }
-
-    /// The proposal that gives these roles, dated as they must be.
-    fn give(&self, roles: &[(MemberId, u8)]) -> Part {
-        let next = self.group.epoch().as_u64() + 1;
-        self.recharter(|charter| roles.iter().for_each(|(id, role)| charter.give(*id.as_bytes(), *role, next)))
-    }
-
-    fn extend(&self, change: impl FnOnce(&mut Extensions<GroupContext>)) -> Part {
-        let mut extensions = self.group.extensions().clone();
-        change(&mut extensions);
-        Part::Extensions(extensions)
-    }
-
-    /// Every honest member refuses `message`, says who wanted what, and stays as it was; then the room goes on.
-    #[track_caller]
-    fn refuse(&mut self, message: &[u8], who: Option<&str>, what: &str) {
-        let expected = who.map(|name| if name == "mal" { self.mal.id() } else { self.party.id(name) });
-        let before: Vec<State> = self.party.rooms.iter().map(state).collect();
-        for (room, before) in self.party.rooms.iter_mut().zip(&before) {
-            let events = room.receive(message, NOW).unwrap();
-            let [Event::Refused { actor, why }] = &events[..] else { panic!("{room:?}: {:?}", gists(&events)) };
-            assert_eq!(*actor, expected, "{why}");
-            assert_eq!(why.actor, who.unwrap_or("somebody"), "{why}");
-            assert!(why.action.contains(what), "{why}");
-            assert_eq!(&state(room), before);
-        }
-        // The same bytes do no more the second time.
-        for (room, before) in self.party.rooms.iter_mut().zip(&before) {
-            assert!(!matches!(room.receive(message, NOW).as_deref(), Ok([Event::Rekeyed(_), ..])));
-            assert_eq!(&state(room), before);
-        }
-        self.go_on();
-    }
-
-    /// Honest members can still do everything, and mal can still follow.
-    #[track_caller]
-    fn go_on(&mut self) {
-        for name in ["eve", "ana"] {
-            let commit = self.party.named(name).refresh().unwrap();
-            for events in self.party.deliver(&commit) {
-                assert!(matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { .. }]), "{:?}", gists(&events));
-            }
-            self.follow(&commit);
-        }
-        assert_eq!(self.group.epoch().as_u64(), self.party.rooms[0].epoch());
-        assert_eq!(self.party.rooms.iter().map(Room::code).collect::<std::collections::HashSet<_>>().len(), 1);
-    }
-
-    fn follow(&mut self, commit: &[u8]) {
-        let message = MlsMessageIn::tls_deserialize_exact_bytes(commit).unwrap();
-        let message = message.try_into_protocol_message().unwrap();
-        let processed = self.group.process_message(&self.mal.provider, message).unwrap();
-        let ProcessedMessageContent::StagedCommitMessage(staged) = processed.into_content() else { panic!() };
-        self.group.merge_staged_commit(&self.mal.provider, *staged).unwrap();
-    }
-}
-
-/// One thing in a commit of mal's.
-enum Part {
-    Proposal(Box<Proposal>),
-    Add(Box<KeyPackage>),
-    Extensions(Extensions<GroupContext>),
-}
-
-fn add(package: KeyPackage) -> Part {
-    Part::Add(Box::new(package))
-}
-
-/// The last byte of a role on the wire.
-
 #[test]
 fn a_bare_client_that_behaves_is_a_member_like_any_other() {
     let mut world = World::new(Role::Moderator);
     let (ben, liv) = (world.party.id("ben"), world.leaf("liv"));
-    let commit = world.commit(vec![remove(liv), world.give(&[(ben, LISTENER)])]);
+    let commit = world.mal.commit(vec![remove(liv), world.mal.give(&[(ben, LISTENER)])]);
     let all = world.party.deliver(&commit);
     assert_eq!(gists(&all[0]), ["rekeyed 3", "removed liv", "was speaker"]);
     assert_eq!(gists(&all[4]), ["closed, asked: false"]);
@@ -273,7 +60,7 @@ fn a_listener_or_speaker_may_not_add_a_ghost() {
     for role in [Role::Listener, Role::Speaker] {
         let mut world = World::new(role);
         let ghost = Bare::new("ghost");
-        let commit = world.commit(vec![add(ghost.key_package())]);
+        let commit = world.mal.commit(vec![add(ghost.key_package())]);
         world.refuse(&commit, Some("mal"), "admit ghost as a listener");
     }
 }
@@ -287,8 +74,9 @@ fn a_ghost_does_not_follow_a_welcome_of_somebody_who_may_not_admit() {
     else {
         panic!()
     };
-    let package = package.validate(world.mal.provider.crypto(), ProtocolVersion::Mls10).unwrap();
-    let (commit, welcome) = world.commit_and_welcome(LeafNodeParameters::default(), vec![add(package)]);
+    let package = package.validate(world.mal.client.provider.crypto(), ProtocolVersion::Mls10).unwrap();
+    let (commit, welcome) = world.mal.commit_and_welcome(LeafNodeParameters::default(), vec![add(package)]);
+    world.mal.abandon();
     let failed = ghost.enter(&welcome.unwrap()).unwrap_err();
     let Error::Denied(why) = &failed.error else { panic!("{failed}") };
     assert_eq!((why.actor.as_str(), why.action.as_str()), ("mal", "admit zed as a listener"));
@@ -300,7 +88,7 @@ fn a_moderator_may_not_admit_a_moderator_or_a_host() {
     for role in [MODERATOR, HOST] {
         let mut world = World::new(Role::Moderator);
         let ghost = Bare::new("ghost");
-        let commit = world.commit(vec![add(ghost.key_package()), world.give(&[(ghost.id(), role)])]);
+        let commit = world.mal.commit(vec![add(ghost.key_package()), world.mal.give(&[(ghost.id(), role)])]);
         world.refuse(&commit, Some("mal"), "admit ghost as a");
     }
 }
@@ -311,8 +99,8 @@ fn nobody_raises_their_own_role() {
         [(Role::Listener, SPEAKER), (Role::Listener, HOST), (Role::Speaker, HOST), (Role::Moderator, HOST)]
     {
         let mut world = World::new(role);
-        let me = world.mal.id();
-        let commit = world.commit(vec![world.give(&[(me, to)])]);
+        let me = world.mal.client.id();
+        let commit = world.mal.commit(vec![world.mal.give(&[(me, to)])]);
         world.refuse(&commit, Some("mal"), "make mal, a");
     }
 }
@@ -321,9 +109,9 @@ fn nobody_raises_their_own_role() {
 fn a_listener_may_not_move_others_to_the_stage_or_off_it() {
     let mut world = World::new(Role::Listener);
     let (eve, ben) = (world.party.id("eve"), world.party.id("ben"));
-    let commit = world.commit(vec![world.give(&[(eve, SPEAKER)])]);
+    let commit = world.mal.commit(vec![world.mal.give(&[(eve, SPEAKER)])]);
     world.refuse(&commit, Some("mal"), "make eve, a listener, a speaker");
-    let commit = world.commit(vec![world.give(&[(ben, LISTENER)])]);
+    let commit = world.mal.commit(vec![world.mal.give(&[(ben, LISTENER)])]);
     world.refuse(&commit, Some("mal"), "make ben, a speaker, a listener");
 }
 
@@ -331,9 +119,9 @@ fn a_listener_may_not_move_others_to_the_stage_or_off_it() {
 fn a_moderator_may_not_demote_a_host_or_make_one() {
     let mut world = World::new(Role::Moderator);
     let (ana, ben) = (world.party.id("ana"), world.party.id("ben"));
-    let commit = world.commit(vec![world.give(&[(ana, SPEAKER), (ben, HOST)])]);
+    let commit = world.mal.commit(vec![world.mal.give(&[(ana, SPEAKER), (ben, HOST)])]);
     world.refuse(&commit, Some("mal"), "make");
-    let commit = world.commit(vec![world.give(&[(ben, HOST)])]);
+    let commit = world.mal.commit(vec![world.mal.give(&[(ben, HOST)])]);
     world.refuse(&commit, Some("mal"), "make ben, a speaker, a host");
 }
 
@@ -351,35 +139,29 @@ fn nobody_removes_whom_their_role_does_not_let_them() {
         let id = world.party.id(victim);
         let mut proposals = vec![remove(world.leaf(victim))];
         if victim != "eve" {
-            proposals.push(world.give(&[(id, LISTENER)]));
+            proposals.push(world.mal.give(&[(id, LISTENER)]));
         }
-        let commit = world.commit(proposals);
+        let commit = world.mal.commit(proposals);
         world.refuse(&commit, Some("mal"), &format!("remove {victim}"));
     }
-}
-
-/// openmls gives no constructor; on the wire it is the leaf index.
-fn remove(leaf: LeafNodeIndex) -> Part {
-    let remove = RemoveProposal::tls_deserialize_exact_bytes(&leaf.u32().to_be_bytes()).unwrap();
-    Part::Proposal(Box::new(Proposal::Remove(Box::new(remove))))
 }
 
 #[test]
 fn a_role_goes_with_its_member_and_to_members_only() {
     let mut world = World::new(Role::Host);
     let ben = world.leaf("ben");
-    let commit = world.commit(vec![remove(ben)]);
+    let commit = world.mal.commit(vec![remove(ben)]);
     world.refuse(&commit, Some("mal"), "remove ben and keep their role");
     let stranger = identity("zed").id();
-    let commit = world.commit(vec![world.give(&[(stranger, HOST)])]);
+    let commit = world.mal.commit(vec![world.mal.give(&[(stranger, HOST)])]);
     world.refuse(&commit, Some("mal"), "give a role to somebody who is not in the room");
 }
 
 #[test]
 fn a_room_keeps_a_host() {
     let mut world = World::new(Role::Host);
-    let (ana, mal) = (world.party.id("ana"), world.mal.id());
-    let commit = world.commit(vec![world.give(&[(ana, LISTENER), (mal, LISTENER)])]);
+    let (ana, mal) = (world.party.id("ana"), world.mal.client.id());
+    let commit = world.mal.commit(vec![world.mal.give(&[(ana, LISTENER), (mal, LISTENER)])]);
     world.refuse(&commit, Some("mal"), "leave the room without a host");
 }
 
@@ -387,8 +169,8 @@ fn a_room_keeps_a_host() {
 fn nobody_changes_their_name() {
     for role in [Role::Listener, Role::Host] {
         let mut world = World::new(role);
-        let leaf = LeafNodeParameters::builder().with_credential_with_key(world.mal.credential("ana")).build();
-        let commit = world.commit_with(leaf, vec![]);
+        let leaf = LeafNodeParameters::builder().with_credential_with_key(world.mal.client.credential("ana")).build();
+        let commit = world.mal.commit_with(leaf, vec![]);
         world.refuse(&commit, Some("mal"), "change their credential");
     }
 }
@@ -397,9 +179,11 @@ fn nobody_changes_their_name() {
 fn nobody_changes_their_signature_key() {
     let mut world = World::new(Role::Host);
     let other = SignatureKeyPair::new(SUITE.signature_algorithm()).unwrap();
-    let provider = &world.mal.provider;
-    let credential_with_key = CredentialWithKey { signature_key: other.public().into(), ..world.mal.credential("mal") };
+    let provider = &world.mal.client.provider;
+    let credential_with_key =
+        CredentialWithKey { signature_key: other.public().into(), ..world.mal.client.credential("mal") };
     let bundle = world
+        .mal
         .group
         .commit_builder()
         .load_psks(provider.storage())
@@ -407,7 +191,7 @@ fn nobody_changes_their_signature_key() {
         .build_with_new_signer(
             provider.rand(),
             provider.crypto(),
-            &world.mal.signer,
+            &world.mal.client.signer,
             NewSignerBundle { signer: &other, credential_with_key },
             |_| true,
         )
@@ -415,7 +199,7 @@ fn nobody_changes_their_signature_key() {
         .stage_commit(provider)
         .unwrap();
     let commit = bundle.into_messages().0.to_bytes().unwrap();
-    world.group.clear_pending_commit(provider.storage()).unwrap();
+    world.mal.group.clear_pending_commit(provider.storage()).unwrap();
     world.refuse(&commit, Some("mal"), "change their signature key");
 }
 
@@ -424,7 +208,7 @@ fn nobody_changes_what_their_leaf_can_do() {
     let mut world = World::new(Role::Host);
     for extensions in odd_leaves() {
         let leaf = LeafNodeParameters::builder().with_extensions(extensions).build();
-        let commit = world.commit_with(leaf, vec![]);
+        let commit = world.mal.commit_with(leaf, vec![]);
         world.refuse(&commit, Some("mal"), "drop a capability");
     }
 }
@@ -432,7 +216,7 @@ fn nobody_changes_what_their_leaf_can_do() {
 #[test]
 fn a_moderator_may_not_change_the_title() {
     let mut world = World::new(Role::Moderator);
-    let commit = world.commit(vec![world.recharter(|charter| charter.title = b"mine".to_vec())]);
+    let commit = world.mal.commit(vec![world.mal.recharter(|charter| charter.title = b"mine".to_vec())]);
     world.refuse(&commit, Some("mal"), "change the room's title");
 }
 
@@ -444,7 +228,7 @@ fn not_even_a_host_changes_the_suite_or_the_layout() {
         |charter: &mut Charter| charter.epoch_bits = 4,
     ] {
         let mut world = World::new(Role::Host);
-        let commit = world.commit(vec![world.recharter(change)]);
+        let commit = world.mal.commit(vec![world.mal.recharter(change)]);
         world.refuse(&commit, Some("mal"), "change the frame suite or the key-id layout");
     }
 }
@@ -454,45 +238,45 @@ fn settings_that_cannot_be_read_are_refused() {
     let mut world = World::new(Role::Host);
     for bytes in [vec![], vec![9], vec![0; 70_000]] {
         let extension = Extension::Unknown(CHARTER, UnknownExtension(bytes));
-        let proposal = world.extend(|extensions| {
+        let proposal = world.mal.extend(|extensions| {
             extensions.add_or_replace(extension).unwrap();
         });
-        let commit = world.commit(vec![proposal]);
+        let commit = world.mal.commit(vec![proposal]);
         world.refuse(&commit, Some("mal"), "replace the room's settings");
     }
-    let proposal = world.extend(|extensions| {
+    let proposal = world.mal.extend(|extensions| {
         extensions.remove(ExtensionType::Unknown(CHARTER)).unwrap();
     });
-    let commit = world.commit(vec![proposal]);
+    let commit = world.mal.commit(vec![proposal]);
     world.refuse(&commit, Some("mal"), "replace the room's settings");
 }
 
 #[test]
 fn the_groups_other_extensions_stay() {
     let mut world = World::new(Role::Host);
-    let proposal = world.extend(|extensions| {
+    let proposal = world.mal.extend(|extensions| {
         let fewer = RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(CHARTER)], &[], &[]);
         extensions.add_or_replace(Extension::RequiredCapabilities(fewer)).unwrap();
     });
-    let commit = world.commit(vec![proposal]);
+    let commit = world.mal.commit(vec![proposal]);
     world.refuse(&commit, Some("mal"), "change the group's extensions");
 
     // Somebody outside who could propose.
     let relay = Bare::new("relay");
     let sender = ExternalSender::new(relay.signer.public().into(), relay.credential("relay").credential);
-    let proposal = world.extend(|extensions| {
+    let proposal = world.mal.extend(|extensions| {
         extensions.add_or_replace(Extension::ExternalSenders(vec![sender])).unwrap();
     });
-    let commit = world.commit(vec![proposal]);
+    let commit = world.mal.commit(vec![proposal]);
     world.refuse(&commit, Some("mal"), "change the group's extensions");
 }
 
 #[test]
 fn what_is_allowed_does_not_carry_what_is_not() {
     let mut world = World::new(Role::Moderator);
-    let mal = world.mal.id();
+    let mal = world.mal.client.id();
     let liv = world.leaf("liv");
-    let commit = world.commit(vec![remove(liv), world.give(&[(mal, HOST)])]);
+    let commit = world.mal.commit(vec![remove(liv), world.mal.give(&[(mal, HOST)])]);
     world.refuse(&commit, Some("mal"), "make mal, a moderator, a host");
 }
 
@@ -501,7 +285,7 @@ fn a_name_nobody_could_show_is_not_admitted() {
     for name in ["", "a\u{0}b", "a name that goes on and on and on and on and on and on and on and on"] {
         let mut world = World::new(Role::Host);
         let ghost = Bare::new(name);
-        let commit = world.commit(vec![add(ghost.key_package())]);
+        let commit = world.mal.commit(vec![add(ghost.key_package())]);
         world.refuse(&commit, Some("mal"), "admit somebody");
     }
 }
@@ -521,7 +305,7 @@ fn a_card_valid_for_years_or_with_extras_is_not_admitted() {
         let card = MlsMessageOut::from(package.clone()).to_bytes().unwrap();
         assert!(matches!(Card::from_bytes(&card), Err(Error::Malformed { .. })));
         let mut world = World::new(Role::Host);
-        let commit = world.commit(vec![add(package)]);
+        let commit = world.mal.commit(vec![add(package)]);
         world.refuse(&commit, Some("mal"), "admit ghost");
     }
 }
@@ -559,12 +343,12 @@ fn nobody_swells_the_tree_with_a_leaf_as_large_as_a_message() {
         Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]))
     };
     let mut world = World::new(Role::Listener);
-    let commit = world.commit_with(LeafNodeParameters::builder().with_capabilities(swollen()).build(), vec![]);
+    let commit = world.mal.commit_with(LeafNodeParameters::builder().with_capabilities(swollen()).build(), vec![]);
     world.refuse(&commit, Some("mal"), "drop a capability or swell their leaf");
 
     let mut world = World::new(Role::Moderator);
     let ghost = Bare::new("ghost").key_package_with(|builder| builder.leaf_node_capabilities(swollen()));
-    let commit = world.commit(vec![add(ghost)]);
+    let commit = world.mal.commit(vec![add(ghost)]);
     world.refuse(&commit, Some("mal"), "admit ghost");
 }
 
@@ -608,20 +392,16 @@ fn a_card_that_may_be_used_again_and_again_is_not_read() {
     assert!(matches!(&card, Err(Error::Malformed { why, .. }) if why.contains("more than once")), "{card:?}");
 }
 
-fn psk(id: PreSharedKeyId) -> Part {
-    Part::Proposal(Box::new(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(id)))))
-}
-
 #[test]
 fn a_pre_shared_key_of_the_groups_past_is_refused() {
     let mut world = World::new(Role::Host);
     let past = Psk::Resumption(openmls::schedule::psk::ResumptionPsk::new(
         openmls::schedule::psk::ResumptionPskUsage::Application,
-        world.group.group_id().clone(),
-        world.group.epoch(),
+        world.mal.group.group_id().clone(),
+        world.mal.group.epoch(),
     ));
-    let id = PreSharedKeyId::new(SUITE, world.mal.provider.rand(), past).unwrap();
-    let commit = world.commit(vec![psk(id)]);
+    let id = PreSharedKeyId::new(SUITE, world.mal.client.provider.rand(), past).unwrap();
+    let commit = world.mal.commit(vec![psk(id)]);
     // Who made the room can read the commit to its end, and so names mal; the others know that a member signed it.
     let before: Vec<State> = world.party.rooms.iter().map(state).collect();
     for room in &mut world.party.rooms {
@@ -640,9 +420,9 @@ fn a_pre_shared_key_of_the_groups_past_is_refused() {
 fn a_pre_shared_key_from_outside_is_refused() {
     let mut world = World::new(Role::Host);
     let known = Psk::External(ExternalPsk::new(b"known to the relay".to_vec()));
-    let id = PreSharedKeyId::new(SUITE, world.mal.provider.rand(), known).unwrap();
-    id.store(&world.mal.provider, &[7; 32]).unwrap();
-    let commit = world.commit(vec![psk(id)]);
+    let id = PreSharedKeyId::new(SUITE, world.mal.client.provider.rand(), known).unwrap();
+    id.store(&world.mal.client.provider, &[7; 32]).unwrap();
+    let commit = world.mal.commit(vec![psk(id)]);
     // Nobody here has the key, so the commit cannot be read to its end: only that a member signed it is known.
     world.refuse(&commit, None, "inject a pre-shared key");
 }
@@ -651,7 +431,8 @@ fn a_pre_shared_key_from_outside_is_refused() {
 fn an_outsider_does_not_enter_by_external_commit() {
     let mut world = World::new(Role::Host);
     let outsider = Bare::new("ana");
-    let info = world.group.export_group_info(world.mal.provider.crypto(), &world.mal.signer, true).unwrap();
+    let info =
+        world.mal.group.export_group_info(world.mal.client.provider.crypto(), &world.mal.client.signer, true).unwrap();
     let info = MlsMessageIn::tls_deserialize_exact_bytes(&info.to_bytes().unwrap()).unwrap();
     let MlsMessageBodyIn::GroupInfo(info) = info.extract() else { panic!() };
     let (_, bundle) = MlsGroup::external_commit_builder()
@@ -675,8 +456,8 @@ fn an_outsider_does_not_propose() {
     let outsider = Bare::new("zed");
     let proposal = JoinProposal::new::<<OpenMlsRustCrypto as OpenMlsProvider>::StorageProvider>(
         outsider.key_package(),
-        world.group.group_id().clone(),
-        world.group.epoch(),
+        world.mal.group.group_id().clone(),
+        world.mal.group.epoch(),
         &outsider.signer,
     )
     .unwrap();
@@ -687,8 +468,11 @@ fn an_outsider_does_not_propose() {
 fn standalone_proposals_are_refused_and_never_kept() {
     let mut world = World::new(Role::Host);
     let ghost = Bare::new("ghost");
-    let (add, _) =
-        world.group.propose_add_member(&world.mal.provider, &world.mal.signer, &ghost.key_package()).unwrap();
+    let (add, _) = world
+        .mal
+        .group
+        .propose_add_member(&world.mal.client.provider, &world.mal.client.signer, &ghost.key_package())
+        .unwrap();
     let add = add.to_bytes().unwrap();
     let before: Vec<State> = world.party.rooms.iter().map(state).collect();
     for room in &mut world.party.rooms {
@@ -700,26 +484,33 @@ fn standalone_proposals_are_refused_and_never_kept() {
         );
     }
     // Her commit names the proposal by its hash; nobody has kept it.
-    let commit = world.commit(vec![]);
-    world.group.clear_pending_proposals(world.mal.provider.storage()).unwrap();
+    let commit = world.mal.commit(vec![]);
+    world.mal.group.clear_pending_proposals(world.mal.client.provider.storage()).unwrap();
     assert_eq!(world.party.rooms.iter().map(state).collect::<Vec<_>>(), before);
     world.refuse(&commit, None, "commit a proposal by reference");
 
     for remove in [world.leaf("ana"), world.leaf("liv")] {
-        let (remove, _) = world.group.propose_remove_member(&world.mal.provider, &world.mal.signer, remove).unwrap();
-        world.group.clear_pending_proposals(world.mal.provider.storage()).unwrap();
+        let (remove, _) = world
+            .mal
+            .group
+            .propose_remove_member(&world.mal.client.provider, &world.mal.client.signer, remove)
+            .unwrap();
+        world.mal.group.clear_pending_proposals(world.mal.client.provider.storage()).unwrap();
         world.refuse(&remove.to_bytes().unwrap(), Some("mal"), "send a proposal outside a commit");
     }
-    let (update, _) =
-        world.group.propose_self_update(&world.mal.provider, &world.mal.signer, LeafNodeParameters::default()).unwrap();
-    world.group.clear_pending_proposals(world.mal.provider.storage()).unwrap();
+    let (update, _) = world
+        .mal
+        .group
+        .propose_self_update(&world.mal.client.provider, &world.mal.client.signer, LeafNodeParameters::default())
+        .unwrap();
+    world.mal.group.clear_pending_proposals(world.mal.client.provider.storage()).unwrap();
     world.refuse(&update.to_bytes().unwrap(), Some("mal"), "send a proposal outside a commit");
 }
 
 #[test]
 fn a_commit_of_an_epoch_gone_by_is_refused() {
     let mut world = World::new(Role::Host);
-    let stale = world.commit(vec![]);
+    let stale = world.mal.commit(vec![]);
     world.go_on();
     let before: Vec<State> = world.party.rooms.iter().map(state).collect();
     for room in &mut world.party.rooms {
@@ -735,7 +526,7 @@ fn a_refused_commit_does_not_block_one_that_is_on_its_way() {
     let ghost = Bare::new("ghost");
     let eve = world.party.id("eve");
     let pending = world.party.named("ana").set_role(&eve, Role::Speaker).unwrap();
-    let attack = world.commit(vec![add(ghost.key_package())]);
+    let attack = world.mal.commit(vec![add(ghost.key_package())]);
     for events in world.party.deliver(&attack) {
         assert!(matches!(events[..], [Event::Refused { .. }]));
     }
@@ -743,21 +534,21 @@ fn a_refused_commit_does_not_block_one_that_is_on_its_way() {
     for events in world.party.deliver(&pending) {
         assert_eq!(gists(&events), ["rekeyed 3", "was listener"]);
     }
-    world.follow(&pending);
+    world.mal.follow(&pending);
     world.go_on();
 }
 
 #[test]
 fn a_member_who_was_removed_is_heard_no_more() {
     let mut world = World::new(Role::Host);
-    let mal = world.mal.id();
+    let mal = world.mal.client.id();
     let removal = world.party.named("ana").remove(&mal).unwrap();
     world.party.deliver(&removal);
     world.party.check();
     // She goes on from the epoch she has.
-    let commit = world.commit(vec![]);
+    let commit = world.mal.commit(vec![]);
     let ghost = Bare::new("ghost");
-    let takeover = world.commit(vec![add(ghost.key_package())]);
+    let takeover = world.mal.commit(vec![add(ghost.key_package())]);
     for room in &mut world.party.rooms {
         for message in [&commit, &takeover] {
             assert!(matches!(room.receive(message, NOW), Err(Error::WrongEpoch { .. })));
@@ -771,7 +562,7 @@ fn a_fork_made_in_secret_does_not_take_hold() {
     // mal commits twice in one epoch and shows each half of the room another: the second is late for whoever has
     // the first, and their codes differ for all to see.
     let mut world = World::new(Role::Host);
-    let (one, two) = (world.commit(vec![]), world.commit(vec![]));
+    let (one, two) = (world.mal.commit(vec![]), world.mal.commit(vec![]));
     let (left, right) = world.party.rooms.split_at_mut(2);
     for room in left.iter_mut() {
         room.receive(&one, NOW).unwrap();

@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test binary uses what it needs")]
 
 pub mod charter;
+pub mod mal;
 
 use std::time::Duration;
 
