@@ -92,7 +92,7 @@ pub fn join_config() -> MlsGroupJoinConfig {
 #[derive(PartialEq, Debug)]
 pub struct State {
     epoch: u64,
-    code: RoomCode,
+    pub code: RoomCode,
     roster: Vec<parlor::Member>,
     settings: Settings,
     banned: Vec<MemberId>,
