@@ -334,6 +334,10 @@ impl Case<'_> {
     fn standing(&mut self, id: MemberId, was: Standing, is: Standing) -> Result<(), Denial> {
         let name = self.present.get(&id).map_or("somebody", |member| member.name.as_str()).to_owned();
         let own = id == self.actor.id;
+        if is.leaving && is.role != Role::Listener {
+            return self
+                .deny(&format!("make {name}, who is leaving, a {}", is.role), "let them go, and admit them again");
+        }
         if was.role != is.role {
             let (from, to) = (was.role, is.role);
             let action = if own { Action::StepDown { from, to } } else { Action::Move { from, to } };
@@ -829,6 +833,17 @@ mod tests {
         after.set_muted(id(3), Some(id(0)));
         refused(amends(0, |after| after.set_leaving(id(3))), "eve is leaving");
         assert_eq!(allowed(amends(3, |after| after.set_leaving(id(3)))), [Change::Leaving(id(3))]);
+    }
+
+    #[test]
+    fn nobody_gives_a_role_to_who_is_leaving() {
+        // No charter can say it: who committed to it would be in an epoch of their own.
+        let (_, mut charter) = room();
+        charter.set_leaving(id(2));
+        let mut after = charter.clone();
+        after.set_role(id(2), Role::Speaker, 2);
+        let denial = judged(&charter, Proposed { charter: Some(Ok(after)), ..by(0) }).unwrap_err();
+        assert!(denial.action.contains("make ben, who is leaving, a speaker"), "{denial}");
     }
 
     #[test]
