@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::{
     error::{Error, Result},
     identity::{LeafIndex, Member, MemberId, Role},
-    room::{Card, Intent, charter::Charter, judge::Ground, settings::Setting},
+    room::{Card, Intent, charter::Charter, judge::Ground},
 };
 
 /// What a commit for an intent would do.
@@ -169,12 +169,9 @@ pub(super) fn left_of(ground: Ground<'_>, intent: &Intent) -> Option<Intent> {
         Intent::Mute(id) => kept(roster.find(id).is_some_and(|member| member.muted_by.is_none())),
         Intent::LiftMute(id) => kept(roster.find(id).is_some_and(|member| member.muted_by.is_some())),
         Intent::Set(settings) => {
-            let is_other = |setting: &Setting| {
-                let with = charter.settings.clone().with(setting.clone());
-                with.is_ok_and(|with| with != charter.settings)
-            };
-            let left: Vec<_> = settings.iter().filter(|setting| is_other(setting)).cloned().collect();
-            (!left.is_empty()).then_some(Intent::Set(left))
+            // In order, for the last word on a setting counts; what is so already is changed by nobody.
+            let wanted = settings.iter().try_fold(charter.settings.clone(), |all, one| all.with(one.clone()));
+            kept(wanted.is_ok_and(|wanted| wanted != charter.settings))
         }
         Intent::IssueLink(link) => kept(charter.link(&link.id).is_none()),
         Intent::RevokeLink(id) => kept(charter.link(id).is_some()),
