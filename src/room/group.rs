@@ -55,7 +55,7 @@ const DOOR_KEY: u16 = 0xF0C3;
 const LINK_PROOF: u16 = 0xF0C4;
 
 /// How many epochs back an application message may come from: long enough for one that a commit overtook.
-const PAST_EPOCHS: u64 = 2;
+pub(super) const PAST_EPOCHS: u64 = 2;
 
 /// How far the messages of one sender may run out of order, and how many may be lost in a row.
 const OUT_OF_ORDER: u32 = 32;

@@ -20,7 +20,7 @@ use crate::{
         check_size,
         door::Keeper,
         epoch_keys,
-        group::{Incoming, Staged},
+        group::{Incoming, PAST_EPOCHS, Staged},
         judge::{Change, Proposed, Verdict, denial, judge},
         open,
         roster::Roster,
@@ -71,6 +71,10 @@ impl Room {
         }
         match self.echoes.take(&hash) {
             None => {}
+            Some(Echo::Said { epoch, .. }) if epoch.saturating_add(PAST_EPOCHS) < self.epoch => {
+                // Nobody else can read it any more: one's own view is not to differ from theirs.
+                return Err(Error::WrongEpoch { what: Item::Message, message: epoch, room: self.epoch });
+            }
             Some(Echo::Said { epoch, content }) => {
                 let me = self.group()?.me();
                 return self.hear(me, epoch, &content, now);
