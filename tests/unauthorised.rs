@@ -157,6 +157,7 @@ const KINDS: &[Kind] = &[
     ("one's own leaf swollen", ALL, own_leaf_swollen),
     ("a key of the group's past", ALL, past_key),
     ("a key from outside", ALL, outside_key),
+    ("an external init from inside", ALL, external_init),
     ("proposals by reference", ALL, by_reference),
     ("a proposal of its own", ALL, standalone),
     ("a commit in the clear", ALL, in_the_clear),
@@ -1168,6 +1169,14 @@ fn outside_key(e: &mut Evening) -> Attempt {
     let id = PreSharedKeyId::new(SUITE, e.mal.client.provider.rand(), known).unwrap();
     id.store(&e.mal.client.provider, &secret).unwrap();
     (e.mal.commit(vec![psk(id)]), Expect::Somebody("inject a pre-shared key"))
+}
+
+fn external_init(e: &mut Evening) -> Attempt {
+    // On the wire: the output of a key encapsulation.
+    let kem: [u8; 32] = e.rng.random();
+    let init = ExternalInitProposal::tls_deserialize_exact_bytes(&[&[32][..], &kem].concat()).unwrap();
+    let part = Part::Proposal(Box::new(Proposal::ExternalInit(Box::new(init))));
+    (e.mal.commit(vec![part]), Expect::Somebody("commit what MLS forbids"))
 }
 
 /// A proposal of mal's outside a commit.
