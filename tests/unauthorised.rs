@@ -9,29 +9,26 @@
 //! `PARLOR_SEEDS=1000 cargo test --release --test unauthorised -- --nocapture`
 
 mod party;
+#[path = "unauthorised/people.rs"]
+mod people;
+#[path = "unauthorised/settings.rs"]
+mod settings;
+#[path = "unauthorised/wire.rs"]
+mod wire;
 
 use std::collections::BTreeSet;
 
-use openmls::{
-    messages::external_proposals::{ExternalProposal, JoinProposal},
-    prelude::{tls_codec::DeserializeBytes as _, *},
-    schedule::{ExternalPsk, PreSharedKeyId, Psk, psk::ResumptionPsk, psk::ResumptionPskUsage},
-};
-use openmls_basic_credential::SignatureKeyPair;
-use openmls_rust_crypto::OpenMlsRustCrypto;
+use openmls::prelude::*;
 use parlor::{
-    Error, Event, Item, KeyIdLayout, LeafIndex, MemberId, Role, Room, Settings, Suite,
+    Error, Event, KeyIdLayout, LeafIndex, MemberId, Role, Room, Settings, Suite,
     media::sframe::{Backend, Sealer},
     room::{Entry, Setting, Speaking},
 };
 use party::{
     NOW, Party,
-    charter::{
-        Charter, ENDED, EVERYBODY_SPEAKS, HOST, Key, LISTENER, LOCKED, Link, MODERATOR, RECORDING, SEALS, SPEAKER,
-        Standing,
-    },
+    charter::{Charter, HOST, Key, LISTENER, Link, MODERATOR, SPEAKER, Standing},
     gists, guest,
-    mal::{Bare, CHARTER, Mal, Part, SUITE, add, capabilities, join_config, psk, remove, state},
+    mal::{Bare, Mal, Part, add, state},
     room_of,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -80,103 +77,103 @@ type Kind = (&'static str, &'static [Seat], fn(&mut Evening) -> Attempt);
 
 const KINDS: &[Kind] = &[
     // Who comes in.
-    ("a ghost, let in by who may not", FLOOR, ghost),
-    ("a ghost with a role, let in by who may not", NO_HOST, ghost_with_a_role),
-    ("somebody banned", DOOR, banned),
-    ("somebody banned, the ban lifted by the same commit", DOOR, banned_and_lifted),
-    ("into a locked room", DOOR, into_a_locked_room),
-    ("into a full room", DOOR, into_a_full_room),
-    ("into a full room, made larger by the same commit", HOSTS, into_a_room_made_larger),
-    ("under a name nobody could show", DOOR, unshowable_name),
-    ("with a card valid for years", DOOR, long_card),
-    ("with more in their leaf than a name and a key", DOOR, leaf_with_extras),
-    ("with a swollen leaf", DOOR, swollen_card),
-    ("in a role with a forged date", DOOR, newcomer_with_seniority),
-    ("muted or leaving from the start", DOOR, newcomer_with_marks),
+    ("a ghost, let in by who may not", FLOOR, people::ghost),
+    ("a ghost with a role, let in by who may not", NO_HOST, people::ghost_with_a_role),
+    ("somebody banned", DOOR, people::banned),
+    ("somebody banned, the ban lifted by the same commit", DOOR, people::banned_and_lifted),
+    ("into a locked room", DOOR, people::into_a_locked_room),
+    ("into a full room", DOOR, people::into_a_full_room),
+    ("into a full room, made larger by the same commit", HOSTS, people::into_a_room_made_larger),
+    ("under a name nobody could show", DOOR, people::unshowable_name),
+    ("with a card valid for years", DOOR, people::long_card),
+    ("with more in their leaf than a name and a key", DOOR, people::leaf_with_extras),
+    ("with a swollen leaf", DOOR, people::swollen_card),
+    ("in a role with a forged date", DOOR, people::newcomer_with_seniority),
+    ("muted or leaving from the start", DOOR, people::newcomer_with_marks),
     // Who goes.
-    ("removal by who may not", FLOOR, removal),
-    ("removal of a host or a moderator by a moderator", MODERATORS, removal_of_equals),
-    ("removal of several, one of them a host", MODERATORS, removal_among_others),
-    ("removal of a member but not of their role", DOOR, removal_without_role),
+    ("removal by who may not", FLOOR, people::removal),
+    ("removal of a host or a moderator by a moderator", MODERATORS, people::removal_of_equals),
+    ("removal of several, one of them a host", MODERATORS, people::removal_among_others),
+    ("removal of a member but not of their role", DOOR, people::removal_without_role),
     // Roles.
-    ("raising one's own role", NO_HOST, own_promotion),
-    ("promotion of an accomplice", FLOOR, accomplice),
-    ("appointment by a moderator", MODERATORS, appointment),
-    ("demotion by who may not", NO_HOST, demotion),
-    ("a right removal with a wrong promotion", MODERATORS, smuggled_promotion),
-    ("stepping down to a role of forged age", DOOR, step_down_with_seniority),
-    ("a role of forged age for another", DOOR, promotion_with_seniority),
-    ("another age for a role", ALL, seniority),
-    ("a role for somebody outside", ALL, role_for_a_stranger),
-    ("a room without a host", HOSTS, no_host),
-    ("leaving past the heir", HOSTS, past_the_heir),
-    ("leaving, said for another", ALL, leaving_for_another),
+    ("raising one's own role", NO_HOST, people::own_promotion),
+    ("promotion of an accomplice", FLOOR, people::accomplice),
+    ("appointment by a moderator", MODERATORS, people::appointment),
+    ("demotion by who may not", NO_HOST, people::demotion),
+    ("a right removal with a wrong promotion", MODERATORS, people::smuggled_promotion),
+    ("stepping down to a role of forged age", DOOR, people::step_down_with_seniority),
+    ("a role of forged age for another", DOOR, people::promotion_with_seniority),
+    ("another age for a role", ALL, people::seniority),
+    ("a role for somebody outside", ALL, people::role_for_a_stranger),
+    ("a room without a host", HOSTS, people::no_host),
+    ("leaving past the heir", HOSTS, people::past_the_heir),
+    ("leaving, said for another", ALL, people::leaving_for_another),
     // Mutes.
-    ("speaking again by oneself", NO_HOST, own_mute_lifted),
-    ("letting another speak again", NO_HOST, mute_lifted),
-    ("a mute by who may not", FLOOR, mute),
-    ("a mute of a host or a moderator by a moderator", MODERATORS, mute_of_equals),
-    ("a mute in another's name", DOOR, mute_in_anothers_name),
-    ("a mute taken over from who made it", FLOOR, mute_taken_over),
-    ("a mute of oneself", ALL, mute_of_oneself),
-    ("a mute of somebody outside", ALL, mute_of_a_stranger),
-    ("a microphone switched on while muted", ALL, microphone_while_muted),
+    ("speaking again by oneself", NO_HOST, people::own_mute_lifted),
+    ("letting another speak again", NO_HOST, people::mute_lifted),
+    ("a mute by who may not", FLOOR, people::mute),
+    ("a mute of a host or a moderator by a moderator", MODERATORS, people::mute_of_equals),
+    ("a mute in another's name", DOOR, people::mute_in_anothers_name),
+    ("a mute taken over from who made it", FLOOR, people::mute_taken_over),
+    ("a mute of oneself", ALL, people::mute_of_oneself),
+    ("a mute of somebody outside", ALL, people::mute_of_a_stranger),
+    ("a microphone switched on while muted", ALL, people::microphone_while_muted),
     // Bans.
-    ("a ban by who may not", FLOOR, ban),
-    ("a ban of a host or a moderator by a moderator", MODERATORS, ban_of_equals),
-    ("a ban of a member who stays", DOOR, ban_without_removal),
-    ("a ban lifted by who may not", NO_HOST, ban_lifted),
+    ("a ban by who may not", FLOOR, people::ban),
+    ("a ban of a host or a moderator by a moderator", MODERATORS, people::ban_of_equals),
+    ("a ban of a member who stays", DOOR, people::ban_without_removal),
+    ("a ban lifted by who may not", NO_HOST, people::ban_lifted),
     // Settings.
-    ("another title", NO_HOST, title),
-    ("another topic", NO_HOST, topic),
-    ("another way in", NO_HOST, entry),
-    ("other speakers", NO_HOST, speaking),
-    ("seals on or off", NO_HOST, seals),
-    ("recording allowed or forbidden", NO_HOST, recording),
-    ("another capacity", NO_HOST, capacity),
-    ("the lock, by who may not", FLOOR, lock),
-    ("another suite or layout", ALL, suite_or_layout),
-    ("settings that cannot be read", ALL, unreadable),
-    ("no settings at all", ALL, no_settings),
-    ("the room's end", NO_HOST, end),
-    ("the room's end beside a right lock", MODERATORS, smuggled_end),
+    ("another title", NO_HOST, settings::title),
+    ("another topic", NO_HOST, settings::topic),
+    ("another way in", NO_HOST, settings::entry),
+    ("other speakers", NO_HOST, settings::speaking),
+    ("seals on or off", NO_HOST, settings::seals),
+    ("recording allowed or forbidden", NO_HOST, settings::recording),
+    ("another capacity", NO_HOST, settings::capacity),
+    ("the lock, by who may not", FLOOR, settings::lock),
+    ("another suite or layout", ALL, settings::suite_or_layout),
+    ("settings that cannot be read", ALL, settings::unreadable),
+    ("no settings at all", ALL, settings::no_settings),
+    ("the room's end", NO_HOST, settings::end),
+    ("the room's end beside a right lock", MODERATORS, settings::smuggled_end),
     // Links.
-    ("a link by who may not", NO_HOST, link),
-    ("a link in another host's name", HOSTS, link_in_anothers_name),
-    ("other terms for a link", ALL, link_terms),
-    ("a link that outlives its issuer's office", HOSTS, link_without_office),
-    ("a link that outlives its issuer's stay", HOSTS, link_without_issuer),
-    ("a link in a room of invitations", HOSTS, link_by_invitation),
-    ("a link revoked by who may not", FLOOR, link_revoked),
+    ("a link by who may not", NO_HOST, settings::link),
+    ("a link in another host's name", HOSTS, settings::link_in_anothers_name),
+    ("other terms for a link", ALL, settings::link_terms),
+    ("a link that outlives its issuer's office", HOSTS, settings::link_without_office),
+    ("a link that outlives its issuer's stay", HOSTS, settings::link_without_issuer),
+    ("a link in a room of invitations", HOSTS, settings::link_by_invitation),
+    ("a link revoked by who may not", FLOOR, settings::link_revoked),
     // What no room takes.
-    ("an outsider who may propose", ALL, external_senders),
-    ("other required capabilities", ALL, required_capabilities),
-    ("another's name", ALL, credential),
-    ("another signature key", ALL, signature_key),
-    ("more in one's own leaf", ALL, own_leaf_with_extras),
-    ("one's own leaf swollen", ALL, own_leaf_swollen),
-    ("a key of the group's past", ALL, past_key),
-    ("a key from outside", ALL, outside_key),
-    ("an external init from inside", ALL, external_init),
-    ("proposals by reference", ALL, by_reference),
-    ("a proposal of its own", ALL, standalone),
-    ("a commit in the clear", ALL, in_the_clear),
-    ("an invitation to speak by who may not", FLOOR, invitation),
-    ("words of no form", ALL, garbled_words),
+    ("an outsider who may propose", ALL, wire::external_senders),
+    ("other required capabilities", ALL, wire::required_capabilities),
+    ("another's name", ALL, wire::credential),
+    ("another signature key", ALL, wire::signature_key),
+    ("more in one's own leaf", ALL, wire::own_leaf_with_extras),
+    ("one's own leaf swollen", ALL, wire::own_leaf_swollen),
+    ("a key of the group's past", ALL, wire::past_key),
+    ("a key from outside", ALL, wire::outside_key),
+    ("an external init from inside", ALL, wire::external_init),
+    ("proposals by reference", ALL, wire::by_reference),
+    ("a proposal of its own", ALL, wire::standalone),
+    ("a commit in the clear", ALL, wire::in_the_clear),
+    ("an invitation to speak by who may not", FLOOR, wire::invitation),
+    ("words of no form", ALL, wire::garbled_words),
     // The relay, with what a member may have leaked to it.
-    ("the relay's external commit", ALL, external_commit),
-    ("the relay's external proposal", ALL, external_proposal),
-    ("a commit said again", ALL, replay),
-    ("a commit that lost its race, later", ALL, late_loser),
-    ("a commit with a byte changed", ALL, bit_flip),
-    ("a commit cut short or drawn out", ALL, wrong_length),
-    ("a commit of another room", ALL, another_room),
-    ("a message that is no control message", ALL, wrong_kind),
+    ("the relay's external commit", ALL, wire::external_commit),
+    ("the relay's external proposal", ALL, wire::external_proposal),
+    ("a commit said again", ALL, wire::replay),
+    ("a commit that lost its race, later", ALL, wire::late_loser),
+    ("a commit with a byte changed", ALL, wire::bit_flip),
+    ("a commit cut short or drawn out", ALL, wire::wrong_length),
+    ("a commit of another room", ALL, wire::another_room),
+    ("a message that is no control message", ALL, wire::wrong_kind),
     // Out of their time.
-    ("a commit of an epoch gone by", ALL, stale),
-    ("a commit of an epoch gone by under the epoch's number", ALL, stale_renumbered),
-    ("a commit of a removed member", ALL, of_the_removed),
-    ("a commit of a removed member under the epoch's number", ALL, of_the_removed_renumbered),
+    ("a commit of an epoch gone by", ALL, wire::stale),
+    ("a commit of an epoch gone by under the epoch's number", ALL, wire::stale_renumbered),
+    ("a commit of a removed member", ALL, wire::of_the_removed),
+    ("a commit of a removed member under the epoch's number", ALL, wire::of_the_removed_renumbered),
 ];
 
 #[test]
@@ -421,6 +418,12 @@ impl Evening {
         (self.mal.commit(vec![part]), Expect::Mal(expect.into()))
     }
 
+    /// A message of mal's to everybody that says `words`.
+    fn say(&mut self, words: &[u8]) -> Vec<u8> {
+        let Mal { client, group } = &mut self.mal;
+        group.create_message(&client.provider, &client.signer, words).unwrap().to_bytes().unwrap()
+    }
+
     /// What all honest members make of an attempt; then the room goes on. Gives back how many they are.
     #[track_caller]
     fn judged(&mut self, message: &[u8], expect: &Expect) -> u64 {
@@ -496,898 +499,6 @@ fn role(charter: &mut Charter, id: MemberId, role: u8, since: u64) {
 
 fn leaf(member: &parlor::Member) -> LeafNodeIndex {
     LeafNodeIndex::new(member.leaf.0)
-}
-
-// ---- who comes in ----
-
-fn ghost(e: &mut Evening) -> Attempt {
-    let ghosts = e.ghosts(3);
-    (e.mal.commit(ghosts), Expect::Mal("admit ghost as a listener".into()))
-}
-
-fn ghost_with_a_role(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let above = if FLOOR.contains(&e.seat) { LISTENER } else { SPEAKER };
-    let (ghost, role) = (Bare::new("ghost"), e.a_role_above(above));
-    let given = e.mal.give(&[(ghost.id(), role)]);
-    (e.mal.commit(vec![add(ghost.key_package()), given]), Expect::Mal("admit ghost as a".into()))
-}
-
-fn banned(e: &mut Evening) -> Attempt {
-    e.with_room();
-    (e.mal.commit(vec![add(e.zed.key_package())]), Expect::Mal("admit zed as a listener: they are banned".into()))
-}
-
-fn banned_and_lifted(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let zed = key(e.zed.id());
-    let lifted = e.mal.recharter(|charter| {
-        charter.banned.remove(&zed);
-    });
-    (e.mal.commit(vec![add(e.zed.key_package()), lifted]), Expect::Mal("admit zed as a listener: they are".into()))
-}
-
-fn into_a_locked_room(e: &mut Evening) -> Attempt {
-    e.with_room();
-    e.set(Setting::Locked(true));
-    let ghosts = e.ghosts(3);
-    (e.mal.commit(ghosts), Expect::Mal("the room is locked".into()))
-}
-
-fn into_a_full_room(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let (members, free) = (e.party.rooms[0].roster().len(), e.rng.random_range(0..3));
-    // A room may be set smaller than it is.
-    let fit = if e.rng.random_bool(0.2) { 1 } else { members + free };
-    e.set(Setting::Capacity(Some(fit as u32)));
-    let ghosts = (0..=free).map(|_| add(Bare::new("ghost").key_package())).collect();
-    (e.mal.commit(ghosts), Expect::Mal("admit more members".into()))
-}
-
-fn into_a_room_made_larger(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let members = e.party.rooms[0].roster().len();
-    e.set(Setting::Capacity(Some(members as u32)));
-    let larger = e.mal.recharter(|charter| charter.capacity = 0);
-    let mut parts = e.ghosts(2);
-    parts.push(larger);
-    (e.mal.commit(parts), Expect::Mal("admit more members".into()))
-}
-
-fn unshowable_name(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let names = ["", "a\u{0}b", "\u{1b}[2J", "a name that goes on and on and on and on and on and on and on and on"];
-    let ghost = Bare::new(names[e.rng.random_range(0..names.len())]);
-    (e.mal.commit(vec![add(ghost.key_package())]), Expect::Mal("admit somebody".into()))
-}
-
-fn long_card(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let days = e.rng.random_range(100..4_000);
-    let card =
-        Bare::new("ghost").key_package_with(|builder| builder.key_package_lifetime(Lifetime::new(days * 24 * 3600)));
-    (e.mal.commit(vec![add(card)]), Expect::Mal("admit ghost".into()))
-}
-
-fn leaf_with_extras(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let bytes: [u8; 8] = e.rng.random();
-    let card = Bare::new("ghost").key_package_with(|builder| {
-        let extension = Extension::ApplicationId(ApplicationIdExtension::new(&bytes));
-        builder.leaf_node_extensions(Extensions::single(extension).unwrap())
-    });
-    (e.mal.commit(vec![add(card)]), Expect::Mal("admit ghost".into()))
-}
-
-fn swollen(e: &mut Evening) -> Capabilities {
-    let many = 0x1000..0x1000 + e.rng.random_range(300..8_000);
-    let extensions: Vec<_> = many.chain([CHARTER]).map(ExtensionType::Unknown).collect();
-    Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]))
-}
-
-fn swollen_card(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let swollen = swollen(e);
-    let card = Bare::new("ghost").key_package_with(|builder| builder.leaf_node_capabilities(swollen.clone()));
-    (e.mal.commit(vec![add(card)]), Expect::Mal("admit ghost".into()))
-}
-
-fn newcomer_with_seniority(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let (ghost, date) = (Bare::new("ghost"), e.wrong_date());
-    let given = e.mal.recharter(|charter| role(charter, ghost.id(), SPEAKER, date));
-    (e.mal.commit(vec![add(ghost.key_package()), given]), Expect::Mal("give a role another date".into()))
-}
-
-fn newcomer_with_marks(e: &mut Evening) -> Attempt {
-    e.with_room();
-    let (ghost, muted, mal) = (Bare::new("ghost"), e.rng.random(), key(e.mal.client.id()));
-    let marked = e.mal.recharter(|charter| {
-        stand(charter, ghost.id(), |standing| {
-            standing.muted_by = Some(mal).filter(|_| muted);
-            standing.leaving = !muted;
-        });
-    });
-    (e.mal.commit(vec![add(ghost.key_package()), marked]), Expect::Mal("let somebody in muted or leaving".into()))
-}
-
-// ---- who goes ----
-
-/// With all that is said of them, or not.
-fn removed(e: &mut Evening, member: &parlor::Member, forget: bool) -> Vec<Part> {
-    let mut parts = vec![remove(leaf(member))];
-    if forget && e.mal.charter().standings.contains_key(member.id.as_bytes()) {
-        parts.push(e.mal.recharter(|charter| {
-            charter.standings.remove(member.id.as_bytes());
-            charter.links.retain(|_, link| link.issuer != *member.id.as_bytes());
-        }));
-    }
-    parts
-}
-
-fn removal(e: &mut Evening) -> Attempt {
-    let (target, forget) = (e.someone(&EVERYBODY), e.rng.random());
-    let parts = removed(e, &target, forget);
-    (e.mal.commit(parts), Expect::Mal(format!("remove {}, a {}", target.name, target.role)))
-}
-
-fn removal_of_equals(e: &mut Evening) -> Attempt {
-    let (target, forget) = (e.somebody_above(), e.rng.random());
-    let parts = removed(e, &target, forget);
-    (e.mal.commit(parts), Expect::Mal(format!("remove {}, a {}", target.name, target.role)))
-}
-
-fn removal_among_others(e: &mut Evening) -> Attempt {
-    let (below, above) = (e.someone(&[Role::Listener]), e.someone(&[Role::Host]));
-    let mut parts = removed(e, &above, true);
-    parts.push(remove(leaf(&below)));
-    (e.mal.commit(parts), Expect::Mal(format!("remove {}, a {}", above.name, above.role)))
-}
-
-fn removal_without_role(e: &mut Evening) -> Attempt {
-    let on_stage = [Role::Speaker, Role::Moderator, Role::Host];
-    let target = e.someone(if e.seat == Seat::Host { &on_stage } else { &on_stage[..1] });
-    (e.mal.commit(vec![remove(leaf(&target))]), Expect::Mal(format!("remove {} and keep their role", target.name)))
-}
-
-// ---- roles ----
-
-fn own_promotion(e: &mut Evening) -> Attempt {
-    let (me, mine) = (e.mal.client.id(), e.my_role());
-    let to = e.a_role_above(byte(mine));
-    let part = e.mal.give(&[(me, to)]);
-    (e.mal.commit(vec![part]), Expect::Mal(format!("make mal, a {mine}, a")))
-}
-
-fn accomplice(e: &mut Evening) -> Attempt {
-    let target = e.someone(&[Role::Listener, Role::Speaker, Role::Moderator]);
-    let to = e.a_role_above(byte(target.role));
-    let next = e.mal.next_epoch();
-    e.recharter(|charter| role(charter, target.id, to, next), format!("make {}, a {}, a", target.name, target.role))
-}
-
-fn appointment(e: &mut Evening) -> Attempt {
-    let target = e.someone_who(|member| member.role != Role::Host);
-    let to = e.rng.random_range(byte(target.role).max(SPEAKER) + 1..=HOST);
-    let next = e.mal.next_epoch();
-    e.recharter(|charter| role(charter, target.id, to, next), format!("make {}, a {}, a", target.name, target.role))
-}
-
-fn demotion(e: &mut Evening) -> Attempt {
-    let target = e.somebody_above();
-    let target = if target.role == Role::Listener { e.someone(&[Role::Moderator, Role::Host]) } else { target };
-    let (to, next) = (e.rng.random_range(LISTENER..byte(target.role)), e.mal.next_epoch());
-    e.recharter(
-        |charter| {
-            role(charter, target.id, to, next);
-            charter.links.retain(|_, link| link.issuer != key(target.id));
-        },
-        format!("make {}, a {}, a", target.name, target.role),
-    )
-}
-
-fn smuggled_promotion(e: &mut Evening) -> Attempt {
-    let target = e.someone(&[Role::Listener]);
-    let (me, next) = (e.mal.client.id(), e.mal.next_epoch());
-    let part = e.mal.recharter(|charter| {
-        charter.standings.remove(&key(target.id));
-        role(charter, me, HOST, next);
-    });
-    (e.mal.commit(vec![remove(leaf(&target)), part]), Expect::Mal("make mal, a moderator, a host".into()))
-}
-
-fn step_down_with_seniority(e: &mut Evening) -> Attempt {
-    let (me, mine, date) = (e.mal.client.id(), byte(e.my_role()), e.wrong_date());
-    let to = e.rng.random_range(SPEAKER..mine);
-    e.recharter(|charter| role(charter, me, to, date), "give a role another date")
-}
-
-fn promotion_with_seniority(e: &mut Evening) -> Attempt {
-    let target = e.someone(&[Role::Listener]);
-    let to = if e.seat == Seat::Host { e.a_role_above(LISTENER) } else { SPEAKER };
-    let date = e.wrong_date();
-    e.recharter(|charter| role(charter, target.id, to, date), "give a role another date")
-}
-
-fn seniority(e: &mut Evening) -> Attempt {
-    let me = e.mal.client.id();
-    let own = e.rng.random::<bool>() && e.my_role() != Role::Listener;
-    let target = if own { me } else { e.someone(&[Role::Moderator, Role::Host]).id };
-    let name = e.party.rooms[0].member(&target).unwrap().name.clone();
-    let date = loop {
-        let date = e.wrong_date();
-        if e.mal.charter().standings[target.as_bytes()].since != date {
-            break date;
-        }
-    };
-    e.recharter(
-        |charter| stand(charter, target, |standing| standing.since = date),
-        format!("change since when {name} is a"),
-    )
-}
-
-fn role_for_a_stranger(e: &mut Evening) -> Attempt {
-    let stranger = [e.zed.id(), e.rex.client.id(), MemberId::from_bytes(e.rng.random())][e.rng.random_range(0..3)];
-    let (to, next) = (e.a_role_above(LISTENER), e.mal.next_epoch());
-    e.recharter(|charter| role(charter, stranger, to, next), "give a role to somebody who is not in the room")
-}
-
-fn hosts(e: &Evening) -> Vec<MemberId> {
-    e.party.rooms[0].roster().filter(|member| member.role == Role::Host).map(|member| member.id).collect()
-}
-
-fn no_host(e: &mut Evening) -> Attempt {
-    let (hosts, to, next) = (hosts(e), e.rng.random_range(LISTENER..HOST), e.mal.next_epoch());
-    e.recharter(
-        |charter| {
-            hosts.iter().for_each(|host| role(charter, *host, to, next));
-            charter.links.clear();
-        },
-        "leave the room without a host: make somebody else a host first",
-    )
-}
-
-fn past_the_heir(e: &mut Evening) -> Attempt {
-    let (hosts, me) = (hosts(e), e.mal.client.id());
-    e.recharter(
-        |charter| {
-            hosts.iter().for_each(|host| role(charter, *host, LISTENER, 0));
-            stand(charter, me, |standing| standing.leaving = true);
-            charter.links.clear();
-        },
-        "leave the room without a host: a moderator takes over",
-    )
-}
-
-fn leaving_for_another(e: &mut Evening) -> Attempt {
-    let target = if e.seat == Seat::Host { e.someone(&EVERYBODY) } else { e.someone(&[Role::Listener]) };
-    e.recharter(
-        |charter| {
-            role(charter, target.id, LISTENER, 0);
-            stand(charter, target.id, |standing| standing.leaving = true);
-            charter.links.retain(|_, link| link.issuer != key(target.id));
-        },
-        format!("say that {} is leaving", target.name),
-    )
-}
-
-// ---- mutes ----
-
-fn own_mute_lifted(e: &mut Evening) -> Attempt {
-    let (me, role) = (e.mal.client.id(), e.my_role());
-    e.mute(me, true);
-    e.recharter(
-        |charter| stand(charter, me, |standing| standing.muted_by = None),
-        format!("let mal, a {role}, speak again"),
-    )
-}
-
-fn muted_by_ana(e: &mut Evening, above: bool) -> parlor::Member {
-    let ana = e.party.id("ana");
-    let floor = FLOOR.contains(&e.seat);
-    let target = e.someone_who(|member| member.id != ana && (floor || !above || member.role >= Role::Moderator));
-    e.mute(target.id, true);
-    target
-}
-
-fn mute_lifted(e: &mut Evening) -> Attempt {
-    let target = muted_by_ana(e, true);
-    e.recharter(
-        |charter| stand(charter, target.id, |standing| standing.muted_by = None),
-        format!("let {}, a {}, speak again", target.name, target.role),
-    )
-}
-
-/// `target`, unmuted before, would be muted in the name of `by`.
-fn muted(e: &mut Evening, target: &parlor::Member, by: MemberId) -> Attempt {
-    e.mute(target.id, false);
-    e.recharter(
-        |charter| stand(charter, target.id, |standing| standing.muted_by = Some(key(by))),
-        format!("mute {}, a {}", target.name, target.role),
-    )
-}
-
-fn mute(e: &mut Evening) -> Attempt {
-    let target = e.someone(&EVERYBODY);
-    let by = e.mal.client.id();
-    muted(e, &target, by)
-}
-
-fn mute_of_equals(e: &mut Evening) -> Attempt {
-    let target = e.somebody_above();
-    let by = e.mal.client.id();
-    muted(e, &target, by)
-}
-
-fn mute_in_anothers_name(e: &mut Evening) -> Attempt {
-    let target = e.somebody_below();
-    let by = [e.party.id("ana"), e.zed.id(), target.id][e.rng.random_range(0..3)];
-    let (message, _) = muted(e, &target, by);
-    (message, Expect::Mal(format!("mute {}, a {}: who mutes somebody signs", target.name, target.role)))
-}
-
-fn mute_taken_over(e: &mut Evening) -> Attempt {
-    let (target, by) = (muted_by_ana(e, false), key(e.mal.client.id()));
-    e.recharter(
-        |charter| stand(charter, target.id, |standing| standing.muted_by = Some(by)),
-        format!("mute {}, a {}", target.name, target.role),
-    )
-}
-
-fn mute_of_oneself(e: &mut Evening) -> Attempt {
-    let (me, role) = (e.mal.client.id(), e.my_role());
-    e.recharter(
-        |charter| stand(charter, me, |standing| standing.muted_by = Some(key(me))),
-        format!("mute mal, a {role}: nobody mutes themselves so"),
-    )
-}
-
-fn mute_of_a_stranger(e: &mut Evening) -> Attempt {
-    let (stranger, by) = ([e.zed.id(), e.rex.client.id()][e.rng.random_range(0..2)], key(e.mal.client.id()));
-    e.recharter(
-        |charter| stand(charter, stranger, |standing| standing.muted_by = Some(by)),
-        "give a role to somebody who is not in the room",
-    )
-}
-
-fn say(e: &mut Evening, words: &[u8]) -> Vec<u8> {
-    let Mal { client, group } = &mut e.mal;
-    group.create_message(&client.provider, &client.signer, words).unwrap().to_bytes().unwrap()
-}
-
-fn microphone_while_muted(e: &mut Evening) -> Attempt {
-    let me = e.mal.client.id();
-    e.mute(me, true);
-    // The stance: a turn above all before, and no mark.
-    let turn: u32 = e.mal.next_epoch() as u32;
-    let words = [&[1, 2][..], &turn.to_be_bytes(), &[0]].concat();
-    (say(e, &words), Expect::Nothing)
-}
-
-// ---- bans ----
-
-fn ban(e: &mut Evening) -> Attempt {
-    let id = if e.rng.random() { e.rng.random() } else { key(e.someone(&EVERYBODY).id) };
-    e.recharter(
-        |charter| {
-            charter.banned.insert(id);
-        },
-        "ban ",
-    )
-}
-
-fn ban_of_equals(e: &mut Evening) -> Attempt {
-    let target = e.somebody_above();
-    let out = e.rng.random();
-    let part = e.mal.recharter(|charter| {
-        charter.banned.insert(key(target.id));
-        if out {
-            charter.standings.remove(&key(target.id));
-        }
-    });
-    let what = if out { "remove" } else { "ban" };
-    let parts = out.then(|| remove(leaf(&target))).into_iter().chain([part]).collect();
-    (e.mal.commit(parts), Expect::Mal(format!("{what} {}, a {}", target.name, target.role)))
-}
-
-fn ban_without_removal(e: &mut Evening) -> Attempt {
-    let target = e.somebody_below();
-    e.recharter(
-        |charter| {
-            charter.banned.insert(key(target.id));
-        },
-        format!("ban {}, a {}: who is banned is put out", target.name, target.role),
-    )
-}
-
-fn ban_lifted(e: &mut Evening) -> Attempt {
-    e.recharter(|charter| charter.banned.clear(), "lift a ban")
-}
-
-// ---- settings ----
-
-fn title(e: &mut Evening) -> Attempt {
-    let title = format!("mine {}", e.rng.random::<u16>()).into_bytes();
-    e.recharter(|charter| charter.title = title, "change the room's title")
-}
-
-fn topic(e: &mut Evening) -> Attempt {
-    let topic = vec![b'x'; e.rng.random_range(1..500)];
-    e.recharter(|charter| charter.topic = topic, "change the room's topic")
-}
-
-fn entry(e: &mut Evening) -> Attempt {
-    let by = e.rng.random_range(1..3);
-    e.recharter(|charter| charter.entry = (charter.entry + by) % 3, "change who may enter")
-}
-
-fn speaking(e: &mut Evening) -> Attempt {
-    e.recharter(|charter| charter.flags ^= EVERYBODY_SPEAKS, "change who may speak")
-}
-
-fn seals(e: &mut Evening) -> Attempt {
-    e.recharter(|charter| charter.flags ^= SEALS, "switch seals")
-}
-
-fn recording(e: &mut Evening) -> Attempt {
-    e.recharter(|charter| charter.flags ^= RECORDING, "recording")
-}
-
-fn capacity(e: &mut Evening) -> Attempt {
-    let by = e.rng.random_range(1..u32::MAX);
-    e.recharter(|charter| charter.capacity = charter.capacity.wrapping_add(by), "change how many fit in")
-}
-
-fn lock(e: &mut Evening) -> Attempt {
-    e.recharter(|charter| charter.flags ^= LOCKED, "lock the room")
-}
-
-fn suite_or_layout(e: &mut Evening) -> Attempt {
-    let which = e.rng.random_range(0..3);
-    e.recharter(
-        |charter| match which {
-            0 => charter.suite = 4,
-            1 => charter.sender_bits += 1,
-            _ => charter.epoch_bits -= 1,
-        },
-        "change the frame suite or the key-id layout",
-    )
-}
-
-fn unreadable(e: &mut Evening) -> Attempt {
-    let (mut charter, ben) = (e.mal.charter(), e.party.id("ben"));
-    let next = e.mal.next_epoch();
-    let bytes = match e.rng.random_range(0..9) {
-        0 => Vec::new(),
-        1 => {
-            let bytes = charter.write();
-            bytes[..e.rng.random_range(0..bytes.len())].to_vec()
-        }
-        2 => vec![0; e.rng.random_range(1..70_000)],
-        which => {
-            match which {
-                3 => charter.version = e.rng.random_range(2..=u8::MAX),
-                4 => charter.entry = e.rng.random_range(3..=u8::MAX),
-                5 => charter.flags |= 32 << e.rng.random_range(0..3),
-                6 => charter.spare = vec![0],
-                // Somebody who is leaving, with a role.
-                7 => drop(
-                    charter
-                        .standings
-                        .insert(key(ben), Standing { role: HOST, since: next, leaving: true, muted_by: None }),
-                ),
-                // A listener who is listed for nothing.
-                _ => {
-                    charter.standings.insert(e.rng.random(), Standing::default());
-                }
-            }
-            charter.write()
-        }
-    };
-    let part = e.mal.recharter_to(bytes);
-    (e.mal.commit(vec![part]), Expect::Mal("replace the room's settings".into()))
-}
-
-fn no_settings(e: &mut Evening) -> Attempt {
-    let part = e.mal.extend(|extensions| {
-        extensions.remove(ExtensionType::Unknown(CHARTER)).unwrap();
-    });
-    (e.mal.commit(vec![part]), Expect::Mal("replace the room's settings".into()))
-}
-
-fn end(e: &mut Evening) -> Attempt {
-    e.recharter(|charter| charter.flags |= ENDED, "end the room")
-}
-
-fn smuggled_end(e: &mut Evening) -> Attempt {
-    e.recharter(|charter| charter.flags = (charter.flags ^ LOCKED) | ENDED, "end the room")
-}
-
-// ---- links ----
-
-fn link(e: &mut Evening) -> Attempt {
-    e.with_link();
-    let issuer = [e.mal.client.id(), e.party.id("ana")][e.rng.random_range(0..2)];
-    let (id, link) = (e.rng.random(), e.link_of(issuer));
-    e.recharter(
-        |charter| {
-            charter.links.insert(id, link);
-        },
-        "issue a link",
-    )
-}
-
-fn link_in_anothers_name(e: &mut Evening) -> Attempt {
-    e.with_link();
-    let issuer = [e.party.id("ana"), e.party.id("mo"), e.hal.client.id(), e.zed.id()][e.rng.random_range(0..4)];
-    let (id, link) = (e.rng.random(), e.link_of(issuer));
-    e.recharter(
-        |charter| {
-            charter.links.insert(id, link);
-        },
-        "issue a link: a link names the host who issues it",
-    )
-}
-
-fn link_terms(e: &mut Evening) -> Attempt {
-    let (id, which, ana) = (e.with_link(), e.rng.random_range(0..4), key(e.party.id("ana")));
-    e.recharter(
-        |charter| {
-            let link = charter.links.get_mut(&id).unwrap();
-            match which {
-                0 => link.role ^= 1,
-                1 => link.one_shot ^= 1,
-                2 => link.expires += 1,
-                _ => link.issuer = ana,
-            }
-        },
-        "change a link",
-    )
-}
-
-fn link_without_office(e: &mut Evening) -> Attempt {
-    e.with_link();
-    let (hal, to, next) = (e.hal.client.id(), e.rng.random_range(LISTENER..HOST), e.mal.next_epoch());
-    e.recharter(|charter| role(charter, hal, to, next), "keep a link: its issuer is no host any more")
-}
-
-fn link_without_issuer(e: &mut Evening) -> Attempt {
-    e.with_link();
-    let hal = e.party.rooms[0].member(&e.hal.client.id()).unwrap().clone();
-    let part = e.mal.recharter(|charter| {
-        charter.standings.remove(&key(hal.id));
-    });
-    (e.mal.commit(vec![remove(leaf(&hal)), part]), Expect::Mal("keep a link: its issuer is no host any more".into()))
-}
-
-fn link_by_invitation(e: &mut Evening) -> Attempt {
-    if e.rng.random() {
-        e.with_link();
-    }
-    let (id, link) = (e.rng.random(), e.link_of(e.mal.client.id()));
-    e.recharter(
-        |charter| {
-            charter.entry = 0;
-            if charter.links.is_empty() {
-                charter.links.insert(id, link);
-            }
-        },
-        "keep a link: people enter this room by invitation",
-    )
-}
-
-fn link_revoked(e: &mut Evening) -> Attempt {
-    let id = e.with_link();
-    e.recharter(
-        |charter| {
-            charter.links.remove(&id);
-        },
-        "revoke a link",
-    )
-}
-
-// ---- what no room takes ----
-
-fn external_senders(e: &mut Evening) -> Attempt {
-    let relay = Bare::new("relay");
-    let sender = ExternalSender::new(relay.signer.public().into(), relay.credential("relay").credential);
-    let part = e.mal.extend(|extensions| {
-        extensions.add_or_replace(Extension::ExternalSenders(vec![sender])).unwrap();
-    });
-    (e.mal.commit(vec![part]), Expect::Mal("change the group's extensions".into()))
-}
-
-fn required_capabilities(e: &mut Evening) -> Attempt {
-    let twice = e.rng.random();
-    let part = e.mal.extend(|extensions| {
-        let basic = [CredentialType::Basic; 2];
-        let others = if twice { &basic[..] } else { &[] };
-        let others = RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(CHARTER)], &[], others);
-        extensions.add_or_replace(Extension::RequiredCapabilities(others)).unwrap();
-    });
-    (e.mal.commit(vec![part]), Expect::Mal("change the group's extensions".into()))
-}
-
-fn credential(e: &mut Evening) -> Attempt {
-    let name = e.someone(&EVERYBODY).name;
-    let name = if e.rng.random() { name } else { format!("mal{}", e.rng.random::<u8>()) };
-    let leaf = LeafNodeParameters::builder().with_credential_with_key(e.mal.client.credential(&name)).build();
-    (e.mal.commit_with(leaf, vec![]), Expect::Mal("change their credential".into()))
-}
-
-fn signature_key(e: &mut Evening) -> Attempt {
-    let other = SignatureKeyPair::new(SUITE.signature_algorithm()).unwrap();
-    let name = if e.rng.random() { "mal".into() } else { e.someone(&EVERYBODY).name };
-    let Mal { client, group } = &mut e.mal;
-    let provider = &client.provider;
-    let credential_with_key = CredentialWithKey { signature_key: other.public().into(), ..client.credential(&name) };
-    let bundle = group
-        .commit_builder()
-        .load_psks(provider.storage())
-        .unwrap()
-        .build_with_new_signer(
-            provider.rand(),
-            provider.crypto(),
-            &client.signer,
-            NewSignerBundle { signer: &other, credential_with_key },
-            |_| true,
-        )
-        .unwrap()
-        .stage_commit(provider)
-        .unwrap();
-    let commit = bundle.into_messages().0.to_bytes().unwrap();
-    e.mal.abandon();
-    (commit, Expect::Mal("change their signature key".into()))
-}
-
-fn own_leaf_with_extras(e: &mut Evening) -> Attempt {
-    let bytes: [u8; 8] = e.rng.random();
-    let extension = Extension::ApplicationId(ApplicationIdExtension::new(&bytes));
-    let leaf = LeafNodeParameters::builder().with_extensions(Extensions::single(extension).unwrap()).build();
-    (e.mal.commit_with(leaf, vec![]), Expect::Mal("drop a capability or swell their leaf".into()))
-}
-
-fn own_leaf_swollen(e: &mut Evening) -> Attempt {
-    let leaf = LeafNodeParameters::builder().with_capabilities(swollen(e)).build();
-    (e.mal.commit_with(leaf, vec![]), Expect::Mal("drop a capability or swell their leaf".into()))
-}
-
-fn past_key(e: &mut Evening) -> Attempt {
-    let past = Psk::Resumption(ResumptionPsk::new(
-        ResumptionPskUsage::Application,
-        e.mal.group.group_id().clone(),
-        e.mal.group.epoch(),
-    ));
-    let id = PreSharedKeyId::new(SUITE, e.mal.client.provider.rand(), past).unwrap();
-    // Who made the room can read the commit to its end, and so names mal; the others know that a member signed it.
-    (e.mal.commit(vec![psk(id)]), Expect::Either("inject a pre-shared key"))
-}
-
-fn outside_key(e: &mut Evening) -> Attempt {
-    let (name, secret): ([u8; 16], [u8; 32]) = (e.rng.random(), e.rng.random());
-    let known = Psk::External(ExternalPsk::new(name.to_vec()));
-    let id = PreSharedKeyId::new(SUITE, e.mal.client.provider.rand(), known).unwrap();
-    id.store(&e.mal.client.provider, &secret).unwrap();
-    (e.mal.commit(vec![psk(id)]), Expect::Somebody("inject a pre-shared key"))
-}
-
-fn external_init(e: &mut Evening) -> Attempt {
-    // On the wire: the output of a key encapsulation.
-    let kem: [u8; 32] = e.rng.random();
-    let init = ExternalInitProposal::tls_deserialize_exact_bytes(&[&[32][..], &kem].concat()).unwrap();
-    let part = Part::Proposal(Box::new(Proposal::ExternalInit(Box::new(init))));
-    (e.mal.commit(vec![part]), Expect::Somebody("commit what MLS forbids"))
-}
-
-/// A proposal of mal's outside a commit.
-fn proposal(e: &mut Evening) -> Vec<u8> {
-    let target = leaf(&e.someone(&EVERYBODY));
-    let which = e.rng.random_range(0..4);
-    let Mal { client, group } = &mut e.mal;
-    let (provider, signer) = (&client.provider, &client.signer);
-    let message = match which {
-        0 => group.propose_add_member(provider, signer, &Bare::new("ghost").key_package()).unwrap().0,
-        1 => group.propose_remove_member(provider, signer, target).unwrap().0,
-        2 => {
-            let mut charter = Charter::read(&group.extensions().unknown(CHARTER).unwrap().0);
-            charter.give(key(client.id()), HOST, group.epoch().as_u64() + 1);
-            let mut extensions = group.extensions().clone();
-            extensions.add_or_replace(Extension::Unknown(CHARTER, UnknownExtension(charter.write()))).unwrap();
-            group.propose_group_context_extensions(provider, extensions, signer).unwrap().0
-        }
-        _ => group.propose_self_update(provider, signer, LeafNodeParameters::default()).unwrap().0,
-    };
-    message.to_bytes().unwrap()
-}
-
-fn forget_proposals(e: &mut Evening) {
-    e.mal.group.clear_pending_proposals(e.mal.client.provider.storage()).unwrap();
-}
-
-fn standalone(e: &mut Evening) -> Attempt {
-    let message = proposal(e);
-    forget_proposals(e);
-    (message, Expect::Mal("send a proposal outside a commit".into()))
-}
-
-fn by_reference(e: &mut Evening) -> Attempt {
-    let target = leaf(&e.someone(&EVERYBODY));
-    let Mal { client, group } = &mut e.mal;
-    let proposed = group.propose_remove_member(&client.provider, &client.signer, target).unwrap().0;
-    for events in e.party.deliver(&proposed.to_bytes().unwrap()) {
-        assert!(matches!(events[..], [Event::Refused { .. }]), "{:?}", gists(&events));
-    }
-    let commit = e.mal.commit(vec![]);
-    forget_proposals(e);
-    (commit, Expect::Somebody("commit a proposal by reference"))
-}
-
-fn in_the_clear(e: &mut Evening) -> Attempt {
-    let config = |policy| MlsGroupJoinConfig::builder().wire_format_policy(policy).number_of_resumption_psks(1).build();
-    let policies = [PURE_PLAINTEXT_WIRE_FORMAT_POLICY, PURE_CIPHERTEXT_WIRE_FORMAT_POLICY];
-    let mut commit = Vec::new();
-    for policy in policies {
-        e.mal.group.set_configuration(e.mal.client.provider.storage(), &config(policy)).unwrap();
-        if commit.is_empty() {
-            commit = e.mal.commit(vec![]);
-        }
-    }
-    (commit, Expect::Fails(|error| error.to_string().contains("members' messages are encrypted")))
-}
-
-fn invitation(e: &mut Evening) -> Attempt {
-    let whom = e.someone(&[Role::Listener]);
-    let words = [&[1, 3][..], whom.id.as_bytes()].concat();
-    (say(e, &words), Expect::Mal(format!("invite {} to speak", whom.name)))
-}
-
-fn garbled_words(e: &mut Evening) -> Attempt {
-    let words: &[&[u8]] = &[&[], &[1], &[1, 1], &[1, 2, 0, 0, 0, 9, 4], &[1, 3, 7], &[1, 4, 2], &[1, 8, 0]];
-    let words = words[e.rng.random_range(0..words.len())];
-    (say(e, words), Expect::Fails(|error| matches!(error, Error::Malformed { what: Item::Message, .. })))
-}
-
-// ---- the relay ----
-
-fn external_commit(e: &mut Evening) -> Attempt {
-    let name = e.someone(&EVERYBODY).name;
-    let outsider = Bare::new(&name);
-    let info = e.mal.group.export_group_info(e.mal.client.provider.crypto(), &e.mal.client.signer, true).unwrap();
-    let info = MlsMessageIn::tls_deserialize_exact_bytes(&info.to_bytes().unwrap()).unwrap();
-    let MlsMessageBodyIn::GroupInfo(info) = info.extract() else { panic!() };
-    let (_, bundle) = MlsGroup::external_commit_builder()
-        .with_config(join_config())
-        .build_group(&outsider.provider, info, outsider.credential(&name))
-        .unwrap()
-        .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities()).build())
-        .load_psks(outsider.provider.storage())
-        .unwrap()
-        .build(outsider.provider.rand(), outsider.provider.crypto(), &outsider.signer, |_| true)
-        .unwrap()
-        .finalize(&outsider.provider)
-        .unwrap();
-    (bundle.into_contents().0.to_bytes().unwrap(), Expect::Somebody("enter by external commit"))
-}
-
-fn external_proposal(e: &mut Evening) -> Attempt {
-    type Storage = <OpenMlsRustCrypto as OpenMlsProvider>::StorageProvider;
-    let relay = Bare::new("relay");
-    let (id, epoch) = (e.mal.group.group_id().clone(), e.mal.group.epoch());
-    let message = if e.rng.random() {
-        JoinProposal::new::<Storage>(relay.key_package(), id, epoch, &relay.signer).unwrap()
-    } else {
-        let target = leaf(&e.someone(&EVERYBODY));
-        ExternalProposal::new_remove::<OpenMlsRustCrypto>(
-            target,
-            id,
-            epoch,
-            &relay.signer,
-            SenderExtensionIndex::new(0),
-        )
-        .unwrap()
-    };
-    (message.to_bytes().unwrap(), Expect::Somebody("propose from outside"))
-}
-
-fn replay(e: &mut Evening) -> Attempt {
-    let commit = e.log[e.rng.random_range(0..e.log.len())].clone();
-    (commit, Expect::Late)
-}
-
-fn late_loser(e: &mut Evening) -> Attempt {
-    let ben = e.party.id("ben");
-    let lost = match e.rng.random_range(0..3) {
-        0 => e.party.named("ana").refresh(),
-        1 => e.party.named("ana").ban(&ben),
-        _ => e.party.named("ben").refresh(),
-    };
-    e.honest("eve", Room::refresh);
-    (lost.unwrap(), Expect::Late)
-}
-
-fn bit_flip(e: &mut Evening) -> Attempt {
-    let mut commit = e.mal.commit(vec![]);
-    let at = e.rng.random_range(0..commit.len());
-    commit[at] ^= e.rng.random_range(1..=u8::MAX);
-    (commit, Expect::Fails(|_| true))
-}
-
-fn wrong_length(e: &mut Evening) -> Attempt {
-    let mut commit = e.mal.commit(vec![]);
-    if e.rng.random() {
-        commit.truncate(e.rng.random_range(0..commit.len()));
-    } else {
-        commit.extend(vec![e.rng.random::<u8>(); e.rng.random_range(1..300)]);
-    }
-    (commit, Expect::Fails(|_| true))
-}
-
-fn another_room(e: &mut Evening) -> Attempt {
-    let client = Bare::new("mal");
-    let id = if e.rng.random() { e.mal.group.group_id().clone() } else { GroupId::random(client.provider.rand()) };
-    let config = MlsGroupCreateConfig::builder()
-        .ciphersuite(SUITE)
-        .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
-        .capabilities(capabilities())
-        .with_group_context_extensions(e.mal.group.extensions().clone())
-        .build();
-    let group = MlsGroup::new_with_group_id(&client.provider, &client.signer, &config, id, client.credential("mal"));
-    let commit = Mal { client, group: group.unwrap() }.commit(vec![]);
-    let now = e.mal.group.epoch().as_u64();
-    (renumbered(commit, now), Expect::Fails(|error| matches!(error, Error::Unauthentic { .. })))
-}
-
-fn wrong_kind(e: &mut Evening) -> Attempt {
-    let message = match e.rng.random_range(0..3) {
-        0 => MlsMessageOut::from(e.zed.key_package()).to_bytes().unwrap(),
-        1 => {
-            let ghosts = e.ghosts(2);
-            let (_, welcome) = e.mal.commit_and_welcome(LeafNodeParameters::default(), ghosts);
-            e.mal.abandon();
-            welcome.unwrap()
-        }
-        _ => {
-            let crypto = e.mal.client.provider.crypto();
-            e.mal.group.export_group_info(crypto, &e.mal.client.signer, true).unwrap().to_bytes().unwrap()
-        }
-    };
-    (message, Expect::Fails(|error| matches!(error, Error::Malformed { what: Item::Message, .. })))
-}
-
-// ---- out of their time ----
-
-/// `message`, a PrivateMessage, said to be of another epoch: version (2), wire format (2), group id, epoch (8).
-fn renumbered(mut message: Vec<u8>, epoch: u64) -> Vec<u8> {
-    let at = 2 + 2 + 1 + usize::from(message[4]);
-    message[at..at + 8].copy_from_slice(&epoch.to_be_bytes());
-    message
-}
-
-fn stale(e: &mut Evening) -> Attempt {
-    let parts = if e.rng.random() { e.ghosts(2) } else { vec![] };
-    let commit = e.mal.commit(parts);
-    for _ in 0..e.rng.random_range(1..4) {
-        e.honest("ben", Room::refresh);
-    }
-    (commit, Expect::Fails(|error| matches!(error, Error::WrongEpoch { .. })))
-}
-
-fn stale_renumbered(e: &mut Evening) -> Attempt {
-    let (commit, _) = stale(e);
-    let now = e.mal.group.epoch().as_u64();
-    (renumbered(commit, now), Expect::Fails(|error| matches!(error, Error::Unauthentic { .. })))
-}
-
-fn of_the_removed(e: &mut Evening) -> Attempt {
-    let parts = if e.rng.random() { e.ghosts(2) } else { vec![] };
-    let commit = e.rex.commit(parts);
-    (commit, Expect::Fails(|error| matches!(error, Error::WrongEpoch { .. })))
-}
-
-fn of_the_removed_renumbered(e: &mut Evening) -> Attempt {
-    let (commit, _) = of_the_removed(e);
-    let now = e.mal.group.epoch().as_u64();
-    (renumbered(commit, now), Expect::Fails(|error| matches!(error, Error::Unauthentic { .. })))
 }
 
 // ---- frames ----

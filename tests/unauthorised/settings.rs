@@ -1,0 +1,192 @@
+//! What holds for the whole room, and its links.
+
+use openmls::prelude::*;
+use rand::RngExt as _;
+
+use super::{Attempt, Evening, Expect, key, leaf, role};
+use crate::party::{
+    charter::{ENDED, EVERYBODY_SPEAKS, HOST, LISTENER, LOCKED, RECORDING, SEALS, Standing},
+    mal::{CHARTER, remove},
+};
+
+// ---- settings ----
+
+pub fn title(e: &mut Evening) -> Attempt {
+    let title = format!("mine {}", e.rng.random::<u16>()).into_bytes();
+    e.recharter(|charter| charter.title = title, "change the room's title")
+}
+
+pub fn topic(e: &mut Evening) -> Attempt {
+    let topic = vec![b'x'; e.rng.random_range(1..500)];
+    e.recharter(|charter| charter.topic = topic, "change the room's topic")
+}
+
+pub fn entry(e: &mut Evening) -> Attempt {
+    let by = e.rng.random_range(1..3);
+    e.recharter(|charter| charter.entry = (charter.entry + by) % 3, "change who may enter")
+}
+
+pub fn speaking(e: &mut Evening) -> Attempt {
+    e.recharter(|charter| charter.flags ^= EVERYBODY_SPEAKS, "change who may speak")
+}
+
+pub fn seals(e: &mut Evening) -> Attempt {
+    e.recharter(|charter| charter.flags ^= SEALS, "switch seals")
+}
+
+pub fn recording(e: &mut Evening) -> Attempt {
+    e.recharter(|charter| charter.flags ^= RECORDING, "recording")
+}
+
+pub fn capacity(e: &mut Evening) -> Attempt {
+    let by = e.rng.random_range(1..u32::MAX);
+    e.recharter(|charter| charter.capacity = charter.capacity.wrapping_add(by), "change how many fit in")
+}
+
+pub fn lock(e: &mut Evening) -> Attempt {
+    e.recharter(|charter| charter.flags ^= LOCKED, "lock the room")
+}
+
+pub fn suite_or_layout(e: &mut Evening) -> Attempt {
+    let which = e.rng.random_range(0..3);
+    e.recharter(
+        |charter| match which {
+            0 => charter.suite = 4,
+            1 => charter.sender_bits += 1,
+            _ => charter.epoch_bits -= 1,
+        },
+        "change the frame suite or the key-id layout",
+    )
+}
+
+pub fn unreadable(e: &mut Evening) -> Attempt {
+    let (mut charter, ben) = (e.mal.charter(), e.party.id("ben"));
+    let next = e.mal.next_epoch();
+    let bytes = match e.rng.random_range(0..9) {
+        0 => Vec::new(),
+        1 => {
+            let bytes = charter.write();
+            bytes[..e.rng.random_range(0..bytes.len())].to_vec()
+        }
+        2 => vec![0; e.rng.random_range(1..70_000)],
+        which => {
+            match which {
+                3 => charter.version = e.rng.random_range(2..=u8::MAX),
+                4 => charter.entry = e.rng.random_range(3..=u8::MAX),
+                5 => charter.flags |= 32 << e.rng.random_range(0..3),
+                6 => charter.spare = vec![0],
+                // Somebody who is leaving, with a role.
+                7 => drop(
+                    charter
+                        .standings
+                        .insert(key(ben), Standing { role: HOST, since: next, leaving: true, muted_by: None }),
+                ),
+                // A listener who is listed for nothing.
+                _ => {
+                    charter.standings.insert(e.rng.random(), Standing::default());
+                }
+            }
+            charter.write()
+        }
+    };
+    let part = e.mal.recharter_to(bytes);
+    (e.mal.commit(vec![part]), Expect::Mal("replace the room's settings".into()))
+}
+
+pub fn no_settings(e: &mut Evening) -> Attempt {
+    let part = e.mal.extend(|extensions| {
+        extensions.remove(ExtensionType::Unknown(CHARTER)).unwrap();
+    });
+    (e.mal.commit(vec![part]), Expect::Mal("replace the room's settings".into()))
+}
+
+pub fn end(e: &mut Evening) -> Attempt {
+    e.recharter(|charter| charter.flags |= ENDED, "end the room")
+}
+
+pub fn smuggled_end(e: &mut Evening) -> Attempt {
+    e.recharter(|charter| charter.flags = (charter.flags ^ LOCKED) | ENDED, "end the room")
+}
+
+// ---- links ----
+
+pub fn link(e: &mut Evening) -> Attempt {
+    e.with_link();
+    let issuer = [e.mal.client.id(), e.party.id("ana")][e.rng.random_range(0..2)];
+    let (id, link) = (e.rng.random(), e.link_of(issuer));
+    e.recharter(
+        |charter| {
+            charter.links.insert(id, link);
+        },
+        "issue a link",
+    )
+}
+
+pub fn link_in_anothers_name(e: &mut Evening) -> Attempt {
+    e.with_link();
+    let issuer = [e.party.id("ana"), e.party.id("mo"), e.hal.client.id(), e.zed.id()][e.rng.random_range(0..4)];
+    let (id, link) = (e.rng.random(), e.link_of(issuer));
+    e.recharter(
+        |charter| {
+            charter.links.insert(id, link);
+        },
+        "issue a link: a link names the host who issues it",
+    )
+}
+
+pub fn link_terms(e: &mut Evening) -> Attempt {
+    let (id, which, ana) = (e.with_link(), e.rng.random_range(0..4), key(e.party.id("ana")));
+    e.recharter(
+        |charter| {
+            let link = charter.links.get_mut(&id).unwrap();
+            match which {
+                0 => link.role ^= 1,
+                1 => link.one_shot ^= 1,
+                2 => link.expires += 1,
+                _ => link.issuer = ana,
+            }
+        },
+        "change a link",
+    )
+}
+
+pub fn link_without_office(e: &mut Evening) -> Attempt {
+    e.with_link();
+    let (hal, to, next) = (e.hal.client.id(), e.rng.random_range(LISTENER..HOST), e.mal.next_epoch());
+    e.recharter(|charter| role(charter, hal, to, next), "keep a link: its issuer is no host any more")
+}
+
+pub fn link_without_issuer(e: &mut Evening) -> Attempt {
+    e.with_link();
+    let hal = e.party.rooms[0].member(&e.hal.client.id()).unwrap().clone();
+    let part = e.mal.recharter(|charter| {
+        charter.standings.remove(&key(hal.id));
+    });
+    (e.mal.commit(vec![remove(leaf(&hal)), part]), Expect::Mal("keep a link: its issuer is no host any more".into()))
+}
+
+pub fn link_by_invitation(e: &mut Evening) -> Attempt {
+    if e.rng.random() {
+        e.with_link();
+    }
+    let (id, link) = (e.rng.random(), e.link_of(e.mal.client.id()));
+    e.recharter(
+        |charter| {
+            charter.entry = 0;
+            if charter.links.is_empty() {
+                charter.links.insert(id, link);
+            }
+        },
+        "keep a link: people enter this room by invitation",
+    )
+}
+
+pub fn link_revoked(e: &mut Evening) -> Attempt {
+    let id = e.with_link();
+    e.recharter(
+        |charter| {
+            charter.links.remove(&id);
+        },
+        "revoke a link",
+    )
+}
