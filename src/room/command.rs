@@ -264,10 +264,6 @@ impl Room {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
         let Draft { adds, removes, after } = draft;
-        // What others cannot read they refuse, while one would merge it oneself.
-        if Charter::decode(&after.encode()?)? != after {
-            return Err(Error::Group(Detail::new("a charter does not come back as it was written")));
-        }
         let charter = (after != self.charter).then_some(after);
 
         let proposed = Proposed {
@@ -280,6 +276,12 @@ impl Room {
             foreign: None,
         };
         let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
+        // What others cannot read they refuse, while one would merge it oneself.
+        if let Some(after) = &charter
+            && Charter::decode(&after.encode()?)? != *after
+        {
+            return Err(Error::Group(Detail::new("a charter does not come back as it was written")));
+        }
 
         let plan = Plan {
             tree_apart: tree_apart || self.roster.len() + adds.len() > TREE_APART,

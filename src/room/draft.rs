@@ -58,12 +58,13 @@ impl<'a> Draft<'a> {
                 if member(ground, id)?.role == *role {
                     return nothing("role", "they have it already: nothing is to be done");
                 }
-                stays(after, id)?;
                 after.set_role(*id, *role, next);
             }
             Intent::HandOver(id) => {
+                if ground.charter.role(&me) != Role::Host {
+                    return nothing("member", "you are no host: there is nothing for you to hand over");
+                }
                 if member(ground, id)?.role != Role::Host {
-                    stays(after, id)?;
                     after.set_role(*id, Role::Host, next);
                 }
                 if *id == me {
@@ -176,15 +177,6 @@ pub(super) fn left_of(ground: Ground<'_>, intent: &Intent) -> Option<Intent> {
         Intent::IssueLink(link) => kept(charter.link(&link.id).is_none()),
         Intent::RevokeLink(id) => kept(charter.link(id).is_some()),
         Intent::Leave | Intent::End | Intent::OpenDoor | Intent::Refresh => kept(true),
-    }
-}
-
-/// Whoever is leaving gets no role.
-fn stays(charter: &Charter, id: &MemberId) -> Result<()> {
-    if charter.standing(id).leaving {
-        nothing("member", "they are leaving: let them go, and admit them anew")
-    } else {
-        Ok(())
     }
 }
 
