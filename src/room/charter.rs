@@ -126,10 +126,10 @@ impl Charter {
         admitters.into_iter().map(|(id, _)| *id).collect()
     }
 
-    /// Why frames of `id`, a member, are not played; `None` if they are.
-    pub(crate) fn off_stage(&self, id: &MemberId) -> Option<OffStage> {
+    /// Why frames of `id`, a member, are not played; `None` if they are. `hosted` is whether there is a host.
+    pub(crate) fn off_stage(&self, id: &MemberId, hosted: bool) -> Option<OffStage> {
         let Standing { role, muted_by, .. } = self.standing(id);
-        if self.hosts() == 0 {
+        if !hosted {
             return Some(OffStage::NoHost);
         }
         if let Some(by) = muted_by {

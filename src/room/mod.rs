@@ -280,9 +280,9 @@ impl Entrance {
 fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration) -> Result<EpochKeys> {
     let (suite, layout) = (charter.settings.suite(), charter.settings.layout());
     let base_key = group.export(BASE_KEY_LABEL, suite.key_len())?;
-    let (mut stage, mut offstage) = (Vec::new(), Vec::new());
+    let (hosted, mut stage, mut offstage) = (charter.hosts() > 0, Vec::new(), Vec::new());
     for Member { id, leaf, .. } in roster.members() {
-        match charter.off_stage(id) {
+        match charter.off_stage(id, hosted) {
             None => stage.push(Speaker { leaf: *leaf, id: *id }),
             Some(why) => offstage.push(Quiet { leaf: *leaf, id: *id, why }),
         }
