@@ -13,13 +13,13 @@ mod stage_hands;
 use std::{process::ExitCode, time::Duration};
 
 use parlor::{
-    Card, Event, Guest, Link, Role, Settings,
+    Card, Event, Guest, Link, Role, Room, Settings,
     room::{Entry, Reaction, Setting},
 };
 use stage_hands::{
     Outcome, Scene, curtain,
     ears::Ears,
-    guest,
+    guest, it_worked,
     words::{self, Names},
 };
 
@@ -68,7 +68,7 @@ fn play() -> Outcome<u64> {
     e.moment("the stage of three")?;
 
     let (ben, zed, mo, ana) = (e.scene.id("ben")?, e.scene.id("zed")?, e.scene.id("mo")?, e.scene.id("ana")?);
-    e.does("ben", |ben| ben.raise_hand())?;
+    e.does("ben", Room::raise_hand)?;
     e.does("mo", |mo| mo.invite_to_speak(&ben))?;
     e.does("ben", |ben| ben.answer_invitation(true))?;
     e.does("mo", |mo| mo.set_role(&ben, Role::Speaker))?;
@@ -105,10 +105,10 @@ fn play() -> Outcome<u64> {
     e.moment("zed is out")?;
 
     e.does("ana", |ana| ana.hand_over(&mo))?;
-    e.does("ana", |ana| ana.leave())?;
+    e.does("ana", Room::leave)?;
     e.does("mo", |mo| mo.remove(&ana))?;
     e.moment("ana has gone home")?;
-    e.does("mo", |mo| mo.end())?;
+    e.does("mo", Room::end)?;
     e.moment("the room is over")?;
     e.ears.print();
     Ok(e.wrong + e.ears.wrong)
@@ -158,7 +158,7 @@ impl Evening {
     }
 
     /// Somebody gives a command, and its events are told.
-    fn does(&mut self, who: &str, command: impl FnOnce(&mut parlor::Room) -> parlor::Result<Vec<u8>>) -> Outcome {
+    fn does(&mut self, who: &str, command: impl FnOnce(&mut Room) -> parlor::Result<Vec<u8>>) -> Outcome {
         let message = command(self.scene.room(who)?)?;
         let events = self.scene.spread(message)?;
         self.tell(&events);
@@ -206,6 +206,7 @@ impl Evening {
         match result {
             Ok(()) => {
                 self.wrong += 1;
+                it_worked(1);
                 self.says(&format!("{what}, and it WORKS"));
             }
             Err(why) => self.says(&format!("{what}: {why}")),
@@ -237,7 +238,7 @@ impl Evening {
     fn moment(&mut self, what: &'static str) -> Outcome {
         self.scene.pass(10);
         let silence = self.ears.listen(what, &mut self.scene, &self.names)?;
-        println!("          [{}] {what}. {silence}", self.ears.moments());
+        println!("{}", format!("          [{}] {what}. {silence}", self.ears.moments()).trim_end());
         Ok(())
     }
 }

@@ -111,7 +111,7 @@ fn nobody_outside_opens_a_frame_of_2021_and_the_insider_opens_all() {
     let text = play("restream_2021");
     let row = |who: &str, with: &str| {
         let line = text.lines().find(|line| line.starts_with(who) && line.contains(with)).unwrap();
-        let mut numbers = line[60..].split_whitespace().map(|number| number.parse::<u32>());
+        let mut numbers = line[60..].split_whitespace().map(str::parse::<u32>);
         (numbers.next().unwrap().unwrap(), numbers.next().unwrap().unwrap())
     };
     assert_eq!(row("the media vendor", "a key guessed"), (300, 0));

@@ -39,7 +39,7 @@ pub fn attack(scene: &mut Scene, table: &mut Table) -> Outcome {
         let now = scene.now;
         let liv = scene.person(LIV)?;
         liv.voice.open(&packet, now)?;
-        Ok(opens(scene, LIV, &packet)?)
+        opens(scene, LIV, &packet)
     })?;
     table.tries("send it back to who spoke", TIMES, || {
         let packet = scene.speak("ana", WORDS)?;

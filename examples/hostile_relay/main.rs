@@ -19,7 +19,7 @@ use parlor::{
     room::{Entry, Setting},
 };
 use rand::{Rng, RngExt};
-use stage_hands::{Kind, Outcome, Scene, curtain, guest};
+use stage_hands::{Kind, Outcome, Scene, curtain, guest, it_worked};
 
 const HELP: &str = "\
 A relay that drops, alters, replays and forges packets, messages, doorplates, knocks and answers, and searches all it
@@ -112,6 +112,7 @@ impl Table {
     fn row(&mut self, what: &str, times: u64, succeeded: u64, why: &str) {
         self.times += times;
         self.succeeded += succeeded;
+        it_worked(succeeded);
         println!("  {what:36}{times:6}{succeeded:11}  {why}");
     }
 

@@ -11,6 +11,7 @@ use std::{
     env,
     error::Error,
     process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -21,6 +22,14 @@ use parlor::{
 };
 
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// How many attempts have worked, for a scene that does not survive it.
+static WORKED: AtomicU64 = AtomicU64::new(0);
+
+/// An attempt has worked that should not.
+pub fn it_worked(times: u64) {
+    WORKED.fetch_add(times, Ordering::Relaxed);
+}
 
 /// Runs a scene, which gives how many attacks succeeded: the exit status is 0 if none did, 1 if one did, and 2 if it
 /// could not run.
@@ -44,6 +53,11 @@ pub fn curtain(name: &str, help: &str, play: impl FnOnce() -> Outcome<u64>) -> E
         }
         Err(error) => {
             eprintln!("{name}: {error}");
+            let worked = WORKED.load(Ordering::Relaxed);
+            if worked > 0 {
+                println!("\nThis should not be: {worked} attempts succeeded, and then the scene broke off.");
+                return ExitCode::FAILURE;
+            }
             ExitCode::from(2)
         }
     }
