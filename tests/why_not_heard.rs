@@ -449,7 +449,8 @@ impl Books {
             (wanted.parked_dropped, wanted.parked_expired) = (found.parked_dropped, found.parked_expired);
             assert_eq!(found, wanted, "voice {at}, of {id}");
             theirs_lost += found.parked_dropped + found.parked_expired;
-            let gone = found.parked_dropped + found.parked_expired + self.out.get(&Some(*id)).copied().unwrap_or_default();
+            let gone =
+                found.parked_dropped + found.parked_expired + self.out.get(&Some(*id)).copied().unwrap_or_default();
             waiting += found.parked - gone;
         }
         // Of nobody's that went under nobody kept count.
