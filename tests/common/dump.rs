@@ -1,0 +1,103 @@
+//! A dump of the process's own memory, searched for what should be gone from it. Linux only.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Half a secret is found as well: each run of this many bytes is looked for.
+pub const RUN: usize = 12;
+
+const MASK: u8 = 0xA5;
+
+/// One dump at a time, and nobody else at work: a dump copies what it reads.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something to look for, kept masked, so that the search does not find itself.
+pub struct Needle {
+    masked: Vec<u8>,
+}
+
+impl Needle {
+    pub fn of(secret: &[u8]) -> Self {
+        assert!(secret.len() >= RUN);
+        Self { masked: secret.iter().map(|byte| byte ^ MASK).collect() }
+    }
+
+    /// Random small letters, which are nowhere else.
+    pub fn random(len: usize) -> Self {
+        let mut random = vec![0_u8; len];
+        File::open("/dev/urandom").unwrap().read_exact_at(&mut random, 0).unwrap();
+        Self { masked: random.iter().map(|byte| (b'a' + byte % 26) ^ MASK).collect() }
+    }
+
+    /// The secret as text, after `before` letters and before `after`; it is wiped when dropped.
+    pub fn text(&self, before: usize, after: usize) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(before + self.masked.len() + after));
+        (0..before).for_each(|_| text.push('.'));
+        self.masked.iter().for_each(|byte| text.push(char::from(byte ^ MASK)));
+        (0..after).for_each(|_| text.push('.'));
+        text
+    }
+
+    /// Whether it is part of `text`.
+    pub fn is_in(&self, text: &str) -> bool {
+        text.as_bytes()
+            .windows(self.masked.len())
+            .any(|window| window.iter().zip(&self.masked).all(|(byte, masked)| byte ^ MASK == *masked))
+    }
+
+    /// Where in this process's memory the secret is, or a part of it: heap, stacks, whatever may be written to.
+    pub fn found(&self) -> Vec<String> {
+        const CHUNK: usize = 1 << 20;
+        const OVERLAP: usize = RUN - 1;
+        let first = |run: &[u8]| u16::from_ne_bytes([run[0], run[1]]);
+        let mut begins = vec![false; 1 << 16];
+        let mut runs: HashMap<u16, HashSet<&[u8]>> = HashMap::new();
+        for run in self.masked.windows(RUN) {
+            begins[usize::from(first(run))] = true;
+            runs.entry(first(run)).or_default().insert(run);
+        }
+        let memory = File::open("/proc/self/mem").unwrap();
+        let mut chunk = vec![0_u8; CHUNK];
+        let own = chunk.as_ptr() as u64..chunk.as_ptr() as u64 + CHUNK as u64;
+        let (mut found, mut read) = (Vec::new(), 0);
+        for map in fs::read_to_string("/proc/self/maps").unwrap().lines() {
+            let (range, rest) = map.split_once(' ').unwrap();
+            if !rest.starts_with("rw") {
+                continue;
+            }
+            let (from, to) = range.split_once('-').unwrap();
+            let (mut from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+            while from < to {
+                let want = CHUNK.min((to - from) as usize);
+                // What is gone since the list was made, or is a device's, cannot be read.
+                let Ok(got) = memory.read_at(&mut chunk[..want], from) else { break };
+                read += got;
+                // It is compared masked, for whatever the comparison leaves behind.
+                chunk[..got].iter_mut().for_each(|byte| *byte ^= MASK);
+                for (at, run) in chunk[..got].windows(RUN).enumerate() {
+                    let address = from + at as u64;
+                    if begins[usize::from(first(run))] && runs[&first(run)].contains(run) && !own.contains(&address) {
+                        found.push(format!("{address:x} in {map}"));
+                    }
+                }
+                if got <= OVERLAP || from + got as u64 >= to {
+                    break;
+                }
+                from += (got - OVERLAP) as u64;
+            }
+        }
+        chunk.zeroize();
+        assert!(read > 100_000, "the dump has only {read} bytes");
+        found
+    }
+}
