@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     fs::{self, File},
     os::unix::fs::FileExt as _,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -24,6 +25,20 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// Something to look for, kept masked, so that the search does not find itself.
 pub struct Needle {
     masked: Vec<u8>,
+}
+
+/// Bytes of a secret, with the line of `/proc/self/maps` that they are in.
+#[derive(PartialEq, Eq)]
+pub struct Place {
+    pub from: u64,
+    pub to: u64,
+    map: String,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {:x} in {}", self.to - self.from, self.from, self.map)
+    }
 }
 
 impl Needle {
@@ -56,7 +71,7 @@ impl Needle {
     }
 
     /// Where in this process's memory the secret is, or a part of it: heap, stacks, whatever may be written to.
-    pub fn found(&self) -> Vec<String> {
+    pub fn found(&self) -> Vec<Place> {
         const CHUNK: usize = 1 << 20;
         const OVERLAP: usize = RUN - 1;
         let first = |run: &[u8]| u16::from_ne_bytes([run[0], run[1]]);
@@ -69,7 +84,7 @@ impl Needle {
         let memory = File::open("/proc/self/mem").unwrap();
         let mut chunk = vec![0_u8; CHUNK];
         let own = chunk.as_ptr() as u64..chunk.as_ptr() as u64 + CHUNK as u64;
-        let (mut found, mut read) = (Vec::new(), 0);
+        let (mut found, mut read): (Vec<Place>, usize) = (Vec::new(), 0);
         for map in fs::read_to_string("/proc/self/maps").unwrap().lines() {
             let (range, rest) = map.split_once(' ').unwrap();
             if !rest.starts_with("rw") {
@@ -87,7 +102,11 @@ impl Needle {
                 for (at, run) in chunk[..got].windows(RUN).enumerate() {
                     let address = from + at as u64;
                     if begins[usize::from(first(run))] && runs[&first(run)].contains(run) && !own.contains(&address) {
-                        found.push(format!("{address:x} in {map}"));
+                        match found.last_mut().filter(|last| (last.from..=last.to - OVERLAP as u64).contains(&address))
+                        {
+                            Some(last) => last.to = address + RUN as u64,
+                            None => found.push(Place { from: address, to: address + RUN as u64, map: map.to_owned() }),
+                        }
                     }
                 }
                 if got <= OVERLAP || from + got as u64 >= to {
