@@ -27,6 +27,7 @@ use super::{charter::Charter, roster::Seat};
 use crate::{
     error::{Detail, Error, Result},
     identity::{Identity, LeafIndex, RoomCode},
+    media::scrub_stack,
 };
 
 #[allow(unused_imports, reason = "who answers knocks calls it next")]
@@ -161,6 +162,14 @@ impl Group {
 
     /// A secret of this epoch for one use (RFC 9420 §8.5).
     pub(crate) fn export(&self, label: &str, len: usize) -> Result<Zeroizing<Vec<u8>>> {
+        let secret = self.export_to_heap(label, len);
+        scrub_stack();
+        secret
+    }
+
+    // A call of its own, so that what it leaves on the stack lies where `scrub_stack` lays zeros after it.
+    #[inline(never)]
+    fn export_to_heap(&self, label: &str, len: usize) -> Result<Zeroizing<Vec<u8>>> {
         self.mls.export_secret(&self.provider.crypto, label, &[], len).map(Zeroizing::new).map_err(bug)
     }
 }

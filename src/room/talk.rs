@@ -169,3 +169,74 @@ impl Room {
         self.talk.as_mut().ok_or(Error::Closed { epoch: self.epoch })
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../../tests/common/dump.rs"]
+mod dump;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use hkdf::Hkdf;
+    use sha2::Sha256;
+    use zeroize::Zeroizing;
+
+    use super::{
+        dump::{Needle, alone},
+        *,
+    };
+    use crate::{Identity, Settings, media::scrub_stack};
+
+    fn chat_secret(room: &Room) -> Zeroizing<Vec<u8>> {
+        room.group().unwrap().export(CHAT_LABEL, SECRET_LEN).unwrap()
+    }
+
+    /// The key of one message, as chat.rs documents it.
+    #[inline(never)]
+    fn message_key(room: &Room, id: &MessageId) -> Needle {
+        let mut key = Zeroizing::new([0; 32]);
+        let name = id.to_bytes();
+        let info = [b"parlor chat message 1\0".as_slice(), &room.epoch.to_be_bytes(), &name[..32], &name[32..]];
+        Hkdf::<Sha256>::from_prk(&chat_secret(room)).unwrap().expand_multi_info(&info, key.as_mut_slice()).unwrap();
+        Needle::of(key.as_slice())
+    }
+
+    #[test]
+    fn the_base_key_of_the_voices_is_nowhere_in_memory_once_they_have_their_keys() {
+        let _alone = alone();
+        let (mut room, mut voice) = Room::create(Identity::generate("ana").unwrap(), Settings::default()).unwrap();
+        for _ in 0..2 {
+            let (label, len) = (crate::media::BASE_KEY_LABEL, voice.suite().key_len());
+            let base = Needle::of(&room.group().unwrap().export(label, len).unwrap());
+            assert_eq!(base.found(), []);
+            let refresh = room.refresh().unwrap();
+            for event in room.receive(&refresh, Duration::ZERO).unwrap() {
+                event.tell(&mut voice).unwrap();
+            }
+            assert_eq!(base.found(), []);
+        }
+    }
+
+    #[test]
+    fn keys_of_chat_are_nowhere_in_memory_once_their_epoch_is_long_over_or_one_is_out() {
+        let _alone = alone();
+        let now = Duration::ZERO;
+        let (mut room, _) = Room::create(Identity::generate("ana").unwrap(), Settings::default()).unwrap();
+        let (id, line) = room.say("hello", None).unwrap();
+        room.receive(&line, now).unwrap();
+        let key = message_key(&room, &id);
+        scrub_stack();
+        assert_eq!(key.found(), []);
+        let early = Needle::of(&chat_secret(&room));
+        for epoch in 1..=3 {
+            assert!(!early.found().is_empty(), "epoch {epoch}");
+            let refresh = room.refresh().unwrap();
+            room.receive(&refresh, now).unwrap();
+        }
+        assert_eq!(early.found(), []);
+        let last = Needle::of(&chat_secret(&room));
+        assert!(!last.found().is_empty());
+        let end = room.end().unwrap();
+        room.receive(&end, now).unwrap();
+        assert_eq!(last.found(), []);
+    }
+}
