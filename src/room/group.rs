@@ -10,7 +10,6 @@ mod incoming;
 mod join;
 mod leaf;
 mod storage;
-#[allow(dead_code, reason = "who answers knocks calls it next")]
 mod welcome;
 
 use openmls::prelude::{
@@ -30,14 +29,13 @@ use crate::{
     media::scrub_stack,
 };
 
-#[allow(unused_imports, reason = "who answers knocks calls it next")]
-pub(crate) use self::welcome::split_welcome;
 pub(crate) use self::{
     commit::{Bundle, Plan},
     hpke::{DoorKey, DoorKeyPublic, ENCAPSULATED, TAG},
     incoming::{Incoming, Staged},
     join::{Doorstep, Joined, join},
     leaf::{forget_card, new_card, read_card},
+    welcome::split_welcome,
 };
 
 /// X25519, ChaCha20-Poly1305, SHA-256, Ed25519 (RFC 9420 §17.1, suite 3).
@@ -149,7 +147,6 @@ impl Group {
     }
 
     /// One's own door key: what knocks are sealed to.
-    #[allow(dead_code, reason = "who answers knocks asks it next")]
     pub(crate) const fn door_key(&self) -> &DoorKey {
         &self.provider.door
     }

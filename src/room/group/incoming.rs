@@ -14,7 +14,6 @@ use crate::{
 };
 
 /// A message that authenticates.
-#[allow(clippy::large_enum_variant, reason = "it is taken apart as soon as it is made")]
 pub(crate) enum Incoming {
     /// A commit, not merged, and what it would do.
     Commit(Staged, Box<Proposed>),
