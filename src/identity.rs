@@ -13,6 +13,8 @@ use openmls_traits::{
     types::SignatureScheme,
 };
 
+use zeroize::Zeroizing;
+
 use crate::{
     error::{Error, Item, Result},
     random,
@@ -41,6 +43,29 @@ impl Identity {
         check_name(name)?;
         let seed = random::bytes()?;
         Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(&seed))) })
+    }
+
+    /// The identity whose secret [`secret`](Self::secret) gave: the same person as before, to everybody who knows them.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] as [`generate`](Self::generate).
+    pub fn from_secret(name: &str, secret: &[u8; 32]) -> Result<Self> {
+        check_name(name)?;
+        Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(secret))) })
+    }
+
+    /// The secret key (an Ed25519 seed, RFC 8032), for the app to keep where it keeps secrets: whoever has it is this
+    /// person. Nothing here writes it anywhere.
+    ///
+    /// ```
+    /// # use parlor::Identity;
+    /// let ana = Identity::generate("ana")?;
+    /// let again = Identity::from_secret("ana", &ana.secret())?;
+    /// assert_eq!(ana.id(), again.id());
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    pub fn secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.0.to_bytes())
     }
 
     /// The name others see.

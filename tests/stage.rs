@@ -4,7 +4,7 @@ mod party;
 
 use Role::{Host, Listener, Moderator, Speaker};
 use parlor::{
-    Error, Event, Intent, Role,
+    Error, Event, Guest, Identity, Intent, Role,
     room::{Entry, Retried, Setting, Speaking},
 };
 use party::{NOW, Party, gists, guest};
@@ -155,6 +155,25 @@ fn a_ban_puts_out_and_keeps_out_until_it_is_lifted() {
     let lift = party.named("ana").lift_ban(&ben);
     assert_eq!(all(&mut party, lift), ["rekeyed 3", "ban lifted"]);
     assert!(party.rooms[0].banned().len() == 0);
+}
+
+#[test]
+fn who_was_put_out_comes_back_as_the_same_person_unless_they_are_banned() {
+    let mut party = Party::new(&[("ana", Host), ("ben", Speaker)]);
+    let ben = party.id("ben");
+    let remove = party.named("ana").remove(&ben).unwrap();
+    party.deliver(&remove);
+    let identity = party.rooms.remove(1).into_identity();
+    assert_eq!(Identity::from_secret("ben", &identity.secret()).unwrap().id(), ben);
+    party.voices.truncate(1);
+    let ban = party.named("ana").ban(&ben);
+    all(&mut party, ban);
+    let guest = Guest::new(identity).unwrap();
+    denied(party.named("ana").admit(guest.card(), Listener), "they are banned");
+    let lift = party.named("ana").lift_ban(&ben);
+    all(&mut party, lift);
+    party.admit(0, vec![(guest, Listener)]);
+    assert_eq!(party.rooms[1].me().unwrap().id, ben);
 }
 
 #[test]

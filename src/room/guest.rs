@@ -34,6 +34,11 @@ impl Guest {
         Ok(Self { identity, provider, card })
     }
 
+    /// Gives the identity back, and the card up.
+    pub fn into_identity(self) -> Identity {
+        self.identity
+    }
+
     /// What to send to a host.
     pub const fn card(&self) -> &Card {
         &self.card

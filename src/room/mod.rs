@@ -175,6 +175,14 @@ impl Room {
         (room, Voice::new(keys))
     }
 
+    /// Lets go of the room, whose secrets are erased, and gives the identity back: to come again as the same person,
+    /// or to enter another room.
+    ///
+    /// The others do not learn of it: ask to be let out first ([`Room::leave`]).
+    pub fn into_identity(self) -> Identity {
+        self.identity
+    }
+
     /// Everybody in the room, by leaf: exactly those who can decrypt.
     pub fn roster(&self) -> impl ExactSizeIterator<Item = &Member> {
         self.roster.members()
