@@ -58,14 +58,16 @@ const BODY: usize = 1_344;
 /// All that can be in a body fits.
 const _: () = assert!(8 + KEY + (1 + MAX_NOTE) + (2 + MAX_CARD) + SIGNATURE <= BODY);
 
-/// What a knock is known by: the hash of its bytes.
+/// What a knock is known by: the hash of all that its link's key signs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KnockId(pub(super) [u8; 16]);
 
 impl KnockId {
     /// The id of these bytes, whatever they are.
     pub fn of(knock: &[u8]) -> Self {
-        let hash: [u8; 32] = Sha256::new().chain_update(labels::KNOCK_ID).chain_update(knock).finalize().into();
+        // Whoever holds the link can sign the same knock again: the signature makes it no other.
+        let signed = knock.get(..knock.len().saturating_sub(SIGNATURE)).unwrap_or_default();
+        let hash: [u8; 32] = Sha256::new().chain_update(labels::KNOCK_ID).chain_update(signed).finalize().into();
         let mut id = [0; 16];
         for (to, from) in id.iter_mut().zip(hash) {
             *to = from;
@@ -454,6 +456,20 @@ mod tests {
         let longer = [&knock[..], &[0]].concat();
         assert!(matches!(gate.check(&longer), Err(Error::TooLarge { .. })));
         assert!(matches!(door.open(&longer), Err(Error::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_knock_that_is_signed_again_is_no_other_knock() {
+        let Parts { door, knock, .. } = Parts::new();
+        let (signed, signature) = knock.split_at(KNOCK_LEN - SIGNATURE);
+        let mut other = [signed, &Identity::generate("eve").unwrap().sign(signed)].concat();
+        assert_ne!(&other[signed.len()..], signature);
+        assert_eq!(KnockId::of(&other), door.open(&knock).unwrap().id());
+        for at in 0..signed.len() {
+            other[at] ^= 1;
+            assert_ne!(KnockId::of(&other), KnockId::of(&knock), "byte {at}");
+            other[at] ^= 1;
+        }
     }
 
     #[test]
