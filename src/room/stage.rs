@@ -5,7 +5,7 @@
 //! nobody can say it for another. A member's word is their whole stance under a count that grows, so that words out
 //! of order do no harm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     error::{Denial, Error, Result},
@@ -91,12 +91,15 @@ impl Stage {
 
     /// Forgets what the next epoch has no place for: the words of those who left, the hands of those on stage.
     pub(super) fn follow(&mut self, roster: &Roster) {
-        let role = |id: &MemberId| roster.find(id).map(|member| member.role);
+        // Looked up once: everybody in a large room may have said something.
+        let roles: BTreeMap<MemberId, Role> = roster.members().map(|member| (member.id, member.role)).collect();
+        let role = |id: &MemberId| roles.get(id).copied();
         self.stances.retain(|id, _| role(id).is_some());
         self.hands.retain(|id| role(id).is_some_and(|role| !role.on_stage()));
         self.invitations.retain(|id, by| role(id) == Some(Role::Listener) && role(by).is_some());
+        let up: BTreeSet<&MemberId> = self.hands.iter().collect();
         for (id, word) in &mut self.stances {
-            word.stance.hand_up &= self.hands.contains(id);
+            word.stance.hand_up &= up.contains(id);
         }
     }
 }
