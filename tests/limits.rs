@@ -2,7 +2,11 @@
 
 mod party;
 
-use parlor::{EpochKeys, Event, LeafIndex, Role, Settings, Voice, media::sframe::Header};
+use parlor::{
+    EpochKeys, Event, LeafIndex, Role, Settings, UnixTime, Voice,
+    media::sframe::Header,
+    room::{Entry, Setting, door::Terms},
+};
 use party::{NOW, Person, room_of};
 
 /// A host; Ben, a listener; Cy, a speaker.
@@ -109,4 +113,37 @@ fn what_vanishes_from_a_chat_can_be_kept_by_who_read_it() {
     ben.room.expire(NOW * 2);
     assert!(ben.room.message(&id).is_none());
     assert_eq!(kept, "between us");
+}
+
+#[test]
+fn a_former_moderator_and_the_relay_can_let_a_guest_into_the_room_as_it_was() {
+    let settings = Settings::default().with(Setting::Entry(Entry::Knock)).unwrap();
+    let [mut host, mut mo]: [Person; 2] = room_of(settings, &[("mo", Role::Moderator)]).try_into().ok().unwrap();
+    let wall = UnixTime(1_800_000_000);
+    let terms = Terms { role: Role::Listener, one_shot: false, expires: None };
+    let (link, commit) = host.room.issue_link(terms).unwrap();
+    host.receive(&commit, NOW).unwrap();
+    mo.receive(&commit, NOW).unwrap();
+    let old_plate = host.room.doorplate(&link).unwrap();
+
+    // Mo is put out, and his client does not take it in.
+    let removal = host.room.remove(&mo.id).unwrap();
+    host.receive(&removal, NOW).unwrap();
+    let plate = link.read_doorplate(&old_plate).unwrap();
+    let (ben, knock) = party::guest("ben").knock(&link, &plate, "", wall).unwrap();
+    mo.room.knocked(&knock, NOW, wall).unwrap();
+    mo.room.let_in(&ben.id(), NOW).unwrap();
+    let commit = mo.room.open_door(NOW * 2).unwrap().unwrap();
+    let answered = mo.room.receive(&commit, NOW * 2).unwrap().into_iter().find_map(|event| match event {
+        Event::Answered { answers, tree } => Some((answers, tree)),
+        _ => None,
+    });
+    let (answers, tree) = answered.unwrap();
+    let (ben, _) = ben.enter(&answers[0].bytes, tree.as_deref()).unwrap();
+
+    // Ben's roster shows the host. Only their codes tell that she is not there.
+    assert_eq!(ben.member(&host.id).map(|host| host.role), Some(Role::Host));
+    assert_eq!((ben.id(), ben.epoch()), (host.room.id(), host.room.epoch()));
+    assert_ne!(ben.code(), host.room.code());
+    assert!(host.room.receive(&commit, NOW * 2).is_err());
 }
