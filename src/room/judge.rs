@@ -55,7 +55,7 @@ pub(crate) struct Newcomer {
     pub(crate) id: Option<MemberId>,
     /// `None` if the credential is not Basic, or not UTF-8.
     pub(crate) name: Option<String>,
-    /// Whether it lists what every room needs, and its size and lifetime are within bounds.
+    /// Whether it lists what every room needs, its size and lifetime are within bounds, and its keys can be encrypted to.
     pub(crate) capable: bool,
     /// The proof that they hold a link's secret, if their key package carries one.
     pub(crate) proof: Option<LinkProof>,

@@ -67,6 +67,13 @@ impl fmt::Debug for DoorKey {
 pub(crate) struct DoorKeyPublic(pub(crate) [u8; 32]);
 
 impl DoorKeyPublic {
+    /// Whether a secret can be agreed with these bytes: everybody finds the same.
+    pub(crate) fn is_usable(&self) -> bool {
+        // With one key no secret can be agreed exactly if it cannot with any; so this one, that everybody has, will do.
+        let any = HpkePrivateKey::from([1; 32].as_slice());
+        RustCrypto::default().hpke_setup_receiver_and_export(config(), &self.0, &any, &[], &[], 32).is_ok()
+    }
+
     /// Seals `plain` to the key, so that it opens for the same `info` and `aad` only: encapsulated key, then
     /// ciphertext.
     ///
@@ -138,6 +145,7 @@ mod tests {
             assert!(matches!(DoorKeyPublic(weak).seal(b"plain", b"", b""), Err(Error::Unusable { .. })));
             let sealed = [&weak[..], &[0; 21]].concat();
             assert!(DoorKey::random().unwrap().open(&sealed, b"", b"").is_none());
+            assert!(!DoorKeyPublic(weak).is_usable() && DoorKey::random().unwrap().public().is_usable());
         }
     }
 }

@@ -6,7 +6,7 @@ use openmls::prelude::{
     ProtocolVersion, UnknownExtension,
 };
 use openmls_traits::storage::StorageProvider as _;
-use tls_codec::{DeserializeBytes as _, Size as _};
+use tls_codec::{DeserializeBytes as _, Serialize as _, Size as _};
 
 use super::{
     CHARTER, CIPHERSUITE, DOOR_KEY, DoorKeyPublic, LINK_PROOF, Provider, bug, capabilities, credential,
@@ -116,7 +116,10 @@ pub(super) fn admitted(package: &KeyPackage) -> Newcomer {
     let leaf = newcomer(package.leaf_node());
     let proof = package.extensions().unknown(LINK_PROOF).map(|extension| link_proof(&extension.0));
     // openmls checks the dates, and leaves it to us how far apart they may be.
-    let capable = leaf.capable && package.life_time().has_acceptable_range() && proof != Some(None);
+    let capable = leaf.capable
+        && package.life_time().has_acceptable_range()
+        && is_usable(package.hpke_init_key().as_slice())
+        && proof != Some(None);
     Newcomer { capable, proof: proof.flatten(), ..leaf }
 }
 
@@ -133,9 +136,22 @@ pub(super) fn newcomer(leaf: &LeafNode) -> Newcomer {
         name: name(leaf.credential()),
         capable: supports(leaf.capabilities())
             && leaf.extensions().iter().count() == usize::from(door.is_some())
-            && leaf.tls_serialized_len() <= MAX_LEAF,
+            && leaf.tls_serialized_len() <= MAX_LEAF
+            && encryption_key(leaf).is_some_and(|key| is_usable(&key)),
         proof: None,
     }
+}
+
+/// What path secrets are encrypted to; openmls shows it encoded only, after its length.
+fn encryption_key(leaf: &LeafNode) -> Option<Vec<u8>> {
+    let encoded = leaf.encryption_key().tls_serialize_detached().ok()?;
+    encoded.strip_prefix(&[32]).map(<[u8]>::to_vec)
+}
+
+/// Whether anything can be encrypted to that key. If not, nobody in the room could make a commit with an update path
+/// for as long as its owner is in: openmls takes such keys, and fails when it comes to encrypt.
+fn is_usable(key: &[u8]) -> bool {
+    key.try_into().is_ok_and(|key| DoorKeyPublic(key).is_usable())
 }
 
 /// The door key that a leaf certifies. Members on other implementations may have none.
@@ -180,5 +196,71 @@ fn seat(index: LeafNodeIndex, key: &[u8], credential: &Credential) -> Result<Sea
             let why = "it has a member without a proper name and an Ed25519 key";
             Err(Error::Malformed { what: Item::Tree, why })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        Guest, Role, Room,
+        room::{Event, Settings, group::Plan},
+    };
+
+    /// Where a card's init key and its leaf's encryption key lie.
+    const INIT_KEY: usize = 4 + 4 + 1;
+    const LEAF: usize = INIT_KEY + 32;
+    const ENCRYPTION_KEY: usize = LEAF + 1;
+    const SIGNATURE: usize = 2 + 64;
+
+    /// `guest`'s card with `key` at `at`, signed anew by a patched client.
+    fn with_key(guest: &Guest, at: usize, key: [u8; 32]) -> Vec<u8> {
+        let sign = |label: &[u8], content: &[u8]| {
+            let mut out = vec![u8::try_from(label.len()).unwrap()];
+            out.extend_from_slice(label);
+            out.extend_from_slice(&(0x4000 | u16::try_from(content.len()).unwrap()).to_be_bytes());
+            out.extend_from_slice(content);
+            guest.identity.sign(&out)
+        };
+        let mut card = guest.card().as_bytes().to_vec();
+        card[at..at + 32].copy_from_slice(&key);
+        let end = card.len() - SIGNATURE;
+        let leaf_end = end - 1 - SIGNATURE;
+        let signature = sign(b"MLS 1.0 LeafNodeTBS", &card[LEAF..leaf_end]);
+        card[leaf_end + 2..leaf_end + SIGNATURE].copy_from_slice(&signature);
+        let signature = sign(b"MLS 1.0 KeyPackageTBS", &card[4..end]);
+        card[end + 2..].copy_from_slice(&signature);
+        card
+    }
+
+    #[test]
+    fn a_card_with_a_key_that_nobody_can_encrypt_to_is_refused() {
+        let guest = Guest::new(Identity::generate("mal").unwrap()).unwrap();
+        for at in [INIT_KEY, ENCRYPTION_KEY] {
+            let key = guest.card().as_bytes()[at..at + 32].try_into().unwrap();
+            assert!(read_card(&with_key(&guest, at, key)).is_ok());
+            let error = read_card(&with_key(&guest, at, [0; 32])).unwrap_err();
+            assert!(error.to_string().contains("lacks what every room needs"), "{error}");
+        }
+    }
+
+    #[test]
+    fn somebody_whom_nobody_can_encrypt_to_is_not_admitted_by_a_patched_client_either() {
+        let (mut ana, _) = Room::create(Identity::generate("ana").unwrap(), Settings::default()).unwrap();
+        let mo = Guest::new(Identity::generate("mo").unwrap()).unwrap();
+        let admission = ana.admit(mo.card(), Role::Moderator).unwrap();
+        ana.receive(&admission.commit, Duration::ZERO).unwrap();
+        let (mut mo, _) = mo.enter(&admission.welcome).unwrap();
+
+        let mal = Guest::new(Identity::generate("mal").unwrap()).unwrap();
+        let card = Card::new(with_key(&mal, ENCRYPTION_KEY, [0; 32]), mal.identity.id(), "mal".into(), None);
+        let plan = Plan { adds: vec![&card], ..Plan::default() };
+        let bundle = mo.group.as_mut().unwrap().commit(&mo.identity, &plan).unwrap();
+        let events = ana.receive(&bundle.commit, Duration::ZERO).unwrap();
+        let [Event::Refused { actor, why }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((*actor, &*why.action), (Some(mo.identity.id()), "admit mal as a listener"));
+        ana.refresh().unwrap();
     }
 }
