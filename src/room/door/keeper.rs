@@ -14,13 +14,14 @@ use std::{
 };
 
 use super::{
-    Knock, KnockId, Link, LinkEntry, MAX_ADMITTERS, Terms, UnixTime, Verdict, bucket_for, make_doorplate, seal_answer,
+    Knock, KnockId, Link, LinkEntry, LinkId, MAX_ADMITTERS, Terms, UnixTime, Verdict, bucket_for, make_doorplate,
+    seal_answer,
 };
 use crate::{
-    error::{Denial, Error, Item, Result},
+    error::{Error, Item, Result},
     identity::{Member, MemberId, Role},
     room::{
-        Event, Intent, Room,
+        Card, Event, Intent, MAX_ON_STAGE, Room,
         draft::Draft,
         group::{Bundle, split_welcome},
         judge::denial,
@@ -54,10 +55,10 @@ const AROUND_THE_CHARTER: usize = 1_024;
 /// One member's end of the door.
 #[derive(Default)]
 pub(crate) struct Keeper {
-    /// Those that came, the oldest first, with when they were made.
+    /// Those that came, the oldest first.
     seen: VecDeque<KnockId>,
     seen_at_all: BTreeSet<KnockId>,
-    /// Who waits for a word, in order of arrival.
+    /// Who waits for a word, in order of arrival; each of them once, here or below.
     asking: Vec<Knock>,
     /// Who is to be let in by the next commit.
     welcome: Vec<Knock>,
@@ -67,8 +68,14 @@ pub(crate) struct Keeper {
     opening: Option<Opening>,
     /// How often somebody was turned away.
     refusals: BTreeMap<MemberId, u8>,
+    /// Answers that came about while nobody was told anything: for the next who are.
+    untold: Vec<Event>,
 }
 
+/// Why the door is shut to somebody, and whether for good.
+type No = (&'static str, bool);
+
+/// The door's commit on its way.
 struct Opening {
     guests: Vec<Knock>,
     welcome: Vec<u8>,
@@ -132,16 +139,28 @@ impl Keeper {
         }
     }
 
+    /// Nobody waits any more. What was is remembered, for who may let in today may do so again tomorrow.
+    fn clear(&mut self) {
+        let Self { seen, seen_at_all, refusals, .. } = mem::take(self);
+        *self = Self { seen, seen_at_all, refusals, ..Self::default() };
+    }
+
     /// Forgets the knocks that `is_over` says are.
-    fn drop_where(&mut self, is_over: impl Fn(&Knock) -> bool) -> Vec<Knock> {
-        let mut gone = Vec::new();
-        for list in [&mut self.asking, &mut self.welcome] {
-            gone.extend(list.extract_if(.., |knock| is_over(knock)));
-        }
-        if self.welcome.is_empty() {
-            self.since = None;
-        }
-        gone
+    fn drop_where(&mut self, is_over: impl Fn(&Knock) -> bool) {
+        self.asking.retain(|knock| !is_over(knock));
+        self.welcome.retain(|knock| !is_over(knock));
+        self.since = self.since.filter(|_| !self.welcome.is_empty());
+    }
+
+    /// Those who are on their way in, but for `who`.
+    fn coming(&self, who: MemberId) -> impl Iterator<Item = &Knock> {
+        let opening = self.opening.iter().flat_map(|opening| &opening.guests);
+        opening.chain(&self.welcome).filter(move |knock| knock.member() != who)
+    }
+
+    /// Where somebody waits who knocks again.
+    fn place_of(&mut self, who: MemberId) -> Option<&mut Knock> {
+        self.asking.iter_mut().chain(&mut self.welcome).find(|knock| knock.member() == who)
     }
 }
 
@@ -192,7 +211,8 @@ impl Room {
     ///
     /// In a room whose entry is [`Entry::Link`] who knocks is let in by the next [`Room::open_door`]; else it is an
     /// [`Event::Knocked`], to be answered by [`Room::let_in`] or [`Room::turn_away`]. Who is banned, was turned away
-    /// twice, or comes to a locked or a full room is answered at once ([`Event::Answered`]).
+    /// twice, or comes to a locked or a full room is answered at once ([`Event::Answered`]). Who knocks again while
+    /// they wait keeps their place; of their two knocks the later counts, and the other is answered.
     ///
     /// # Errors
     /// Nothing has changed: [`Error::Denied`] if one may not let anybody in, or if the link has ended or expired, or
@@ -225,16 +245,28 @@ impl Room {
         if self.door.is_known(knock.id()) {
             return Err(Error::Malformed { what: Item::Knock, why: "it came before" });
         }
-        if let Some((why, for_good)) = self.shut_to(&knock) {
-            return self.answer_no(&knock, why, for_good);
+        let mut events = mem::take(&mut self.door.untold);
+        if let Some(no) = self.shut_to(&knock) {
+            events.extend(self.answer_no(&[(knock, no)]));
+            return Ok(events);
         }
-        let (id, member, link) = (knock.id(), knock.member(), knock.link());
-        if self.settings().entry() == Entry::Link {
-            self.door.let_in(knock, now);
-            return Ok(Vec::new());
+        let (id, member, link, entry) = (knock.id(), knock.member(), knock.link(), self.settings().entry());
+        match self.door.place_of(member) {
+            Some(place) => {
+                let is_later = knock.made_at() >= place.made_at();
+                let older = if is_later { mem::replace(place, knock) } else { knock };
+                events.extend(self.answer_no(&[(older, ("they have knocked again since", false))]));
+                if !is_later {
+                    return Ok(events);
+                }
+            }
+            None if entry == Entry::Link => self.door.let_in(knock, now),
+            None => self.door.asking.push(knock),
         }
-        self.door.asking.push(knock);
-        Ok(vec![Event::Knocked { knock: id, member, link }])
+        if self.door.asking.iter().any(|asking| asking.id() == id) {
+            events.push(Event::Knocked { knock: id, member, link });
+        }
+        Ok(events)
     }
 
     /// Who knocks and has no answer yet, in order of arrival.
@@ -245,8 +277,13 @@ impl Room {
     /// Lets in who made a knock: they are in the commit that the next [`Room::open_door`] gives.
     ///
     /// # Errors
+    /// They wait as before: [`Error::Denied`] if the door is shut to them as things are, with the reason;
     /// [`Error::Unusable`] if nobody waits by that name: somebody else has answered, or it never came.
     pub fn let_in(&mut self, knock: &KnockId, now: Duration) -> Result<()> {
+        let waiting = self.door.asking.iter().find(|waiting| waiting.id() == *knock).ok_or_else(nobody)?;
+        if let Some((why, _)) = self.shut_to(waiting) {
+            return Err(Error::Denied(Box::new(denial(waiting.name(), "enter", why))));
+        }
         let knock = self.take_knock(knock)?;
         self.door.let_in(knock, now);
         Ok(())
@@ -260,7 +297,7 @@ impl Room {
     /// [`Error::Closed`].
     pub fn turn_away(&mut self, knock: &KnockId, reason: &str) -> Result<(Answer, Vec<u8>)> {
         self.group()?;
-        let bucket = self.bucket()?;
+        let bucket = self.bucket();
         let waiting = self.door.asking.iter().find(|waiting| waiting.id() == *knock).ok_or_else(nobody)?;
         let member = waiting.member();
         let for_good = self.door.refusals.get(&member).is_some_and(|times| times.saturating_add(1) >= PATIENCE);
@@ -275,10 +312,11 @@ impl Room {
     /// there is none, it is too soon, or a commit of one's own is on its way. Call it a few times a second.
     ///
     /// Their answers come with [`Event::Answered`] when the commit is received; if it loses its race they wait for
-    /// the next.
+    /// the next. Who cannot be let in, for there is something about their card, is answered no by the next events of
+    /// [`Room::receive`] or [`Room::knocked`], and keeps nobody else out.
     ///
     /// # Errors
-    /// As [`Room::admit_all`].
+    /// [`Error::Randomness`]; [`Error::Closed`].
     pub fn open_door(&mut self, now: Duration) -> Result<Option<Vec<u8>>> {
         let due = self.door.since.is_some_and(|since| now.saturating_sub(since) >= GATHERING);
         if !due || self.is_pending() {
@@ -290,109 +328,174 @@ impl Room {
     /// The commit that lets in all who are to be.
     pub(crate) fn open_at_once(&mut self) -> Result<Option<Vec<u8>>> {
         self.group()?;
-        let batch: Vec<Knock> = self.door.welcome.iter().take(MAX_BATCH).cloned().collect();
-        if batch.is_empty() {
-            return Ok(None);
+        if self.is_pending() {
+            return Err(Error::CommitPending { epoch: self.epoch });
         }
-        let me = self.charter.role(&self.identity.id());
-        let cards: Vec<_> = batch
-            .iter()
-            .map(|knock| {
-                let terms = self.charter.link(&knock.link()).map(|link| link.terms.role);
-                let role = terms.filter(|role| permits(me, Action::Admit { role: *role }).is_ok());
-                (knock.card().clone(), role.unwrap_or_default())
-            })
-            .collect();
+        let (mut batch, _) = self.sift(&self.door.welcome);
+        // A card that the group layer does not take spoils the commit, and it does not say whose it was.
+        loop {
+            let Some(first) = batch.first() else { return Ok(None) };
+            match self.open_to(&batch) {
+                Ok(commit) => return Ok(Some(commit)),
+                Err(error @ (Error::Randomness | Error::Closed { .. })) => return Err(error),
+                Err(_) if batch.len() > 1 => batch.truncate(batch.len() / 2),
+                Err(_) => {
+                    let (id, why) = (first.id(), "their card cannot be admitted: they may knock again");
+                    self.door.drop_where(|knock| knock.id() == id);
+                    let events = self.answer_no(&[(first.clone(), (why, false))]);
+                    self.door.untold.extend(events);
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn open_to(&mut self, batch: &[Knock]) -> Result<Vec<u8>> {
+        let cards = self.roles_for(batch);
         let draft = Draft::admitting(self.ground(), &cards)?;
         let Bundle { commit, welcome, tree } = self.commit_draft(&Intent::OpenDoor, draft, true)?;
-        let Some(welcome) = welcome else { return Err(nobody()) };
-        self.door.welcome.drain(..batch.len());
-        self.door.since = self.door.since.filter(|_| !self.door.welcome.is_empty());
-        self.door.opening = Some(Opening { guests: batch, welcome, tree });
-        Ok(Some(commit))
+        // There is one whenever somebody is admitted.
+        let welcome = welcome.unwrap_or_default();
+        let ids: BTreeSet<_> = batch.iter().map(Knock::id).collect();
+        self.door.drop_where(|knock| ids.contains(&knock.id()));
+        self.door.opening = Some(Opening { guests: batch.to_vec(), welcome, tree });
+        Ok(commit)
+    }
+
+    /// The role that each comes in with: their link's. Who finds the stage full comes in all the same, to listen.
+    fn roles_for(&self, batch: &[Knock]) -> Vec<(Card, Role)> {
+        let mut places = MAX_ON_STAGE.saturating_sub(self.charter.standings().count());
+        let role = |knock: &Knock| {
+            let role = self.charter.link(&knock.link()).map_or(Role::Listener, |link| link.terms.role);
+            if role == Role::Listener || places == 0 {
+                return Role::Listener;
+            }
+            places -= 1;
+            role
+        };
+        batch.iter().map(Knock::card).cloned().zip(batch.iter().map(role)).collect()
+    }
+
+    /// Which of `knocks` could be let in by one commit, and to which the door is shut as things are: at most
+    /// [`MAX_BATCH`] of either.
+    fn sift(&self, knocks: &[Knock]) -> (Vec<Knock>, Vec<(Knock, No)>) {
+        let (mut open, mut shut) = (Vec::new(), Vec::new());
+        let mut used = BTreeSet::new();
+        for knock in knocks {
+            match self.shut_after(knock, open.len(), |link| used.contains(link)) {
+                None if open.len() < MAX_BATCH => {
+                    used.insert(knock.link());
+                    open.push(knock.clone());
+                }
+                Some(no) if shut.len() < MAX_BATCH => shut.push((knock.clone(), no)),
+                _ => {}
+            }
+        }
+        (open, shut)
     }
 
     /// The door's own commit is merged: the answers to those it let in.
     pub(crate) fn answer_yes(&mut self) -> Result<Option<Event>> {
         let Some(Opening { guests, welcome, tree }) = self.door.opening.take() else { return Ok(None) };
-        let bucket = self.bucket()?;
-        let answers = guests.iter().map(|knock| {
-            let welcome = split_welcome(&welcome, knock.card())?;
-            let bytes =
-                seal_answer(&Verdict::Admitted { welcome: &welcome }, knock, bucket.max(bucket_for(welcome.len())))?;
-            Ok(Answer { knock: knock.id(), bytes })
+        let bucket = self.bucket();
+        // The room has moved on: an answer that fails must not keep that from anybody.
+        let answers = guests.iter().filter_map(|knock| {
+            let welcome = split_welcome(&welcome, knock.card()).ok()?;
+            let bucket = bucket.max(bucket_for(welcome.len()));
+            let bytes = seal_answer(&Verdict::Admitted { welcome: &welcome }, knock, bucket).ok()?;
+            Some(Answer { knock: knock.id(), bytes })
         });
-        Ok(Some(Event::Answered { answers: answers.collect::<Result<_>>()?, tree }))
+        Ok(Some(Event::Answered { answers: answers.collect(), tree }))
     }
 
     /// The room is in its next epoch: knocks that it has an answer to wait no longer.
     pub(crate) fn look_at_door(&mut self) -> Result<Vec<Event>> {
         let me = self.charter.role(&self.identity.id());
         if permits(me, Action::Admit { role: Role::Listener }).is_err() {
-            self.door = Keeper::default();
+            self.door.clear();
             return Ok(Vec::new());
         }
-        let (roster, charter) = (&self.roster, &self.charter);
-        self.door.drop_where(|knock| roster.find(&knock.member()).is_some());
-        let shut: Vec<KnockId> = {
-            let is_shut = |knock: &Knock| charter.link(&knock.link()).is_none() || charter.is_banned(&knock.member());
-            self.door.asking.iter().chain(&self.door.welcome).filter(|knock| is_shut(knock)).map(Knock::id).collect()
-        };
-        let mut events = Vec::new();
-        for knock in self.door.drop_where(|knock| shut.contains(&knock.id())) {
-            let (why, for_good) = self.shut_to(&knock).unwrap_or(("the door is shut", false));
-            events.extend(self.answer_no(&knock, why, for_good)?);
-        }
+        let here: BTreeSet<MemberId> = self.roster().map(|member| member.id).collect();
+        self.door.drop_where(|knock| here.contains(&knock.member()));
+        let (_, mut shut) = self.sift(&self.door.welcome);
+        let asking = self.door.asking.iter().filter_map(|knock| Some((knock.clone(), self.shut_for_ever(knock)?)));
+        shut.extend(asking.take(MAX_BATCH));
+        let ids: BTreeSet<_> = shut.iter().map(|(knock, _)| knock.id()).collect();
+        self.door.drop_where(|knock| ids.contains(&knock.id()));
+        let mut events = mem::take(&mut self.door.untold);
+        events.extend(self.answer_no(&shut));
         Ok(events)
     }
 
-    /// Somebody else who may has turned a knock away.
+    /// Somebody else who may has turned a knock away: it counts here too, once.
     pub(crate) fn hear_turned_away(&mut self, from: &Member, knock: &[u8; 16], whose: MemberId) {
         if permits(from.role, Action::Admit { role: Role::Listener }).is_err() || from.id == self.identity.id() {
             return;
         }
-        let before = self.door.asking.len();
-        self.door.asking.retain(|waiting| waiting.id().as_bytes() != knock);
-        if self.door.asking.len() < before || !self.door.refusals.contains_key(&whose) {
-            self.door.refuse(whose);
+        let id = KnockId(*knock);
+        match self.take_knock(&id) {
+            Ok(knock) => _ = self.door.refuse(knock.member()),
+            Err(_) if self.door.is_known(id) => {}
+            Err(_) => _ = self.door.refuse(whose),
         }
     }
 
     /// Why the door is shut to a knock, and whether for good.
-    fn shut_to(&self, knock: &Knock) -> Option<(&'static str, bool)> {
+    fn shut_to(&self, knock: &Knock) -> Option<No> {
+        let who = knock.member();
+        let opening = self.door.opening.iter().flat_map(|opening| &opening.guests);
+        if opening.into_iter().any(|coming| coming.member() == who) {
+            return Some(("somebody with that key is on their way in", false));
+        }
+        let coming = self.door.coming(who).count();
+        self.shut_after(knock, coming, |link| self.door.coming(who).any(|other| other.link() == *link))
+    }
+
+    /// Why the door is shut to a knock after `coming` others came in, by links some of which `is_used`.
+    fn shut_after(&self, knock: &Knock, coming: usize, is_used: impl Fn(&LinkId) -> bool) -> Option<No> {
         let settings = self.settings();
-        let member = knock.member();
-        let link = self.charter.link(&knock.link());
-        let is_used = |other: &Knock| other.link() == knock.link();
-        if self.charter.is_banned(&member) {
-            return Some(("they are banned", true));
+        if let Some(no) = self.shut_for_ever(knock) {
+            return Some(no);
         }
-        if self.door.is_kept_off(&member) {
-            return Some(("they were turned away twice", true));
-        }
-        if self.member(&member).is_some() {
+        if self.member(&knock.member()).is_some() {
             return Some(("somebody with that key is in the room", false));
         }
         if settings.locked() {
             return Some(("the room is locked", false));
         }
-        if self.roster.len() + self.door.welcome.len() >= settings.capacity() {
+        if self.roster.len() + coming >= settings.capacity() {
             return Some(("the room is full", false));
         }
-        match link {
-            None => Some(("their link has ended", false)),
-            Some(link) if link.terms.one_shot && self.door.welcome.iter().any(is_used) => {
-                Some(("their link is for one, and somebody else came by it", false))
-            }
-            Some(_) => None,
-        }
+        let one_shot = self.charter.link(&knock.link()).is_some_and(|link| link.terms.one_shot);
+        (one_shot && is_used(&knock.link())).then_some(("their link is for one, and somebody else came by it", false))
     }
 
-    fn answer_no(&self, knock: &Knock, why: &'static str, for_good: bool) -> Result<Vec<Event>> {
-        let bytes = seal_answer(&Verdict::Refused { for_good, reason: why }, knock, self.bucket()?)?;
-        let why: Denial = denial(knock.name(), "enter", why);
-        let answers = vec![Answer { knock: knock.id(), bytes }];
-        Ok(vec![Event::Refused { actor: Some(knock.member()), why }, Event::Answered { answers, tree: None }])
+    /// Why the door is shut to a knock, whatever becomes of the room.
+    fn shut_for_ever(&self, knock: &Knock) -> Option<No> {
+        let who = knock.member();
+        if self.charter.is_banned(&who) {
+            return Some(("they are banned", true));
+        }
+        if self.door.is_kept_off(&who) {
+            return Some(("they were turned away twice", true));
+        }
+        self.charter.link(&knock.link()).is_none().then_some(("their link has ended", false))
+    }
+
+    /// What is to be told of those to whom the door is shut.
+    fn answer_no(&self, shut: &[(Knock, No)]) -> Vec<Event> {
+        let bucket = self.bucket();
+        let (mut events, mut answers) = (Vec::new(), Vec::new());
+        for (knock, (why, for_good)) in shut {
+            let verdict = Verdict::Refused { for_good: *for_good, reason: why };
+            // One that fails, for want of randomness, leaves somebody waiting who may knock again.
+            answers.extend(seal_answer(&verdict, knock, bucket).map(|bytes| Answer { knock: knock.id(), bytes }));
+            events.push(Event::Refused { actor: Some(knock.member()), why: denial(knock.name(), "enter", why) });
+        }
+        if !answers.is_empty() {
+            events.push(Event::Answered { answers, tree: None });
+        }
+        events
     }
 
     fn take_knock(&mut self, knock: &KnockId) -> Result<Knock> {
@@ -401,11 +504,184 @@ impl Room {
     }
 
     /// How long answers are in this epoch, whatever they say.
-    fn bucket(&self) -> Result<usize> {
-        Ok(bucket_for(self.charter.encode()?.len() + AROUND_THE_CHARTER))
+    fn bucket(&self) -> usize {
+        // A charter that the room agrees on has been written before.
+        bucket_for(self.charter.encode().map_or(0, |charter| charter.len()) + AROUND_THE_CHARTER)
     }
 }
 
 fn nobody() -> Error {
     Error::Unusable { what: "knock", why: "nobody waits by that name: somebody else has answered, or it never came" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Waiting,
+            party::{Door, LATER, guest},
+        },
+        *,
+    };
+    use crate::room::Setting;
+
+    const NOW: Duration = Duration::from_secs(7);
+
+    fn knock(door: &Door, name: &str) -> (Waiting, Vec<u8>) {
+        guest(name).knock(&door.link, &door.plate(1), "", LATER).unwrap()
+    }
+
+    fn number(n: usize) -> [u8; 16] {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        id
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_the_youngest() {
+        let mut keeper = Keeper::default();
+        for n in 0..3 * REMEMBERED {
+            assert!(!keeper.is_known(KnockId(number(n))));
+            assert!(keeper.seen.len() <= REMEMBERED && keeper.seen_at_all.len() == keeper.seen.len());
+        }
+        assert!(keeper.is_known(KnockId(number(2 * REMEMBERED))));
+        assert!(!keeper.is_known(KnockId(number(0))));
+        for n in 0..2 * REMEMBERED {
+            let mut id = [0; 32];
+            id[..16].copy_from_slice(&number(n));
+            assert!(!keeper.refuse(MemberId(id)));
+            assert!(keeper.refusals.len() <= REMEMBERED);
+        }
+    }
+
+    /// As many asking as there may be, all by ben's knock.
+    fn crowd(door: &mut Door) {
+        let (_, bytes) = knock(door, "ben");
+        door.host.knocked(&bytes, NOW, LATER).unwrap();
+        let ben = door.host.door.asking[0].clone();
+        let many = (1..MAX_WAITING).map(|n| {
+            let mut other = ben.clone();
+            other.id = KnockId(number(n));
+            other
+        });
+        door.host.door.asking.extend(many);
+    }
+
+    #[test]
+    fn so_many_wait_and_no_more() {
+        let mut door = Door::new();
+        crowd(&mut door);
+        let (_, bytes) = knock(&door, "cem");
+        let error = door.host.knocked(&bytes, NOW, LATER).unwrap_err();
+        assert!(error.to_string().contains("4,096 people wait already"), "{error}");
+        // It is not held against them.
+        door.host.turn_away(&KnockId(number(1)), "").unwrap();
+        assert!(matches!(&door.host.knocked(&bytes, NOW, LATER).unwrap()[..], [Event::Knocked { .. }]));
+    }
+
+    #[test]
+    fn a_crowd_whose_link_ends_is_answered_little_by_little() {
+        let mut door = Door::new();
+        crowd(&mut door);
+        let mut commit = door.host.revoke_link(&door.link.id()).unwrap();
+        for left in [MAX_WAITING - MAX_BATCH, MAX_WAITING - 2 * MAX_BATCH] {
+            let events = door.host.receive(&commit, NOW).unwrap();
+            let answered = events.iter().find_map(|event| match event {
+                Event::Answered { answers, .. } => Some(answers.len()),
+                _ => None,
+            });
+            assert_eq!((answered, door.host.knocks().len()), (Some(MAX_BATCH), left));
+            commit = door.host.refresh().unwrap();
+        }
+        let last = door.host.knocks().last().unwrap().id();
+        let error = door.host.let_in(&last, NOW).unwrap_err();
+        assert!(error.to_string().contains("their link has ended"), "{error}");
+    }
+
+    #[test]
+    fn a_card_that_cannot_be_admitted_keeps_nobody_else_out() {
+        let mut door = Door::new();
+        let waiting: Vec<_> = ["ben", "eve", "cem", "mal", "dan"]
+            .map(|name| {
+                let (waiting, bytes) = knock(&door, name);
+                door.host.knocked(&bytes, NOW, LATER).unwrap();
+                door.host.let_in(&waiting.id(), NOW).unwrap();
+                waiting
+            })
+            .into();
+        // As if they had expired since, or brought another's keys: the group layer takes neither.
+        for (bad, name) in [(1, "eve"), (3, "mal")] {
+            let card = &mut door.host.door.welcome[bad].card;
+            *card = Card::new(vec![0; 9], card.id(), name.into(), card.proof().copied());
+        }
+        let (mut yes, mut no) = (Vec::new(), Vec::new());
+        let mut commits = 0;
+        for _ in 0..20 {
+            if let Some(commit) = door.host.open_door(NOW + GATHERING).unwrap() {
+                commits += 1;
+                let events = door.host.receive(&commit, NOW).unwrap();
+                for event in events {
+                    match event {
+                        Event::Answered { answers, tree: Some(_) } => yes.extend(answers),
+                        Event::Answered { answers, tree: None } => no.extend(answers),
+                        Event::Refused { why, .. } => assert!(why.why.contains("cannot be admitted"), "{why}"),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        let ids = |answers: &[Answer]| answers.iter().map(|answer| answer.knock).collect::<Vec<_>>();
+        assert_eq!(ids(&yes), [0, 2, 4].map(|at| waiting[at].id()));
+        assert_eq!(ids(&no), [1, 3].map(|at| waiting[at].id()));
+        assert_eq!((commits, door.host.roster().count()), (3, 4));
+        // With nobody else to let in the answer comes as soon as anything is told.
+        let (mal, bytes) = knock(&door, "mal");
+        door.host.knocked(&bytes, NOW, LATER).unwrap();
+        door.host.let_in(&mal.id(), NOW).unwrap();
+        let card = &mut door.host.door.welcome[0].card;
+        *card = Card::new(vec![0; 9], card.id(), "mal".into(), card.proof().copied());
+        assert!(door.host.open_door(NOW + GATHERING).unwrap().is_none());
+        assert!(door.host.open_door(NOW + GATHERING).unwrap().is_none());
+        let (_, bytes) = knock(&door, "fay");
+        let events = door.host.knocked(&bytes, NOW, LATER).unwrap();
+        assert!(matches!(&events[..], [Event::Refused { .. }, Event::Answered { .. }, Event::Knocked { .. }]));
+    }
+
+    #[test]
+    fn who_comes_for_a_full_stage_is_a_listener() {
+        let mut door = Door::new();
+        let (link, commit) =
+            door.host.issue_link(Terms { role: Role::Speaker, one_shot: false, expires: None }).unwrap();
+        door.host.receive(&commit, NOW).unwrap();
+        let more = [Setting::Capacity(None), Setting::Entry(Entry::Link)];
+        let commit = door.host.set_all(&more).unwrap();
+        door.host.receive(&commit, NOW).unwrap();
+        door.link = link;
+        let plate = door.link.read_doorplate(&door.host.doorplate(&door.link).unwrap()).unwrap();
+        for name in ["ben", "cem"] {
+            let (_, bytes) = guest(name).knock(&door.link, &plate, "", LATER).unwrap();
+            door.host.knocked(&bytes, NOW, LATER).unwrap();
+        }
+        // All places but one are taken, by people that this test does not bring in.
+        let taken = (1..MAX_ON_STAGE - 1).map(|n| {
+            let mut id = [0xFF; 32];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            MemberId(id)
+        });
+        taken.for_each(|id| door.host.charter.set_role(id, Role::Speaker, 1));
+        let welcome = door.host.door.welcome.clone();
+        let roles: Vec<Role> = door.host.roles_for(&welcome).into_iter().map(|(_, role)| role).collect();
+        assert_eq!(roles, [Role::Speaker, Role::Listener]);
+    }
+
+    #[test]
+    fn who_may_let_in_no_more_forgets_who_waits_and_not_who_was_turned_away() {
+        let mut door = Door::new();
+        crowd(&mut door);
+        let ben = door.host.door.asking[0].member();
+        door.host.turn_away(&KnockId(number(1)), "").unwrap();
+        let keeper = &mut door.host.door;
+        keeper.clear();
+        assert_eq!((keeper.len(), keeper.refusals.get(&ben), keeper.seen.len()), (0, Some(&1), 1));
+    }
 }

@@ -97,8 +97,8 @@ impl fmt::Debug for KnockId {
 /// Somebody's wish to be let in, as those read it who may.
 #[derive(Clone, Debug)]
 pub struct Knock {
-    id: KnockId,
-    card: Card,
+    pub(super) id: KnockId,
+    pub(super) card: Card,
     note: String,
     made_at: UnixTime,
     link: LinkId,

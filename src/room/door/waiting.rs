@@ -73,6 +73,12 @@ impl Guest {
 
 /// Somebody who has knocked. They hold no key of the room: that comes with the answer.
 ///
+/// ```compile_fail,E0599
+/// fn overhear(waiting: &mut parlor::room::door::Waiting, packet: &mut Vec<u8>, now: std::time::Duration) {
+///     let _ = waiting.open(packet, now);
+/// }
+/// ```
+///
 /// What they do hold (the keys of their card, and the key that the answer is sealed to) is wiped when this is dropped.
 pub struct Waiting {
     guest: Guest,
