@@ -648,6 +648,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_room_for_the_charter_and_what_a_welcome_has_around_it() {
+        let mut door = Door::new();
+        for one_shot in [false, true] {
+            let (link, commit) = door.host.issue_link(Terms { role: Role::Speaker, one_shot, expires: None }).unwrap();
+            door.host.receive(&commit, NOW).unwrap();
+            let plate = link.read_doorplate(&door.host.doorplate(&link).unwrap()).unwrap();
+            let (waiting, bytes) = guest(&"n".repeat(64)).knock(&link, &plate, "", LATER).unwrap();
+            door.host.knocked(&bytes, NOW, LATER).unwrap();
+            door.host.let_in(&waiting.id(), NOW).unwrap();
+            let commit = door.host.open_door(NOW + GATHERING).unwrap().unwrap();
+            let opening = door.host.door.opening.as_ref().unwrap();
+            let welcome = split_welcome(&opening.welcome, opening.guests[0].card()).unwrap().len();
+            door.host.receive(&commit, NOW).unwrap();
+            let around = welcome - door.host.charter.encode().unwrap().len();
+            assert!(around <= AROUND_THE_CHARTER / 2, "{around} bytes");
+        }
+    }
+
+    #[test]
     fn who_comes_for_a_full_stage_is_a_listener() {
         let mut door = Door::new();
         let (link, commit) =
