@@ -567,9 +567,18 @@ fn the_relay_tells_knocks_of_link_holders_from_junk_and_makes_none() {
     // All that the relay has, under a link of its own.
     let own = Link::generate(party.id("ana")).unwrap();
     assert!(own.gate().check(&bytes).is_err());
-    for junk in
-        [vec![], vec![0; KNOCK_LEN], vec![1; KNOCK_LEN], bytes[..KNOCK_LEN - 1].to_vec(), [0; 9].repeat(KNOCK_LEN)]
-    {
+    let (mut unsigned, mut altered) = (bytes.clone(), bytes.clone());
+    unsigned[KNOCK_LEN - 64..].fill(0);
+    altered[KNOCK_LEN / 2] ^= 1;
+    for junk in [
+        unsigned,
+        altered,
+        vec![],
+        vec![0; KNOCK_LEN],
+        vec![1; KNOCK_LEN],
+        bytes[..KNOCK_LEN - 1].to_vec(),
+        [0; 9].repeat(KNOCK_LEN),
+    ] {
         assert!(gate.check(&junk).is_err());
         // The host drops it too, and remembers nothing of it.
         for _ in 0..100 {
@@ -624,6 +633,10 @@ fn a_yes_is_as_long_as_a_no_in_the_same_epoch() {
             for reason in ["", &"r".repeat(100)] {
                 let (waiting, bytes) = knock(&party, &listeners, "ned");
                 party.rooms[0].knocked(&bytes, NOW, WALL).unwrap();
+                // A knock that is answered at once, and one that somebody turns away.
+                let (waiting, again) = knock_again(&party, &listeners, waiting.give_up(), WALL);
+                let at_once = party.rooms[0].knocked(&again, NOW, WALL).unwrap();
+                all.insert(answers(&at_once)[0].bytes.len());
                 all.insert(party.rooms[0].turn_away(&waiting.id(), reason).unwrap().0.bytes.len());
             }
             println!(
