@@ -198,6 +198,30 @@ fn a_links_secret_is_nowhere_in_memory_once_the_link_is_dropped() {
     assert_eq!(written.found(), []);
 }
 
+#[test]
+fn a_link_that_is_read_and_written_leaves_no_copy_on_heap_or_stack() {
+    let _alone = alone();
+    let text = parlor::Link::generate(guest("ana").card().id()).unwrap().reveal();
+    let (secret, written) = (secret_of(&text), text["parlor:#".len() + 44..].to_owned());
+    let (written, needles) =
+        (zeroize::Zeroizing::new(written), [Needle::of(&secret), Needle::of(&text.as_bytes()[52..])]);
+    let use_it = || {
+        let link: parlor::Link = text.parse().unwrap();
+        let link = link.with_hint("relay.example:4433").unwrap();
+        assert!(format!("{link} {link:?}").len() > 20);
+        text[..60].parse::<parlor::Link>().unwrap_err();
+        assert_ne!(*link.reveal(), *text);
+    };
+    assert_eq!(memory::freed_blocks_with(&[&secret, written.as_bytes()], use_it), 0);
+    drop(secret);
+    for _ in 0..3 {
+        use_it();
+        assert_eq!(needles[0].found(), []);
+    }
+    drop((text, written));
+    assert_eq!(needles[1].found(), []);
+}
+
 /// The secret of a link's text, in a place that wipes itself.
 fn secret_of(text: &str) -> zeroize::Zeroizing<Vec<u8>> {
     use base64::Engine as _;
