@@ -234,8 +234,8 @@ fn a_link_that_has_ended_lets_nobody_in() {
     let revoked = party.rooms[0].revoke_link(&ours.id()).unwrap();
     let events = party.deliver(&revoked).swap_remove(1);
     assert!(events.iter().any(|event| matches!(event, Event::Superseded { intent: Intent::OpenDoor, .. })));
-    table.refused("revoked between let_in and its commit", told(&events), "dan may not enter: their link has ended");
-    assert!(told(&events).contains("cem may not enter: their link has ended"));
+    table.refused("revoked between let_in and its commit", told(&events), "dan may not enter: the link has ended");
+    assert!(told(&events).contains("cem may not enter: the link has ended"));
     assert_eq!(answers(&events).len(), 2);
     for at in [0, 2, 3] {
         let said = party.rooms[at].receive(&opened, NOW).unwrap_err();
@@ -267,7 +267,7 @@ fn a_link_that_has_ended_lets_nobody_in() {
     let said = party.rooms[0].let_in(&KnockId::of(&second), NOW).unwrap_err();
     table.refused("for one, let in while the commit is on its way", said, "for one, and somebody else");
     let events = party.deliver(&commit).swap_remove(0);
-    table.refused("for one, asking when it is used", told(&events), "gil may not enter: their link has ended");
+    table.refused("for one, asking when it is used", told(&events), "gil may not enter: the link has ended");
     let answer = answers(&events).into_iter().find(|answer| answer.knock == fay.id()).unwrap();
     come_in(&mut party, fay.enter(&answer.bytes, tree(&events).as_deref()));
     party.check();
@@ -300,7 +300,7 @@ fn a_link_that_has_ended_lets_nobody_in() {
     assert!(asks(&party.rooms[1].knocked(&bytes, NOW, WALL).unwrap()));
     let closed = party.rooms[1].set(Setting::Entry(Entry::Invited)).unwrap();
     let events = party.deliver(&closed).swap_remove(1);
-    table.refused("the room is for the invited only", told(&events), "kim may not enter: their link has ended");
+    table.refused("the room is for the invited only", told(&events), "kim may not enter: the link has ended");
     assert_eq!(party.rooms[0].roster().count(), 5);
     party.check();
 }
@@ -339,9 +339,9 @@ fn two_guests_on_a_link_for_one_race_and_one_comes_in() {
     let by_ana = party.rooms[0].open_door(NOW + GATHERING).unwrap().unwrap();
     let by_mo = party.rooms[1].open_door(NOW + GATHERING).unwrap().unwrap();
     let events = party.deliver(&by_ana);
-    table.refused("for one, two who let in race", told(&events[1]), "gil may not enter: their link has ended");
+    table.refused("for one, two who let in race", told(&events[1]), "gil may not enter: the link has ended");
     let failed = gil.enter(&answers(&events[1])[0].bytes, None).unwrap_err();
-    assert!(failed.to_string().contains("their link has ended"), "{failed}");
+    assert!(failed.to_string().contains("the link has ended"), "{failed}");
     come_in(&mut party, fay.enter(&answers(&events[0])[0].bytes, tree(&events[0]).as_deref()));
     for room in [0, 2, 3] {
         assert!(party.rooms[room].receive(&by_mo, NOW).is_err());
@@ -364,17 +364,17 @@ fn who_is_banned_comes_late_or_is_not_wanted_is_told_so() {
     let id = card.id();
     let ban = party.rooms[0].ban(&id).unwrap();
     let events = party.deliver(&ban).swap_remove(1);
-    table.refused("banned while they wait", told(&events), "ben may not enter: they are banned");
+    table.refused("banned while they wait", told(&events), "ben may not enter: banned from the room");
     let failed = ben.enter(&answers(&events)[0].bytes, None).unwrap_err();
     assert!(matches!(failed.error, Error::TurnedAway { for_good: true, .. }), "{failed}");
-    table.refused("banned, by knock", door_says(&mut party.rooms[0], &bytes, WALL), "they are banned");
+    table.refused("banned, by knock", door_says(&mut party.rooms[0], &bytes, WALL), "banned from the room");
     let said = party.rooms[0].admit(&card, Role::Listener).unwrap_err();
     table.refused("banned, by the card in the knock", said, "they are banned");
     let ben = failed.waiting.give_up();
     table.refused("banned, by card", party.rooms[0].admit(ben.card(), Role::Listener).unwrap_err(), "they are banned");
     let second = link(&mut party, ANYBODY);
     let (_, bytes) = knock_again(&party, &second, ben, WALL);
-    table.refused("banned, by another link", door_says(&mut party.rooms[0], &bytes, WALL), "they are banned");
+    table.refused("banned, by another link", door_says(&mut party.rooms[0], &bytes, WALL), "banned from the room");
 
     // Locked, full: at the door, and once let in.
     let (cem, bytes) = knock(&party, &ours, "cem");
@@ -694,7 +694,7 @@ fn a_host_sees_who_knocks_in_order_and_answers() {
     let first = moe.id();
     let (moe, again) = moe.give_up().knock(&ours, &plate, "please", WALL.plus(1)).unwrap();
     let events = party.rooms[0].knocked(&again, NOW, WALL).unwrap();
-    assert_eq!(told(&events), "moe may not enter: they have knocked again since");
+    assert_eq!(told(&events), "moe may not enter: a later knock with the same key came since");
     assert_eq!(answers(&events)[0].knock, first);
     assert!(matches!(events.last(), Some(Event::Knocked { knock, .. }) if *knock == moe.id()));
     let seen: Vec<_> = party.rooms[0].knocks().map(|knock| (knock.name(), knock.note())).collect();
@@ -815,10 +815,10 @@ fn who_cannot_come_in_keeps_nobody_else_out() {
     let cem = guests[1].0.card().id();
     let ban = party.rooms[0].ban(&cem).unwrap();
     let events = party.deliver(&ban).swap_remove(1);
-    assert_eq!(told(&events), "cem may not enter: they are banned");
+    assert_eq!(told(&events), "cem may not enter: banned from the room");
     let revoked = party.rooms[0].revoke_link(&one.id()).unwrap();
     let events = party.deliver(&revoked).swap_remove(1);
-    assert_eq!(told(&events), "gil may not enter: their link has ended");
+    assert_eq!(told(&events), "gil may not enter: the link has ended");
     let capacity = party.rooms[0].set(Setting::Capacity(Some(6))).unwrap();
     let events = party.deliver(&capacity).swap_remove(1);
     assert_eq!(told(&events), "eva may not enter: the room is full; fay may not enter: the room is full");

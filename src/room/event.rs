@@ -244,6 +244,9 @@ pub enum Event {
         intent: Intent,
     },
     /// A message that authenticates wanted what its sender may not do. The room is as it was.
+    ///
+    /// If MLS does not prove who made a commit, and the reason is that MLS forbids it, others may have been able to
+    /// read it: compare the room code with them.
     Refused {
         /// Who sent it, if the message proves it.
         actor: Option<MemberId>,

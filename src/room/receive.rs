@@ -65,8 +65,8 @@ impl Room {
             let group = open(&mut self.group, self.epoch)?;
             group.merge_pending()?;
             let mut events = self.advance(pending.verdict, None, now)?;
-            events.extend(self.answer_yes()?);
-            events.extend(self.look_at_door()?);
+            events.extend(self.answer_yes());
+            events.extend(self.look_at_door());
             return Ok(events);
         }
         match self.echoes.take(&hash) {
@@ -123,7 +123,7 @@ impl Room {
             pending.intent
         });
         let mut events = self.advance(verdict, lost, now)?;
-        events.extend(self.look_at_door()?);
+        events.extend(self.look_at_door());
         Ok(events)
     }
 
@@ -219,6 +219,11 @@ impl Room {
                 if let Some(talk) = &mut self.talk {
                     talk.forget(&member);
                 }
+                // Who is put out and let in again by one commit begins anew.
+                self.stage.forget(&member);
+                if self.member(&member).is_some() {
+                    events.push(Event::Mic { member, on: true });
+                }
                 let asked = self.leaving.remove(&member);
                 if asked { Event::Left { member, name } } else { Event::Removed { member, name, by } }
             }
@@ -286,7 +291,7 @@ enum Echo {
 }
 
 impl Echoes {
-    /// The most that are kept.
+    /// The most words on their way, and half of what is kept.
     const MOST: usize = 64;
 
     pub(super) fn said(&mut self, message: &[u8], epoch: u64, content: Vec<u8>) {
@@ -301,9 +306,17 @@ impl Echoes {
         self.push(hash, Echo::Abandoned { epoch });
     }
 
+    /// Whether there is room for another word that is to come back.
+    pub(super) fn has_room(&self) -> bool {
+        let on_their_way = self.seen.iter().filter(|(_, echo)| matches!(echo, Echo::Said { .. }));
+        on_their_way.count() < Self::MOST
+    }
+
+    /// The oldest makes room, what is to be heard yet last of all.
     fn push(&mut self, hash: Hash, echo: Echo) {
-        if self.seen.len() == Self::MOST {
-            self.seen.pop_front();
+        if self.seen.len() >= 2 * Self::MOST {
+            let at = self.seen.iter().position(|(_, echo)| !matches!(echo, Echo::Said { .. }));
+            self.seen.remove(at.unwrap_or(0));
         }
         self.seen.push_back((hash, echo));
     }
@@ -328,7 +341,7 @@ mod tests {
         let mut echoes = Echoes::default();
         for n in 0..1_000_u32 {
             echoes.said(&n.to_be_bytes(), 0, Vec::new());
-            assert!(echoes.seen.len() <= Echoes::MOST);
+            assert!(echoes.seen.len() <= 2 * Echoes::MOST);
         }
         assert!(echoes.take(&hash(&999_u32.to_be_bytes())).is_some());
         assert!(echoes.take(&hash(&0_u32.to_be_bytes())).is_none());

@@ -82,6 +82,13 @@ impl Stage {
         Some(Event::InvitationAnswered { member, by, accepted })
     }
 
+    /// Forgets what somebody said who is out.
+    pub(super) fn forget(&mut self, id: &MemberId) {
+        self.stances.remove(id);
+        self.hands.retain(|hand| hand != id);
+        self.invitations.remove(id);
+    }
+
     /// `id` is muted in `epoch`: that switches their microphone off, and nobody but they switch it on.
     pub(super) fn muted(&mut self, id: MemberId, epoch: u64) {
         let word = self.stances.entry(id).or_default();
@@ -218,6 +225,10 @@ impl Room {
     pub(super) fn say_to_all(&mut self, said: &Said) -> Result<Vec<u8>> {
         let said = said.encode()?;
         let group = open(&mut self.group, self.epoch)?;
+        if !self.echoes.has_room() {
+            let why = "64 messages of yours have not come back from the relay: wait until some do";
+            return Err(Error::Unusable { what: "message", why });
+        }
         let message = group.say(&self.identity, &said)?;
         self.echoes.said(&message, self.epoch, said);
         Ok(message)

@@ -245,17 +245,22 @@ impl Room {
         if self.door.is_known(knock.id()) {
             return Err(Error::Malformed { what: Item::Knock, why: "it came before" });
         }
-        let mut events = mem::take(&mut self.door.untold);
         if let Some(no) = self.shut_to(&knock) {
+            let mut events = mem::take(&mut self.door.untold);
             events.extend(self.answer_no(&[(knock, no)]));
             return Ok(events);
         }
+        let mut events = Vec::new();
         let (id, member, link, entry) = (knock.id(), knock.member(), knock.link(), self.settings().entry());
         match self.door.place_of(member) {
+            // The same knock, sealed again by somebody who could read it: who knocks knows the first by its id.
+            Some(place) if place.reply() == knock.reply() => {
+                return Err(Error::Malformed { what: Item::Knock, why: "it came before" });
+            }
             Some(place) => {
                 let is_later = knock.made_at() >= place.made_at();
                 let older = if is_later { mem::replace(place, knock) } else { knock };
-                events.extend(self.answer_no(&[(older, ("they have knocked again since", false))]));
+                events.extend(self.answer_no(&[(older, ("a later knock with the same key came since", false))]));
                 if !is_later {
                     return Ok(events);
                 }
@@ -263,6 +268,8 @@ impl Room {
             None if entry == Entry::Link => self.door.let_in(knock, now),
             None => self.door.asking.push(knock),
         }
+        let untold = mem::take(&mut self.door.untold);
+        events.splice(..0, untold);
         if self.door.asking.iter().any(|asking| asking.id() == id) {
             events.push(Event::Knocked { knock: id, member, link });
         }
@@ -290,7 +297,8 @@ impl Room {
     }
 
     /// Turns away who made a knock, with at most 100 bytes to it: an answer for the relay to keep for them, and a
-    /// word to the others who might let them in. Who was turned away twice is kept off.
+    /// word to the others who might let them in, which every member can read: it tells the key of who was turned away,
+    /// not their name. Who was turned away twice is kept off.
     ///
     /// # Errors
     /// [`Error::Unusable`] if nobody waits by that name, or the reason is too long or holds a control character;
@@ -340,7 +348,7 @@ impl Room {
                 Err(error @ (Error::Randomness | Error::Closed { .. })) => return Err(error),
                 Err(_) if batch.len() > 1 => batch.truncate(batch.len() / 2),
                 Err(_) => {
-                    let (id, why) = (first.id(), "their card cannot be admitted: they may knock again");
+                    let (id, why) = (first.id(), "the card cannot be admitted: knock again with a fresh one");
                     self.door.drop_where(|knock| knock.id() == id);
                     let events = self.answer_no(&[(first.clone(), (why, false))]);
                     self.door.untold.extend(events);
@@ -395,8 +403,8 @@ impl Room {
     }
 
     /// The door's own commit is merged: the answers to those it let in.
-    pub(crate) fn answer_yes(&mut self) -> Result<Option<Event>> {
-        let Some(Opening { guests, welcome, tree }) = self.door.opening.take() else { return Ok(None) };
+    pub(crate) fn answer_yes(&mut self) -> Option<Event> {
+        let Opening { guests, welcome, tree } = self.door.opening.take()?;
         let bucket = self.bucket();
         // The room has moved on: an answer that fails must not keep that from anybody.
         let answers = guests.iter().filter_map(|knock| {
@@ -405,15 +413,15 @@ impl Room {
             let bytes = seal_answer(&Verdict::Admitted { welcome: &welcome }, knock, bucket).ok()?;
             Some(Answer { knock: knock.id(), bytes })
         });
-        Ok(Some(Event::Answered { answers: answers.collect(), tree }))
+        Some(Event::Answered { answers: answers.collect(), tree })
     }
 
     /// The room is in its next epoch: knocks that it has an answer to wait no longer.
-    pub(crate) fn look_at_door(&mut self) -> Result<Vec<Event>> {
+    pub(crate) fn look_at_door(&mut self) -> Vec<Event> {
         let me = self.charter.role(&self.identity.id());
         if permits(me, Action::Admit { role: Role::Listener }).is_err() {
             self.door.clear();
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let here: BTreeSet<MemberId> = self.roster().map(|member| member.id).collect();
         self.door.drop_where(|knock| here.contains(&knock.member()));
@@ -424,7 +432,7 @@ impl Room {
         self.door.drop_where(|knock| ids.contains(&knock.id()));
         let mut events = mem::take(&mut self.door.untold);
         events.extend(self.answer_no(&shut));
-        Ok(events)
+        events
     }
 
     /// Somebody else who may has turned a knock away: it counts here too, once.
@@ -445,7 +453,7 @@ impl Room {
         let who = knock.member();
         let opening = self.door.opening.iter().flat_map(|opening| &opening.guests);
         if opening.into_iter().any(|coming| coming.member() == who) {
-            return Some(("somebody with that key is on their way in", false));
+            return Some(("somebody with that key is on the way in", false));
         }
         let coming = self.door.coming(who).count();
         self.shut_after(knock, coming, |link| self.door.coming(who).any(|other| other.link() == *link))
@@ -467,19 +475,19 @@ impl Room {
             return Some(("the room is full", false));
         }
         let one_shot = self.charter.link(&knock.link()).is_some_and(|link| link.terms.one_shot);
-        (one_shot && is_used(&knock.link())).then_some(("their link is for one, and somebody else came by it", false))
+        (one_shot && is_used(&knock.link())).then_some(("the link is for one, and somebody else came by it", false))
     }
 
     /// Why the door is shut to a knock, whatever becomes of the room.
     fn shut_for_ever(&self, knock: &Knock) -> Option<No> {
         let who = knock.member();
         if self.charter.is_banned(&who) {
-            return Some(("they are banned", true));
+            return Some(("banned from the room", true));
         }
         if self.door.is_kept_off(&who) {
-            return Some(("they were turned away twice", true));
+            return Some(("turned away twice", true));
         }
-        self.charter.link(&knock.link()).is_none().then_some(("their link has ended", false))
+        self.charter.link(&knock.link()).is_none().then_some(("the link has ended", false))
     }
 
     /// What is to be told of those to whom the door is shut.
@@ -595,7 +603,7 @@ mod tests {
         }
         let last = door.host.knocks().last().unwrap().id();
         let error = door.host.let_in(&last, NOW).unwrap_err();
-        assert!(error.to_string().contains("their link has ended"), "{error}");
+        assert!(error.to_string().contains("the link has ended"), "{error}");
     }
 
     #[test]

@@ -11,8 +11,9 @@
 //! | knock ([`Guest::knock`](crate::Guest::knock)) | a guest | link and doorplate | those whom the doorplate names |
 //! | answer ([`Waiting::enter`]) | one of those | the knock | the guest who made that knock |
 //!
-//! Knocks are all of one size, and so are the answers of one room at one time: the relay learns that somebody knocked
-//! and that somebody answered. Everything begins with a version, has one encoding for each value, and is refused by
+//! Knocks are all of one size, and so are the answers of one room at one time: from their bytes the relay learns that
+//! somebody knocked and that somebody answered. It also sees what the room sends its members: a commit follows a yes,
+//! and where few knock it may guess. Everything begins with a version, has one encoding for each value, and is refused by
 //! its size before it is read.
 
 mod answer;
