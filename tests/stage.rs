@@ -265,8 +265,11 @@ fn the_longest_standing_moderator_takes_over_from_the_last_host() {
 fn who_is_leaving_gets_no_role_any_more() {
     let mut party = Party::new(&[("ana", Host), ("ben", Host), ("eve", Listener)]);
     let ana = party.id("ana");
+    let open = party.named("ana").set(Setting::Speaking(Speaking::Everybody));
+    all(&mut party, open);
     let leave = party.named("ana").leave();
     all(&mut party, leave);
+    assert!(!hears(&mut party, 0, 2) && hears(&mut party, 2, 1), "nor speaks where everybody else may");
     denied(party.named("ben").set_role(&ana, Speaker), "let them go");
     denied(party.named("ben").hand_over(&ana), "let them go");
     let muted = party.named("ben").mute(&ana);

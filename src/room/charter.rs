@@ -128,14 +128,14 @@ impl Charter {
 
     /// Why frames of `id`, a member, are not played; `None` if they are. `hosted` is whether there is a host.
     pub(crate) fn off_stage(&self, id: &MemberId, hosted: bool) -> Option<OffStage> {
-        let Standing { role, muted_by, .. } = self.standing(id);
+        let Standing { role, muted_by, leaving, .. } = self.standing(id);
         if !hosted {
             return Some(OffStage::NoHost);
         }
         if let Some(by) = muted_by {
             return Some(OffStage::MutedBy(by));
         }
-        let may_speak = role.on_stage() || self.settings.speaking == Speaking::Everybody;
+        let may_speak = role.on_stage() || (self.settings.speaking == Speaking::Everybody && !leaving);
         (!may_speak).then_some(OffStage::Listener)
     }
 

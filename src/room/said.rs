@@ -94,6 +94,7 @@ impl Said {
         };
         Ok(Some(match kind {
             1 if body.len() == 16 => Self::Leave,
+            1 => return Err(wrong_length()),
             2 => match body {
                 [a, b, c, d, marks] if *marks < 4 => Self::Stance(Stance {
                     turn: u32::from_be_bytes([*a, *b, *c, *d]),
@@ -117,7 +118,6 @@ impl Said {
                 let (knock, whose) = body.split_first_chunk::<16>().ok_or_else(wrong_length)?;
                 Self::TurnedAway { knock: *knock, whose: MemberId::from_slice(whose).ok_or_else(wrong_length)? }
             }
-            1 => return Err(wrong_length()),
             _ => return Ok(None),
         }))
     }
