@@ -21,7 +21,7 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use parlor::{Card, Error, Event, Item, Role, room};
 use party::{
     NOW, Party,
-    charter::{Charter, HOST, LISTENER, MODERATOR, SPEAKER},
+    charter::{Charter, ENDED, HOST, LISTENER, Link, MODERATOR, SPEAKER},
     gists, guest, identity,
     mal::{
         Bare, CHARTER, DOOR_KEY, LINK_PROOF, SUITE, State, World, add, capabilities, join_config, psk, remove, state,
@@ -629,16 +629,24 @@ fn a_guest_enters_no_room_whose_settings_do_not_hold_together() {
     let relay = Bare::new("relay");
     let (me, stranger) = (relay.id(), identity("zed").id());
     let mut ben = guest("ben");
-    // Sender bits, and who has which role; leaf 1 is another's, so that Ben gets leaf 2.
-    for (sender_bits, roles, why) in [
-        (12, vec![(me, MODERATOR)], "the room has no host"),
-        (12, vec![(me, HOST), (stranger, HOST)], "somebody who is not in the room"),
-        (1, vec![(me, HOST)], "more leaves than the room's key ids can name"),
-        (2, vec![(me, HOST)], ""),
-    ] {
+    let (mine, bens) = (*me.as_bytes(), *ben.card().id().as_bytes());
+    let link = move |issuer| Link { role: LISTENER, one_shot: 0, expires: 0, issuer };
+    type Flaw<'a> = (&'a dyn Fn(&mut Charter), &'static str);
+    let flaws: [Flaw<'_>; 8] = [
+        (&|charter| charter.give(mine, MODERATOR, 0), "the room has no host"),
+        (&|charter| charter.give(*stranger.as_bytes(), HOST, 0), "somebody who is not in the room"),
+        // Leaf 1 is another's, so that Ben gets leaf 2.
+        (&|charter| charter.sender_bits = 1, "more leaves than the room's key ids can name"),
+        (&|charter| charter.flags = ENDED, "the room has ended"),
+        (&|charter| _ = charter.banned.insert(bens), "you are banned"),
+        (&|charter| (charter.entry, charter.links) = (2, [([9; 32], link(bens))].into()), "whose issuer is no host"),
+        (&|charter| charter.links = [([9; 32], link(mine))].into(), "whose issuer is no host"),
+        (&|charter| (charter.entry, charter.links) = (2, [([9; 32], link(mine))].into()), ""),
+    ];
+    for (change, why) in flaws {
         let mut charter = Charter::empty();
-        charter.sender_bits = sender_bits;
-        roles.iter().for_each(|(id, role)| charter.give(*id.as_bytes(), *role, 0));
+        charter.give(mine, HOST, 0);
+        change(&mut charter);
         let extensions = vec![
             Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
                 &[ExtensionType::Unknown(CHARTER)],

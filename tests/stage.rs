@@ -235,6 +235,9 @@ fn the_hosts_role_is_handed_over() {
     let mut party = Party::new(&[("ana", Host), ("ben", Speaker)]);
     let ben = party.id("ben");
     denied(party.named("ana").step_down(), "without a host");
+    let ana = party.id("ana");
+    let refused = party.named("ben").hand_over(&ana).unwrap_err();
+    assert!(refused.to_string().contains("you are no host"), "{refused}");
     let hand = party.named("ana").hand_over(&ben);
     assert_eq!(all(&mut party, hand), ["rekeyed 2", "was host", "was speaker"]);
     assert_eq!(party.names(), ["ana moderator", "ben host"]);

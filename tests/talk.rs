@@ -139,3 +139,23 @@ fn a_name_that_comes_back_with_another_key_is_flagged_to_all() {
     let doubts = party.rooms[0].check_identities(Directory(ana));
     assert!(matches!(&doubts[..], [Event::Doubtful { trust: Trust::Rejected { .. }, .. }]));
 }
+
+#[test]
+fn too_many_words_on_their_way_are_an_error_and_none_is_lost() {
+    let mut party = Party::new(&[("ana", Host), ("ben", Listener)]);
+    let mut sent = Vec::new();
+    let refused = loop {
+        match party.named("ana").say("anybody there?", None) {
+            Ok((_, line)) => sent.push(line),
+            Err(error) => break error,
+        }
+        assert!(sent.len() < 1_000);
+    };
+    assert!(matches!(refused, Error::Unusable { .. }), "{refused}");
+    let ana = party.named("ana");
+    ana.receive(&sent[0], NOW).unwrap();
+    assert!(ana.say("there is room again", None).is_ok());
+    for line in &sent[1..] {
+        assert_eq!(gists(&ana.receive(line, NOW).unwrap()).len(), 1, "each comes back and is heard");
+    }
+}
