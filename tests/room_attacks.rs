@@ -23,9 +23,7 @@ use party::{
     NOW, Party,
     charter::{Charter, ENDED, HOST, LISTENER, Link, MODERATOR, SPEAKER},
     gists, guest, identity,
-    mal::{
-        Bare, CHARTER, DOOR_KEY, LINK_PROOF, SUITE, State, World, add, capabilities, join_config, psk, remove, state,
-    },
+    mal::{Bare, CHARTER, DOOR_KEY, LINK_PROOF, SUITE, State, World, add, capabilities, psk, remove, state},
 };
 
 /// Leaf extensions that no room takes: beside the door key, or a door key that is none.
@@ -430,23 +428,7 @@ fn a_pre_shared_key_from_outside_is_refused() {
 #[test]
 fn an_outsider_does_not_enter_by_external_commit() {
     let mut world = World::new(Role::Host);
-    let outsider = Bare::new("ana");
-    let info =
-        world.mal.group.export_group_info(world.mal.client.provider.crypto(), &world.mal.client.signer, true).unwrap();
-    let info = MlsMessageIn::tls_deserialize_exact_bytes(&info.to_bytes().unwrap()).unwrap();
-    let MlsMessageBodyIn::GroupInfo(info) = info.extract() else { panic!() };
-    let (_, bundle) = MlsGroup::external_commit_builder()
-        .with_config(join_config())
-        .build_group(&outsider.provider, info, outsider.credential("ana"))
-        .unwrap()
-        .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities()).build())
-        .load_psks(outsider.provider.storage())
-        .unwrap()
-        .build(outsider.provider.rand(), outsider.provider.crypto(), &outsider.signer, |_| true)
-        .unwrap()
-        .finalize(&outsider.provider)
-        .unwrap();
-    let commit = bundle.into_contents().0.to_bytes().unwrap();
+    let commit = Bare::new("ana").external_commit(&world.mal);
     world.refuse(&commit, None, "enter by external commit");
 }
 

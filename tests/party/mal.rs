@@ -69,6 +69,25 @@ impl Bare {
             .unwrap();
         Mal { client: self, group }
     }
+
+    /// The commit by which this outsider, whom `mal` gives her group's info, would enter.
+    pub fn external_commit(&self, mal: &Mal) -> Vec<u8> {
+        let info = mal.group.export_group_info(mal.client.provider.crypto(), &mal.client.signer, true).unwrap();
+        let info = MlsMessageIn::tls_deserialize_exact_bytes(&info.to_bytes().unwrap()).unwrap();
+        let MlsMessageBodyIn::GroupInfo(info) = info.extract() else { panic!() };
+        let (_, bundle) = MlsGroup::external_commit_builder()
+            .with_config(join_config())
+            .build_group(&self.provider, info, self.credential(&self.name))
+            .unwrap()
+            .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities()).build())
+            .load_psks(self.provider.storage())
+            .unwrap()
+            .build(self.provider.rand(), self.provider.crypto(), &self.signer, |_| true)
+            .unwrap()
+            .finalize(&self.provider)
+            .unwrap();
+        bundle.into_contents().0.to_bytes().unwrap()
+    }
 }
 
 pub fn capabilities() -> Capabilities {

@@ -17,7 +17,7 @@ use super::{Attempt, EVERYBODY, Evening, Expect, key, leaf, people::swollen};
 use crate::party::{
     charter::{Charter, HOST},
     gists,
-    mal::{Bare, CHARTER, Mal, Part, SUITE, capabilities, join_config, psk},
+    mal::{Bare, CHARTER, Mal, Part, SUITE, capabilities, psk},
 };
 
 // ---- what no room takes ----
@@ -185,22 +185,7 @@ pub fn garbled_words(e: &mut Evening) -> Attempt {
 
 pub fn external_commit(e: &mut Evening) -> Attempt {
     let name = e.someone(&EVERYBODY).name;
-    let outsider = Bare::new(&name);
-    let info = e.mal.group.export_group_info(e.mal.client.provider.crypto(), &e.mal.client.signer, true).unwrap();
-    let info = MlsMessageIn::tls_deserialize_exact_bytes(&info.to_bytes().unwrap()).unwrap();
-    let MlsMessageBodyIn::GroupInfo(info) = info.extract() else { panic!() };
-    let (_, bundle) = MlsGroup::external_commit_builder()
-        .with_config(join_config())
-        .build_group(&outsider.provider, info, outsider.credential(&name))
-        .unwrap()
-        .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities()).build())
-        .load_psks(outsider.provider.storage())
-        .unwrap()
-        .build(outsider.provider.rand(), outsider.provider.crypto(), &outsider.signer, |_| true)
-        .unwrap()
-        .finalize(&outsider.provider)
-        .unwrap();
-    (bundle.into_contents().0.to_bytes().unwrap(), Expect::Somebody("enter by external commit"))
+    (Bare::new(&name).external_commit(&e.mal), Expect::Somebody("enter by external commit"))
 }
 
 pub fn external_proposal(e: &mut Evening) -> Attempt {

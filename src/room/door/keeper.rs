@@ -222,7 +222,7 @@ impl Room {
         let door = self.group()?.door_key();
         let me = self.charter.role(&self.identity.id());
         let denied = |who: &str, what: &str, why| Err(Error::Denied(Box::new(denial(who, what, why))));
-        if let Err(why) = permits(me, Action::Admit { role: Role::Listener }) {
+        if let Err(why) = may_let_in(me) {
             return denied(self.identity.name(), "answer a knock", why);
         }
         let id = Knock::link_of(knock)?;
@@ -419,7 +419,7 @@ impl Room {
     /// The room is in its next epoch: knocks that it has an answer to wait no longer.
     pub(crate) fn look_at_door(&mut self) -> Vec<Event> {
         let me = self.charter.role(&self.identity.id());
-        if permits(me, Action::Admit { role: Role::Listener }).is_err() {
+        if may_let_in(me).is_err() {
             self.door.clear();
             return Vec::new();
         }
@@ -437,7 +437,7 @@ impl Room {
 
     /// Somebody else who may has turned a knock away: it counts here too, once.
     pub(crate) fn hear_turned_away(&mut self, from: &Member, knock: &[u8; 16], whose: MemberId) {
-        if permits(from.role, Action::Admit { role: Role::Listener }).is_err() || from.id == self.identity.id() {
+        if may_let_in(from.role).is_err() || from.id == self.identity.id() {
             return;
         }
         let id = KnockId(*knock);
@@ -516,6 +516,11 @@ impl Room {
         // A charter that the room agrees on has been written before.
         bucket_for(self.charter.encode().map_or(0, |charter| charter.len()) + AROUND_THE_CHARTER)
     }
+}
+
+/// Whether somebody in the role has a door to keep; if not, the rule against it.
+fn may_let_in(role: Role) -> Result<(), &'static str> {
+    permits(role, Action::Admit { role: Role::Listener })
 }
 
 fn nobody() -> Error {
