@@ -27,6 +27,7 @@ use crate::{
     identity::{MemberId, Role},
     media::{KeyIdLayout, OffStage, Suite},
     room::{
+        bytes::Reader,
         door::{LinkEntry, LinkId, Terms, UnixTime},
         settings::{Entry, Settings, Speaking},
     },
@@ -245,15 +246,15 @@ impl Charter {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let rest = &mut &bytes[..];
-        if take(rest)? != [VERSION] {
+        let mut rest = Reader::new(Item::Settings, bytes);
+        if rest.array()? != [VERSION] {
             return Err(malformed("its version is unknown: update parlor"));
         }
-        let suite = Suite::from_id(u16::from_be_bytes(take(rest)?));
+        let suite = Suite::from_id(u16::from_be_bytes(rest.array()?));
         let suite = suite.ok_or_else(|| malformed("its frame suite is unknown: update parlor"))?;
-        let [sender_bits, epoch_bits] = take(rest)?;
+        let [sender_bits, epoch_bits] = rest.array()?;
         let layout = KeyIdLayout::new(sender_bits, epoch_bits)?;
-        let [entry, flags] = take(rest)?;
+        let [entry, flags] = rest.array()?;
         let entry = match entry {
             0 => Entry::Invited,
             1 => Entry::Link,
@@ -265,23 +266,23 @@ impl Charter {
         }
         let flag = |bit: u8| flags & (1 << bit) != 0;
         let speaking = if flag(0) { Speaking::Everybody } else { Speaking::OnStage };
-        let capacity = Some(u32::from_be_bytes(take(rest)?)).filter(|capacity| *capacity > 0);
-        let [title_len] = take(rest)?;
-        let title = text(rest, title_len.into())?;
-        let topic_len = u16::from_be_bytes(take(rest)?);
-        let topic = text(rest, topic_len.into())?;
+        let capacity = Some(u32::from_be_bytes(rest.array()?)).filter(|capacity| *capacity > 0);
+        let [title_len] = rest.array()?;
+        let title = text(&mut rest, title_len.into())?;
+        let topic_len = u16::from_be_bytes(rest.array()?);
+        let topic = text(&mut rest, topic_len.into())?;
         let (seals, recording, locked, ended) = (flag(1), flag(2), flag(3), flag(4));
         let settings = Settings { suite, layout, title, topic, entry, speaking, seals, recording, locked, capacity };
         settings.check()?;
 
         let mut charter = Self { settings, ended, ..Self::default() };
-        for _ in 0..count(rest, MAX_ON_STAGE)? {
-            let id = MemberId::from_bytes(take(rest)?);
-            let [role] = take(rest)?;
+        for _ in 0..count(&mut rest, MAX_ON_STAGE)? {
+            let id = MemberId::from_bytes(rest.array()?);
+            let [role] = rest.array()?;
             let role = role_of(role)?;
-            let since = u64::from_be_bytes(take(rest)?);
-            let [marks] = take(rest)?;
-            let muted_by = if marks & 1 == 0 { None } else { Some(MemberId::from_bytes(take(rest)?)) };
+            let since = u64::from_be_bytes(rest.array()?);
+            let [marks] = rest.array()?;
+            let muted_by = if marks & 1 == 0 { None } else { Some(MemberId::from_bytes(rest.array()?)) };
             let standing = Standing { role, since, muted_by, leaving: marks & 2 != 0 };
             if marks >= 4 || (role == Role::Listener && since != 0) || standing == Standing::default() {
                 return Err(malformed("what it says of a member has another form than it should"));
@@ -292,30 +293,28 @@ impl Charter {
             ascending(charter.standings.last_key_value().map(|(last, _)| last), &id)?;
             charter.standings.insert(id, standing);
         }
-        for _ in 0..count(rest, MAX_BANNED)? {
-            let id = MemberId::from_bytes(take(rest)?);
+        for _ in 0..count(&mut rest, MAX_BANNED)? {
+            let id = MemberId::from_bytes(rest.array()?);
             ascending(charter.banned.last(), &id)?;
             charter.banned.insert(id);
         }
-        let [links] = take(rest)?;
+        let [links] = rest.array()?;
         if usize::from(links) > MAX_LINKS {
             return Err(malformed("it lists too many links"));
         }
         for _ in 0..links {
-            let id = LinkId::from_bytes(take(rest)?);
-            let [role, one_shot] = take(rest)?;
+            let id = LinkId::from_bytes(rest.array()?);
+            let [role, one_shot] = rest.array()?;
             let role = role_of(role)?;
             if role > Role::Speaker || one_shot > 1 {
                 return Err(malformed("it lists a link of terms that no link has"));
             }
-            let expires = Some(u64::from_be_bytes(take(rest)?)).filter(|at| *at > 0).map(UnixTime);
-            let issuer = MemberId::from_bytes(take(rest)?);
+            let expires = Some(u64::from_be_bytes(rest.array()?)).filter(|at| *at > 0).map(UnixTime);
+            let issuer = MemberId::from_bytes(rest.array()?);
             ascending(charter.links.last_key_value().map(|(last, _)| last), &id)?;
             charter.add_link(LinkEntry { id, terms: Terms { role, one_shot: one_shot == 1, expires }, issuer });
         }
-        if !rest.is_empty() {
-            return Err(malformed("it has bytes to spare"));
-        }
+        rest.end()?;
         Ok(charter)
     }
 }
@@ -339,21 +338,13 @@ const fn role_of(byte: u8) -> Result<Role> {
     })
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or_else(|| malformed("it is cut short"))?;
-    *rest = tail;
-    Ok(*head)
-}
-
-fn text(rest: &mut &[u8], len: usize) -> Result<String> {
-    let (text, tail) = rest.split_at_checked(len).ok_or_else(|| malformed("it is cut short"))?;
-    *rest = tail;
-    let text = std::str::from_utf8(text).map_err(|_| malformed("the title or the topic is not UTF-8"))?;
+fn text(rest: &mut Reader<'_>, len: usize) -> Result<String> {
+    let text = std::str::from_utf8(rest.bytes(len)?).map_err(|_| malformed("the title or the topic is not UTF-8"))?;
     Ok(text.to_owned())
 }
 
-fn count(rest: &mut &[u8], most: usize) -> Result<usize> {
-    let count = usize::from(u16::from_be_bytes(take(rest)?));
+fn count(rest: &mut Reader<'_>, most: usize) -> Result<usize> {
+    let count = usize::from(u16::from_be_bytes(rest.array()?));
     if count > most { Err(malformed("it lists too many people")) } else { Ok(count) }
 }
 

@@ -9,15 +9,13 @@
 //! A no is as long as a yes from the same room at the same time. Whoever could read the knock can answer it: a yes is
 //! proved by the welcome in it, a no by nothing, and a guest who doubts it asks who sent the link.
 
-use super::{
-    Knock, KnockId,
-    bytes::{Reader, pad, put_short},
-    labels,
-};
+use super::{Knock, KnockId, labels};
 use crate::{
     error::{Error, Item, Result},
     room::{
-        MAX_MESSAGE, check_size,
+        MAX_MESSAGE,
+        bytes::{Reader, pad, put_short},
+        check_size,
         group::{DoorKey, ENCAPSULATED, TAG},
     },
 };

@@ -5,8 +5,11 @@
 
 use std::fmt;
 
-use super::{LinkId, bytes::Reader, knock};
-use crate::error::{Item, Result};
+use super::{LinkId, knock};
+use crate::{
+    error::{Item, Result},
+    room::bytes::Reader,
+};
 
 const VERSION: u8 = 1;
 

@@ -26,17 +26,14 @@ use chacha20poly1305::{
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{
-    DoorAddress, Doorplate, Link, LinkId, MAX_ADMITTERS, UnixTime,
-    bytes::{Reader, pad, put_short},
-    labels,
-};
+use super::{DoorAddress, Doorplate, Link, LinkId, MAX_ADMITTERS, UnixTime, labels};
 use crate::{
     error::{Error, Item, Result},
     identity::{Fingerprint, Identity, MemberId},
     random,
     room::{
         Card,
+        bytes::{Reader, pad, put_short},
         group::{DoorKey, DoorKeyPublic, ENCAPSULATED, TAG},
     },
 };

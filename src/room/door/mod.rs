@@ -17,7 +17,6 @@
 //! its size before it is read.
 
 mod answer;
-mod bytes;
 mod gate;
 mod keeper;
 mod knock;

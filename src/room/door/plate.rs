@@ -19,16 +19,16 @@ use chacha20poly1305::{
 };
 use zeroize::Zeroizing;
 
-use super::{
-    DoorAddress, Link, LinkId, Terms, UnixTime,
-    bytes::{Reader, pad, put_short},
-    labels,
-};
+use super::{DoorAddress, Link, LinkId, Terms, UnixTime, labels};
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, MAX_NAME, MemberId, Role, check_name},
     random,
-    room::{group::DoorKeyPublic, settings::MAX_TITLE},
+    room::{
+        bytes::{Reader, pad, put_short},
+        group::DoorKeyPublic,
+        settings::MAX_TITLE,
+    },
 };
 
 /// Bytes of every sealed doorplate.

@@ -1,4 +1,5 @@
-//! Reading the door's formats: strictly, to the last byte, with one encoding for each value.
+//! Reading the room's own formats, the charter and those of the door: strictly, to the last byte, with one encoding
+//! for each value.
 
 use crate::error::{Error, Item, Result};
 
