@@ -46,6 +46,19 @@ pub enum Error {
         /// The epoch whose key was tried.
         epoch: u64,
     },
+    /// Somebody in the room made this packet in another's name: the speaker's own seal says that it is not theirs. It
+    /// was not played.
+    #[error(
+        "packet {counter} of {leaf} in epoch {epoch} was made by somebody else in the room: it is not what {leaf} sealed; it was dropped"
+    )]
+    Impersonated {
+        /// The sender that the packet names, who did not make it.
+        leaf: LeafIndex,
+        /// Its epoch.
+        epoch: u64,
+        /// Its counter.
+        counter: u64,
+    },
     /// A control message does not authenticate: not of this room, damaged, or made by nobody in it.
     #[error("{what} does not authenticate in epoch {epoch}: {why}; nothing has changed: {}", remedy(*.what))]
     Unauthentic {
@@ -83,6 +96,25 @@ pub enum Error {
         leaf: LeafIndex,
         /// The low bits of its epoch, all that a packet tells.
         epoch_bits: u64,
+    },
+    /// The packet is a speaker's seal: there is nothing to play, and nothing is wrong. What waited for it comes out of
+    /// `Voice::unpark`.
+    #[error("packet of {leaf} in epoch {epoch} is a seal, which confirms what they said before: nothing to play")]
+    Seal {
+        /// Whose.
+        leaf: LeafIndex,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// The frame waits for its speaker's seal: it is kept, and comes out of `Voice::unpark` once a seal covers it.
+    #[error("packet {counter} of {leaf} in epoch {epoch} waits for its seal; kept until it comes")]
+    Held {
+        /// The sender that the packet names.
+        leaf: LeafIndex,
+        /// Its epoch.
+        epoch: u64,
+        /// Its counter.
+        counter: u64,
     },
     /// The packet is one's own, sent back. Drop it: nobody hears themselves.
     #[error("packet of epoch {epoch} is your own, sent back by the relay; it was dropped")]
@@ -242,7 +274,7 @@ const fn turned_away_advice(for_good: bool) -> &'static str {
 /// What to do about bytes that are refused.
 const fn remedy(what: Item) -> &'static str {
     match what {
-        Item::Packet | Item::Message => "drop it",
+        Item::Packet | Item::Message | Item::Seal => "drop it",
         Item::Frame => "drop it: one Opus frame of 20 ms is at most 1,275 bytes",
         Item::Card => "ask its owner for a fresh one",
         Item::Welcome => "ask who invited you for the one made for your card",
@@ -255,6 +287,7 @@ const fn remedy(what: Item) -> &'static str {
         Item::Doorplate => "fetch it from the relay again, or ask who sent the link for another",
         Item::Knock => "drop it",
         Item::Answer => "fetch it from the relay again, or knock again",
+        Item::Clip => "it proves nothing: ask for the clip as it was exported",
     }
 }
 
@@ -299,6 +332,10 @@ pub enum Item {
     Knock,
     /// The answer to a knock.
     Answer,
+    /// A speaker's signature over packets of theirs.
+    Seal,
+    /// A clip: what somebody said, with the proof.
+    Clip,
 }
 
 impl fmt::Display for Item {
@@ -318,6 +355,8 @@ impl fmt::Display for Item {
             Self::Doorplate => "doorplate",
             Self::Knock => "knock",
             Self::Answer => "answer to a knock",
+            Self::Seal => "seal",
+            Self::Clip => "clip",
         })
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         OffStage,
         backend::Backend,
         epoch::Epoch,
+        seal::SealKeys,
         suite::{MAX_KEY_LEN, NONCE_LEN, Suite},
     },
 };
@@ -192,6 +193,7 @@ pub struct EpochKeys {
     pub(super) since: Duration,
     /// A hash of the room's id; zeros if nobody said which room.
     pub(super) room: [u8; 32],
+    pub(super) seals: Option<SealKeys>,
     /// The derived keys: made here, so that the thread of the audio derives none.
     pub(super) frames: Epoch,
 }
@@ -222,7 +224,7 @@ impl EpochKeys {
         let secret = Secret::extract(suite, &base_key);
         let mut frames = Epoch::derive(&secret, Backend::default(), layout, epoch, me, &stage)?;
         frames.list(&stage, &[], since);
-        Ok(Self { suite, layout, base_key, stage, offstage: Vec::new(), since, room: [0; 32], frames })
+        Ok(Self { suite, layout, base_key, stage, offstage: Vec::new(), since, room: [0; 32], seals: None, frames })
     }
 
     /// The same keys, computed with by `backend`. The bytes of every packet stay the same.
@@ -245,6 +247,15 @@ impl EpochKeys {
         self.offstage = offstage;
         self.frames.list(&self.stage, &self.offstage, self.since);
         self
+    }
+
+    /// The same keys, with what it takes to seal and to check seals in this epoch.
+    ///
+    /// # Errors
+    /// None that [`new`](Self::new) would not have given.
+    pub fn with_seals(mut self, seals: SealKeys) -> Result<Self> {
+        self.seals = Some(seals);
+        Ok(self)
     }
 
     /// The same keys, marked as those of the room of that id, so that no voice of another room takes them.

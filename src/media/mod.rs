@@ -20,6 +20,7 @@ mod keys;
 mod parking;
 mod people;
 mod replay;
+pub mod seal;
 pub mod sframe;
 mod suite;
 mod voice;
