@@ -172,6 +172,16 @@ pub enum Error {
         /// Who switched them off.
         by: Mute,
     },
+    /// The sender cannot seal, and the room plays sealed sound only. It was not played.
+    #[error(
+        "{leaf} has no media key in epoch {epoch}, and this room plays sealed sound only: they need an app that seals"
+    )]
+    Unsealed {
+        /// The sender that the packet names.
+        leaf: LeafIndex,
+        /// The epoch.
+        epoch: u64,
+    },
     /// The room's policy refuses.
     #[error("refused: {0}")]
     Denied(Box<Denial>),

@@ -10,12 +10,16 @@ use crate::{
     error::{Error, Result},
     identity::{LeafIndex, MemberId},
     media::{
-        Quiet, Speaker,
+        Quiet, Speaker, Suite,
         backend::Backend,
         hearing::Account,
-        keys::{KeyIdLayout, Secret},
+        keys::{KeyAndSalt, KeyIdLayout, Secret},
         people::People,
         replay::Window,
+        seal::{
+            MediaCertificate, Proof, SealKeys, SealRules, SealingSpeaker, maker::Maker, statement::Context,
+            watch::Watch,
+        },
         sframe::{FrameKey, Sealer},
     },
 };
@@ -24,7 +28,9 @@ use crate::{
 const NOBODY: u16 = u16::MAX;
 
 /// The stream of the microphone.
-const MICROPHONE: u64 = 0;
+pub(super) const MICROPHONE: u64 = 0;
+/// The stream of the microphone's seals.
+pub(super) const SEALS: u64 = MICROPHONE + 1;
 
 pub(super) struct Epoch {
     pub(super) number: u64,
@@ -38,8 +44,41 @@ pub(super) struct Epoch {
     senders: Box<[Option<Sender>]>,
     /// Everybody in the room in this epoch.
     pub(super) people: People,
+    /// Whether nobody else can be in the room.
+    all_listed: bool,
+    /// How the room seals, if it does.
+    pub(super) seals: Option<Seals>,
     /// Fresh accounts for them, made here so that the thread of the audio makes none. The voice takes them.
     pub(super) accounts: Box<[Account]>,
+}
+
+/// Seals in one epoch.
+pub(super) struct Seals {
+    pub(super) rules: SealRules,
+    /// The confirmed transcript hash.
+    pub(super) transcript: Box<[u8]>,
+    /// Makes those of what one says oneself; none if one is not on stage, or in an epoch that has been superseded.
+    pub(super) maker: Option<Box<Maker>>,
+    /// There are two in the room, so that the tag of a frame proves whose it is, and nobody else is to learn.
+    pub(super) unneeded: bool,
+}
+
+/// What checks the frames of one speaker against their seals.
+pub(super) struct Watcher {
+    /// The key of the stream of seals.
+    pub(super) key: FrameKey,
+    pub(super) certificate: MediaCertificate,
+    /// To the key of the speaker's frames.
+    pub(super) commitment: [u8; 32],
+    pub(super) watch: Watch,
+    /// What a clip needs, in a room that keeps evidence.
+    pub(super) source: Option<Source>,
+}
+
+/// Who speaks, and the key that opens it.
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) key: KeyAndSalt,
 }
 
 /// Somebody else on stage.
@@ -48,8 +87,23 @@ pub(super) struct Sender {
     pub(super) leaf: LeafIndex,
     pub(super) key: FrameKey,
     pub(super) window: Window,
+    /// None if they cannot seal, or the room does not.
+    pub(super) watcher: Option<Box<Watcher>>,
     /// The place of their account among the voice's.
     pub(super) account: usize,
+}
+
+/// Who somebody on stage is, and where their account is.
+pub(super) struct SenderAt {
+    pub(super) id: MemberId,
+    pub(super) account: usize,
+}
+
+impl Sender {
+    /// The counters of what was played of theirs, and is neither sealed nor flagged.
+    pub(super) fn unsealed(&self) -> impl Iterator<Item = u64> {
+        self.watcher.iter().flat_map(|watcher| watcher.watch.leftover())
+    }
 }
 
 impl Epoch {
@@ -92,23 +146,115 @@ impl Epoch {
                     leaf: speaker.leaf,
                     key,
                     window: Window::default(),
+                    watcher: None,
                     account: 0,
                 }));
             }
         }
         let (superseded_at, senders) = (Duration::ZERO, senders.into_boxed_slice());
         let (people, accounts) = (People::default(), Box::default());
-        Ok(Self { number, me, sealer, superseded_at, by_leaf, senders, people, accounts })
+        Ok(Self {
+            number,
+            me,
+            sealer,
+            superseded_at,
+            by_leaf,
+            senders,
+            people,
+            seals: None,
+            all_listed: false,
+            accounts,
+        })
     }
 
-    /// Says who is in the room in this epoch, which began at `since`.
-    pub(super) fn list(&mut self, stage: &[Speaker], offstage: &[Quiet], since: Duration) {
-        self.people = People::new(stage, offstage);
+    /// Adds what it takes to seal and to check seals.
+    pub(super) fn watch(
+        &mut self,
+        secret: &Secret,
+        backend: Backend,
+        layout: KeyIdLayout,
+        seals: SealKeys,
+    ) -> Result<()> {
+        let SealKeys { rules, transcript, signer, speakers } = seals;
+        let (number, me, suite) = (self.number, self.me, secret.suite());
+        let seal_key = |leaf| FrameKey::derive(secret, backend, layout.key_id(SEALS, leaf, number)?);
+        let commitment = |leaf| {
+            let kid = layout.key_id(MICROPHONE, leaf, number)?;
+            let key = secret.derive(kid)?;
+            Ok::<_, Error>((key.commitment(suite, kid), key))
+        };
+        let mut maker = None;
+        if let Some(signer) = signer.filter(|_| self.sealer.is_some()) {
+            let sealer = Sealer::from_key(seal_key(me)?);
+            maker = Some(Box::new(Maker::new(rules, signer, sealer, commitment(me)?.0)));
+        }
+        for SealingSpeaker { leaf, id, name, certificate } in speakers {
+            let Some(sender) = self.sender_mut(leaf).filter(|sender| sender.id == id) else { continue };
+            let (commitment, key) = commitment(leaf)?;
+            let source = (rules.proof == Proof::Evidence).then_some(Source { name, key });
+            let (key, watch) = (seal_key(leaf)?, Watch::new());
+            sender.watcher = Some(Box::new(Watcher { key, certificate, commitment, watch, source }));
+        }
+        self.seals = Some(Seals { rules, transcript, maker, unneeded: false });
+        self.need_seals();
+        Ok(())
+    }
+
+    /// Says who is in the room in this epoch, which began at `since`. Without `offstage` there may be others.
+    pub(super) fn list(&mut self, stage: &[Speaker], offstage: Option<&[Quiet]>, since: Duration) {
+        self.all_listed = offstage.is_some();
+        self.people = People::new(stage, offstage.unwrap_or_default());
         self.accounts = self.people.open_accounts(since);
         for sender in self.senders.iter_mut().flatten() {
             // Everybody on stage is listed.
             sender.account = self.people.at(sender.leaf).map_or(usize::MAX, |(place, _)| place);
         }
+        self.need_seals();
+    }
+
+    fn need_seals(&mut self) {
+        let two = self.all_listed && self.people.iter().count() == 2;
+        if let Some(seals) = &mut self.seals {
+            seals.unneeded = two && seals.rules.proof == Proof::Deniable;
+        }
+    }
+
+    /// How frames are checked against seals here, if they are.
+    #[inline]
+    pub(super) fn rules(&self) -> Option<SealRules> {
+        self.seals.as_ref().filter(|seals| !seals.unneeded).map(|seals| seals.rules)
+    }
+
+    /// Whether a packet in one's own name is none of one's own, as far as one knows.
+    pub(super) fn is_not_own(&self, counter: u64, packet: &[u8]) -> bool {
+        let maker = self.seals.as_ref().and_then(|seals| seals.maker.as_ref());
+        maker.is_some_and(|maker| maker.is_not_own(counter, packet))
+    }
+
+    /// Somebody else on stage whose seals count, with what checks them.
+    pub(super) fn sealing_sender(&mut self, leaf: LeafIndex) -> Option<(SenderAt, &mut Watcher, &Seals)> {
+        let seat = *self.by_leaf.get(leaf.0 as usize)?;
+        let sender = self.senders.get_mut(usize::from(seat))?.as_mut()?;
+        let at = SenderAt { id: sender.id, account: sender.account };
+        let seals = self.seals.as_ref().filter(|seals| !seals.unneeded)?;
+        Some((at, sender.watcher.as_mut()?, seals))
+    }
+
+    /// Who else there is, if there is one other.
+    pub(super) fn only_other(&self) -> Option<MemberId> {
+        let mut others = self.people.iter().filter(|person| person.leaf != self.me);
+        let other = others.next().filter(|_| self.all_listed)?;
+        others.next().is_none().then_some(other.id)
+    }
+
+    /// Ends sealing, and gives the seals that are left to send.
+    pub(super) fn finish(&mut self, room: &[u8; 32], suite: Suite) -> Vec<Vec<u8>> {
+        self.sealer = None;
+        let needed = self.rules().is_some();
+        let Some(seals) = &mut self.seals else { return Vec::new() };
+        let Some(mut maker) = seals.maker.take().filter(|_| needed) else { return Vec::new() };
+        let commitment = maker.commitment;
+        maker.finish(&seals.context(room, self.number, self.me, suite, &commitment))
     }
 
     /// Erases every key, and who was there.
@@ -117,6 +263,7 @@ impl Epoch {
         self.senders.iter_mut().for_each(|slot| *slot = None);
         self.people = People::default();
         self.accounts = Box::default();
+        self.seals = None;
     }
 
     #[inline]
@@ -125,18 +272,32 @@ impl Epoch {
         self.senders.get_mut(usize::from(seat))?.as_mut()
     }
 
+    #[inline]
+    pub(super) fn sender(&self, leaf: LeafIndex) -> Option<&Sender> {
+        let seat = *self.by_leaf.get(leaf.0 as usize)?;
+        self.senders.get(usize::from(seat))?.as_ref()
+    }
+
+    pub(super) fn senders_mut(&mut self) -> impl Iterator<Item = &mut Sender> {
+        self.senders.iter_mut().flatten()
+    }
+
     /// Everybody else on stage.
     pub(super) fn senders(&self) -> impl Iterator<Item = &Sender> {
         self.senders.iter().flatten()
     }
 
-    /// Erases the keys of those who are not on stage in `newest`; the others' accounts are where they are there.
-    pub(super) fn keep_only_those_in(&mut self, newest: &Self) {
+    /// Erases the keys of those who are not on stage in `newest`, and tells of each; the others' accounts are where they
+    /// are there.
+    pub(super) fn keep_only_those_in(&mut self, newest: &Self, mut gone: impl FnMut(u64, &Sender)) {
         for slot in &mut self.senders {
             let Some(sender) = slot else { continue };
             match newest.on_stage(sender) {
                 Some(there) => sender.account = there.account,
-                None => *slot = None,
+                None => {
+                    gone(self.number, sender);
+                    *slot = None;
+                }
             }
         }
     }
@@ -148,5 +309,19 @@ impl Epoch {
             Some(Some(there)) if there.id == sender.id => Some(there),
             _ => self.senders().find(|other| other.id == sender.id),
         }
+    }
+}
+
+impl Seals {
+    /// What the seals of a speaker are bound to.
+    pub(super) fn context<'a>(
+        &'a self,
+        room: &'a [u8; 32],
+        epoch: u64,
+        leaf: LeafIndex,
+        suite: Suite,
+        commitment: &'a [u8; 32],
+    ) -> Context<'a> {
+        Context { room, epoch, transcript: &self.transcript, leaf, stream: MICROPHONE, suite, commitment }
     }
 }

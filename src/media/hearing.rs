@@ -84,11 +84,44 @@ pub struct Hearing {
     pub counters: Counters,
     /// How long ago a frame of theirs was opened last; none if none was.
     pub last_heard: Option<Duration>,
+    /// What their seals say of it.
+    pub seals: SealState,
 }
 
 impl Hearing {
     pub(super) fn unaccounted(cause: Cause) -> Self {
-        Self { cause, counters: Counters::default(), last_heard: None }
+        Self { cause, counters: Counters::default(), last_heard: None, seals: SealState::Off }
+    }
+}
+
+/// What a speaker's seals say of what is heard in their name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum SealState {
+    /// The room does not seal: whoever is in it can speak as anybody on stage.
+    #[default]
+    Off,
+    /// Nothing of theirs has been confirmed yet.
+    Waiting,
+    /// It is they who speak.
+    Verified,
+    /// For longer than a second no seal has covered what is heard. Ask whether their app sends seals, or whether the
+    /// relay drops them.
+    Unverified,
+    /// Somebody else has been caught speaking in their name within the last ten seconds: only what they sealed is
+    /// played, half a second late.
+    Contested,
+}
+
+impl fmt::Display for SealState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "the room does not seal",
+            Self::Waiting => "not verified yet",
+            Self::Verified => "verified",
+            Self::Unverified => "unverified",
+            Self::Contested => "contested: somebody else spoke in their name",
+        })
     }
 }
 
@@ -156,6 +189,8 @@ pub enum Cause {
     Replayed,
     /// Their packets come so late that nobody could tell them from replays.
     TooLate,
+    /// Packets come in their name that no seal covers, and here only sealed sound is played.
+    Unsealed,
 }
 
 impl Cause {
@@ -186,6 +221,9 @@ impl Cause {
             }
             Self::Replayed => "The relay or the network sends packets twice: if they do speak, use another relay.",
             Self::TooLate => "They are held up by seconds: they connect to the relay again.",
+            Self::Unsealed => {
+                "Their app must send what `Voice::next_seal` gives; if it does, use another relay: it drops seals."
+            }
         }
     }
 }
@@ -219,6 +257,7 @@ impl fmt::Display for Cause {
             Self::Forged => "The packets that name them are forged or damaged.",
             Self::Replayed => "The packets that name them were heard before.",
             Self::TooLate => "Their packets come too late to be told from replays.",
+            Self::Unsealed => "Packets come in their name, and no seal of theirs says that they are theirs.",
         };
         f.write_str(text)
     }
@@ -277,6 +316,16 @@ pub struct Counters {
     pub not_on_stage: u64,
     /// Refused: muted by oneself, or the microphone was off.
     pub muted: u64,
+    /// Of those opened, how many a seal of theirs has confirmed.
+    pub verified: u64,
+    /// Of those opened, how many have been flagged, for no seal has covered them within a second.
+    pub unverified: u64,
+    /// Made by somebody else in their name, frames and seals, as their own seals say: played or not.
+    pub impersonated: u64,
+    /// Held until a seal came, and not opened at once.
+    pub held: u64,
+    /// Of those held, how many no seal has covered in time: they were not played.
+    pub unsealed: u64,
 }
 
 /// What a packet was refused as.
@@ -295,6 +344,10 @@ pub(super) enum Refusal {
     Parked,
     /// It would have waited, but there was no room.
     LotFull,
+    /// It waits for a seal, or cannot have one.
+    Held,
+    /// Somebody else made it.
+    Impersonated,
 }
 
 /// What one member's packets came to, and who has muted them. It goes with them from epoch to epoch.
@@ -314,6 +367,8 @@ pub(super) struct Account {
     /// When a parked packet that named them was last dropped for a younger one.
     dropped: Option<Duration>,
     ahead: Option<Ahead>,
+    /// When a seal confirmed a frame of theirs last.
+    verified: Option<Duration>,
     /// When they came on stage, as far as one was there.
     on_stage_since: Duration,
 }
@@ -337,6 +392,35 @@ impl Account {
     pub(super) fn open(&mut self, now: Duration) {
         self.counters.opened += 1;
         self.heard = Some(now);
+    }
+
+    /// Frames were confirmed at `now`, of which some had been flagged.
+    pub(super) fn verify(&mut self, frames: u64, flagged_before: u64, now: Duration) {
+        self.counters.verified += frames;
+        self.counters.unverified = self.counters.unverified.saturating_sub(flagged_before);
+        if frames > 0 {
+            self.verified = Some(now);
+        }
+    }
+
+    /// No seal has covered frames that were played.
+    pub(super) fn flag(&mut self, frames: u64) {
+        self.counters.unverified += frames;
+    }
+
+    /// Frames were played that somebody else had made.
+    pub(super) fn impersonate(&mut self, frames: u64) {
+        self.counters.impersonated += frames;
+    }
+
+    /// No seal has covered frames that were held.
+    pub(super) fn drop_held(&mut self, frames: u64) {
+        self.counters.unsealed += frames;
+    }
+
+    /// Whether anything of theirs was ever confirmed.
+    pub(super) fn was_verified(&self) -> bool {
+        self.verified.is_some()
     }
 
     #[inline(always)]
@@ -366,6 +450,8 @@ impl Account {
             Refusal::NotOnStage => counters.not_on_stage += 1,
             Refusal::Muted => counters.muted += 1,
             Refusal::Parked => counters.parked += 1,
+            Refusal::Held => counters.held += 1,
+            Refusal::Impersonated => counters.impersonated += 1,
             Refusal::LotFull => {
                 counters.parked += 1;
                 counters.parked_dropped += 1;
@@ -419,7 +505,7 @@ impl Account {
 
     pub(super) fn told(&self, cause: Cause, now: Duration) -> Hearing {
         let last_heard = self.heard.or(self.heard_before).map(|at| now.abs_diff(at));
-        Hearing { cause, counters: self.counters, last_heard }
+        Hearing { cause, counters: self.counters, last_heard, seals: SealState::Off }
     }
 
     fn by_packets(&self, patience: Duration, now: Duration) -> Cause {
@@ -437,7 +523,8 @@ impl Account {
             return Cause::NoPackets { silent };
         };
         match as_what {
-            Refusal::Malformed | Refusal::Forged => Cause::Forged,
+            Refusal::Malformed | Refusal::Forged | Refusal::Impersonated => Cause::Forged,
+            Refusal::Held => Cause::Unsealed,
             Refusal::Replayed => Cause::Replayed,
             Refusal::TooLate => Cause::TooLate,
             Refusal::WrongEpoch | Refusal::NotOnStage => Cause::Behind,

@@ -22,7 +22,7 @@ use crate::{
         OffStage,
         backend::Backend,
         epoch::Epoch,
-        seal::SealKeys,
+        seal::{MAX_EVERY, SealKeys, SealMode, statement},
         suite::{MAX_KEY_LEN, NONCE_LEN, Suite},
     },
 };
@@ -187,13 +187,13 @@ pub struct EpochKeys {
     base_key: Zeroizing<Vec<u8>>,
     /// Who may speak in this epoch, oneself included if so.
     stage: Vec<Speaker>,
-    /// Who else is in the room.
-    offstage: Vec<Quiet>,
+    /// Who else is in the room, if anybody has said.
+    offstage: Option<Vec<Quiet>>,
     /// When the room entered the epoch, on the caller's monotonic clock.
     pub(super) since: Duration,
     /// A hash of the room's id; zeros if nobody said which room.
     pub(super) room: [u8; 32],
-    pub(super) seals: Option<SealKeys>,
+    backend: Backend,
     /// The derived keys: made here, so that the thread of the audio derives none.
     pub(super) frames: Epoch,
 }
@@ -222,19 +222,24 @@ impl EpochKeys {
             return Err(Error::Unusable { what: "base_key", why: "its length is not the suite's key length" });
         }
         let secret = Secret::extract(suite, &base_key);
-        let mut frames = Epoch::derive(&secret, Backend::default(), layout, epoch, me, &stage)?;
-        frames.list(&stage, &[], since);
-        Ok(Self { suite, layout, base_key, stage, offstage: Vec::new(), since, room: [0; 32], seals: None, frames })
+        let backend = Backend::default();
+        let mut frames = Epoch::derive(&secret, backend, layout, epoch, me, &stage)?;
+        frames.list(&stage, None, since);
+        Ok(Self { suite, layout, base_key, stage, offstage: None, since, room: [0; 32], backend, frames })
     }
 
     /// The same keys, computed with by `backend`. The bytes of every packet stay the same.
     ///
     /// # Errors
-    /// None that [`new`](Self::new) would not have given.
+    /// [`Error::Unusable`] if the keys have seals already. None else that [`new`](Self::new) would not have given.
     pub fn with_backend(mut self, backend: Backend) -> Result<Self> {
+        if self.frames.seals.is_some() {
+            return Err(Error::Unusable { what: "backend", why: "choose it before the seals" });
+        }
+        self.backend = backend;
         let secret = Secret::extract(self.suite, &self.base_key);
         self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch(), self.me(), &self.stage)?;
-        self.frames.list(&self.stage, &self.offstage, self.since);
+        self.frames.list(&self.stage, self.offstage.as_deref(), self.since);
         Ok(self)
     }
 
@@ -244,17 +249,30 @@ impl EpochKeys {
     /// somebody holds already, on stage or earlier in the list, is left out.
     #[must_use]
     pub fn with_offstage(mut self, offstage: Vec<Quiet>) -> Self {
-        self.offstage = offstage;
-        self.frames.list(&self.stage, &self.offstage, self.since);
+        self.offstage = Some(offstage);
+        self.frames.list(&self.stage, self.offstage.as_deref(), self.since);
         self
     }
 
     /// The same keys, with what it takes to seal and to check seals in this epoch.
     ///
+    /// Choose the [backend](Self::with_backend) first.
+    ///
     /// # Errors
-    /// None that [`new`](Self::new) would not have given.
+    /// [`Error::Unusable`] if the rules ask for seals of no frames or of more than
+    /// [`MAX_EVERY`](crate::media::seal::MAX_EVERY), or the keys have seals already.
     pub fn with_seals(mut self, seals: SealKeys) -> Result<Self> {
-        self.seals = Some(seals);
+        let unusable = |why| Err(Error::Unusable { what: "seals", why });
+        if seals.rules.every == 0 || seals.rules.every > MAX_EVERY {
+            return unusable("one covers 1 to 50 frames");
+        }
+        if self.frames.seals.is_some() {
+            return unusable("these keys have them already");
+        }
+        if seals.rules.mode != SealMode::Off {
+            let secret = Secret::extract(self.suite, &self.base_key);
+            self.frames.watch(&secret, self.backend, self.layout, seals)?;
+        }
         Ok(self)
     }
 
@@ -292,7 +310,7 @@ impl EpochKeys {
 
     /// Who else is in the room, as [`with_offstage`](Self::with_offstage) was told.
     pub fn offstage(&self) -> &[Quiet] {
-        &self.offstage
+        self.offstage.as_deref().unwrap_or_default()
     }
 
     /// When the room entered the epoch, on the caller's monotonic clock.
@@ -393,5 +411,10 @@ pub(crate) struct KeyAndSalt {
 impl KeyAndSalt {
     pub(crate) fn key(&self) -> &[u8] {
         self.key.get(..self.len).unwrap_or_default()
+    }
+
+    /// What a seal says of this key, the one of `kid`.
+    pub(super) fn commitment(&self, suite: Suite, kid: u64) -> [u8; 32] {
+        statement::commit_to_key(suite, kid, self.key(), &**self.salt)
     }
 }

@@ -27,7 +27,7 @@ mod voice;
 
 pub use backend::Backend;
 pub(crate) use backend::scrub_stack;
-pub use hearing::{Cause, Counters, Hearing, Mute, OffStage};
+pub use hearing::{Cause, Counters, Hearing, Mute, OffStage, SealState};
 pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Quiet, Speaker};
 pub use suite::Suite;
 pub use voice::{Heard, Limits, MAX_FRAME, MAX_OVERHEAD, Stats, Voice};

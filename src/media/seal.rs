@@ -16,13 +16,18 @@
 //!   exactly, so that no packet opens twice and no forgery takes the place of a true packet;
 //! - a seal is of one room, epoch, speaker, stream, frame key and range, and of nothing else.
 
+mod findings;
 mod key;
-mod statement;
+pub(in crate::media) mod maker;
+pub(crate) mod statement;
+pub(in crate::media) mod watch;
 
 use std::fmt;
 
 use crate::identity::{LeafIndex, MemberId};
 
+pub(super) use self::findings::Findings;
+pub use self::findings::{Finding, Forgery};
 pub use self::key::{MediaCertificate, MediaKey};
 
 /// The most frames a seal covers.

@@ -65,6 +65,10 @@ impl Sealer {
         Self { key, next: 0 }
     }
 
+    pub(super) fn key(&self) -> &FrameKey {
+        &self.key
+    }
+
     /// Seals `plaintext` to the front of `out`: header, ciphertext, tag. Gives the length of all three in bytes.
     ///
     /// `metadata` is authenticated with the frame but not written; whoever opens must know it. With metadata the

@@ -17,14 +17,19 @@ use crate::{
     error::{Error, Item, Result},
     identity::{LeafIndex, MemberId},
     media::{
-        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, Suite,
+        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, SealState, Suite,
         backend::Refused,
-        epoch::{Epoch, Sender},
+        epoch::{Epoch, MICROPHONE, SEALS, Sender},
         header::{Header, MAX_HEADER},
         hearing::{Account, Refusal},
         parking::{Lot, MAX_PACKETS, Parked},
         people::People,
         replay::Stale,
+        seal::{
+            Finding, Findings, Forgery, SealMode, SealRules, Unsealed,
+            statement::{Seal, packet_hash},
+            watch::{HeldFrame, Look, Outcome, SealRefused},
+        },
         sframe::MAX_COUNTER,
         suite::TAG_LEN,
     },
@@ -35,6 +40,20 @@ pub const MAX_FRAME: usize = 2048;
 
 /// What a packet has beyond its frame in bytes, at the very most: header and tag. See [`Voice::overhead`].
 pub const MAX_OVERHEAD: usize = MAX_HEADER + TAG_LEN;
+
+/// The longest packet of a voice in bytes.
+const MAX_PACKET: usize = MAX_FRAME + MAX_OVERHEAD;
+
+/// A seal is sent a second time after half as many frames as it covers, and after six at least, so that one burst of
+/// losses does not take both; or after this time, if the speaker pauses.
+const SECOND_COPY: Duration = Duration::from_millis(250);
+
+/// How often packets that come make the voice look for those that lack a seal.
+const LOOK_OVER: Duration = Duration::from_millis(20);
+
+/// How many seals wait to be sent, and how many frames to be taken out after their seal has come; the oldest make room.
+const MAX_OUTGOING: usize = 64;
+const MAX_READY: usize = 1024;
 
 /// How many past epochs are kept at most, each for [`Limits::previous_epoch`]: several commits may fall into that time.
 const MAX_PREVIOUS: usize = 16;
@@ -103,7 +122,10 @@ pub struct Heard<F> {
     pub epoch: u64,
     /// Its counter in that epoch: 0 for the speaker's first frame there.
     pub counter: u64,
-    /// How long it was parked for its key; zero for one whose key was there.
+    /// Whether a seal of the speaker's covers it already. If not, a later one confirms it, or
+    /// [`Voice::next_finding`] tells.
+    pub sealed: bool,
+    /// How long it was parked for its key, or held for its seal; zero for one that waited for neither.
     pub parked_for: Duration,
     /// The bytes that were sealed.
     pub frame: F,
@@ -139,6 +161,20 @@ pub struct Stats {
     pub parked_expired: u64,
     /// Parked packets that were taken out after their epoch had come.
     pub unparked: u64,
+    /// Seals made of what one said oneself, second copies not counted.
+    pub seals_made: u64,
+    /// Seals of others that were taken.
+    pub seals_taken: u64,
+    /// Frames opened that a seal of their speaker's has confirmed.
+    pub verified: u64,
+    /// Frames opened that no seal has covered within a second.
+    pub unverified: u64,
+    /// Packets that somebody else in the room made in a speaker's name, played or not.
+    pub impersonated: u64,
+    /// Frames held for their seal.
+    pub held: u64,
+    /// Frames held that no seal has covered in time, or that had to make room.
+    pub unsealed: u64,
 }
 
 /// Seals and opens the frames of one member in one room.
@@ -192,6 +228,15 @@ pub struct Voice {
     /// What keeps one from speaking on stage. It stands by itself, so that no rekey, whoever it lists, switches one's
     /// own microphone on.
     silenced: Option<Mute>,
+    /// Seals on their way out.
+    outgoing: VecDeque<Outgoing>,
+    /// Whether each seal is sent twice.
+    seals_twice: bool,
+    /// Frames whose seal has come.
+    ready: VecDeque<Ready>,
+    findings: Findings,
+    /// When all that waits for seals was last looked over.
+    looked_over: Duration,
     /// One is out of the room: there are no keys, no people, no accounts.
     closed: bool,
 }
@@ -224,6 +269,11 @@ impl Voice {
             stats: Stats::default(),
             accounts,
             silenced: None,
+            outgoing: VecDeque::new(),
+            seals_twice: true,
+            ready: VecDeque::new(),
+            findings: Findings::default(),
+            looked_over: Duration::ZERO,
             closed: false,
         }
     }
@@ -254,17 +304,82 @@ impl Voice {
         if frame.len() > MAX_FRAME {
             return Err(too_large(Item::Frame, frame.len(), MAX_FRAME));
         }
+        let counter = sealer.next_counter();
         let len = sealer.seal_into(&[], frame, packet)?;
         self.stats.sealed += 1;
+        if let Some(seals) = &mut self.current.seals
+            && let Some(maker) = &mut seals.maker
+            && let Some(packet) = packet.get(..len)
+        {
+            maker.add(counter, packet, !seals.unneeded);
+        }
         Ok(len)
     }
 
+    /// The next seal of what one said oneself, as a packet to send like any other; none when none is due.
+    ///
+    /// Call it until it gives none after each frame, and now and then while one is silent. Seals go where packets go;
+    /// on a lossy network each comes out twice, a little apart. Where the transport has a reliable channel, send them
+    /// on that and say so: [`send_seals_once`](Self::send_seals_once).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use parlor::{EpochKeys, Identity, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+    /// # use parlor::media::seal::{MediaCertificate, MediaKey, SealKeys, SealRules};
+    /// # let ana = Identity::generate("ana")?;
+    /// # let media = MediaKey::from_seed(&[9; 32]);
+    /// # let certificate = MediaCertificate::new(&ana, &media);
+    /// # let keys = |me: u32| EpochKeys::new(
+    /// #     Suite::default(), KeyIdLayout::default(), 0, zeroize::Zeroizing::new(vec![7; 32]), LeafIndex(me),
+    /// #     vec![Speaker { leaf: LeafIndex(0), id: ana.id() }], Duration::ZERO,
+    /// # );
+    /// # let seals = || SealKeys::new(SealRules::default(), b"").with_speaker(LeafIndex(0), ana.id(), "ana", certificate);
+    /// # let (ana_keys, ben_keys) = (keys(0)?.with_seals(seals().with_signer(media))?, keys(1)?.with_seals(seals())?);
+    /// # let (mut voice, mut ben) = (Voice::new(ana_keys), Voice::new(ben_keys));
+    /// # let mut relay = Vec::new();
+    /// # for frame in 0..50_u64 {
+    /// #     let now = Duration::from_millis(20 * frame);
+    /// relay.push(voice.seal(b"an Opus frame")?);
+    /// while let Some(seal) = voice.next_seal(now) {
+    ///     relay.push(seal);
+    /// }
+    /// #     for packet in relay.drain(..) { let _ = ben.open(&packet, now); }
+    /// # }
+    /// # assert_eq!(ben.stats().verified, 50);
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    pub fn next_seal(&mut self, now: Duration) -> Option<Vec<u8>> {
+        let frames = self.stats.sealed;
+        let due = |waiting: &Outgoing| {
+            // Either way: a clock that jumps holds nothing back.
+            frames >= waiting.after || now >= waiting.at || waiting.at - now > SECOND_COPY
+        };
+        if let Some(at) = self.outgoing.iter().position(due) {
+            let Outgoing { packet, first, .. } = self.outgoing.remove(at)?;
+            return Some(if first { self.send_again(packet, now) } else { packet });
+        }
+        let Epoch { number, me, seals, .. } = &mut self.current;
+        let seals = seals.as_mut().filter(|seals| !seals.unneeded)?;
+        let mut maker = seals.maker.take()?;
+        let commitment = maker.commitment;
+        let made = maker.due(&seals.context(&self.room, *number, *me, self.suite, &commitment), now);
+        seals.maker = Some(maker);
+        // A key that has made its last seal makes no more; frames go on unsealed.
+        let packet = made.ok()??;
+        self.stats.seals_made += 1;
+        Some(self.send_again(packet, now))
+    }
+
+    /// Each seal comes out of [`next_seal`](Self::next_seal) once: for a transport that loses none.
+    pub fn send_seals_once(&mut self) {
+        self.seals_twice = false;
+    }
     /// Opens a packet that arrived at `now`.
     ///
     /// # Errors
     /// As [`open_in_place`](Self::open_in_place).
     pub fn open(&mut self, packet: &[u8], now: Duration) -> Result<Heard<Vec<u8>>> {
-        if packet.len() > MAX_FRAME + MAX_OVERHEAD {
+        if packet.len() > MAX_PACKET {
             return Err(self.over_size(packet.len()));
         }
         let mut packet = packet.to_vec();
@@ -282,8 +397,11 @@ impl Voice {
     /// - the bytes: [`Error::Malformed`], [`Error::TooLarge`]; [`Error::Forged`], after which those of `packet` are
     ///   of no use;
     /// - the moment: [`Error::Replayed`], [`Error::TooLate`], [`Error::Reflected`] for one's own packet;
-    ///   [`Error::Parked`] if its key is on its way and it was kept for [`unpark`](Self::unpark);
-    /// - the policy: [`Error::NotOnStage`], even though it may have decrypted; [`Error::Muted`];
+    ///   [`Error::Parked`] if its key is on its way and it was kept for [`unpark`](Self::unpark), [`Error::Held`] if its
+    ///   seal is;
+    /// - nobody: [`Error::Seal`], for it was a speaker's seal and no sound: call [`unpark`](Self::unpark);
+    /// - somebody in the room: [`Error::Impersonated`];
+    /// - the policy: [`Error::NotOnStage`], even though it may have decrypted; [`Error::Muted`]; [`Error::Unsealed`];
     /// - oneself: [`Error::Closed`], after [`close`](Self::close).
     ///
     /// But for statistics, accounts and parking, the voice is as it was.
@@ -291,7 +409,7 @@ impl Voice {
         if !self.previous.is_empty() || self.lot.packets() > 0 {
             self.expire(now);
         }
-        if packet.len() > MAX_FRAME + MAX_OVERHEAD {
+        if packet.len() > MAX_PACKET {
             return Err(self.over_size(packet.len()));
         }
         // With its tag a packet is never shorter than the longest header.
@@ -307,7 +425,13 @@ impl Voice {
         }
         let (which, leaf) = match self.layout.leaf_if_microphone_of(self.current.number, header.kid) {
             Some(leaf) => (Which::Current, leaf),
-            None => self.of_another_epoch(header.kid, packet, now)?,
+            None => {
+                let (stream, which, leaf) = self.of_another_key(header.kid, packet, now)?;
+                if stream == SEALS {
+                    return Err(self.take_seal(which, leaf, header, header_len, packet, now));
+                }
+                (which, leaf)
+            }
         };
         self.open_at(which, leaf, header, header_len, packet, now)
     }
@@ -338,15 +462,24 @@ impl Voice {
         accounts.iter_mut().for_each(|account| account.reach(keys.frames.number));
         self.accounts = accounts;
         let mut past = std::mem::replace(&mut self.current, keys.frames);
-        past.sealer = None;
+        for packet in past.finish(&self.room, self.suite) {
+            self.stats.seals_made += 1;
+            self.send(Outgoing { packet, first: true, after: 0, at: Duration::ZERO });
+        }
         past.superseded_at = keys.since;
-        self.previous.truncate(MAX_PREVIOUS - 1);
         self.previous.push_front(past);
         // Beyond half of what its bits can tell, a past epoch would look like one to come.
         let furthest = self.layout.epoch_mask().div_ceil(2);
-        self.previous.retain(|past| self.current.number - past.number <= furthest);
+        let current = self.current.number;
+        self.forget_past(keys.since, |place, past| place < MAX_PREVIOUS && current - past.number <= furthest);
+        let mut unverified = Vec::new();
         for past in &mut self.previous {
-            past.keep_only_those_in(&self.current);
+            past.keep_only_those_in(&self.current, |epoch, gone| {
+                unverified.extend(gone.unsealed().map(|counter| (gone.id, epoch, counter)));
+            });
+        }
+        for (speaker, epoch, counter) in unverified {
+            self.flag(&speaker, epoch, counter, keys.since);
         }
         self.lot.reach(self.current.number);
         Ok(())
@@ -384,11 +517,15 @@ impl Voice {
         self.lot = Lot::new();
         self.accounts = Box::default();
         self.silenced = None;
+        self.outgoing.clear();
+        self.ready.clear();
     }
 
-    /// Opens the next parked packet whose epoch has come, in order of arrival; none when there are no more.
+    /// The next frame that waited: for its seal, or for its epoch. None when there are no more.
     ///
-    /// Each comes out once. Whether a frame that waited is still worth playing is for the jitter buffer to say.
+    /// Each comes out once: those whose seal has come first, in order of their counters, then parked ones, in order of
+    /// arrival. Call it after each [`rekey`](Self::rekey), and after each packet of which [`open`](Self::open) said
+    /// [`Error::Seal`]. Whether a frame that waited is still worth playing is for the jitter buffer to say.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -411,9 +548,28 @@ impl Voice {
     /// ```
     pub fn unpark(&mut self, now: Duration) -> Option<Result<Heard<Vec<u8>>>> {
         self.expire(now);
-        let mut parked = self.lot.take_reached()?;
-        self.stats.unparked += 1;
-        Some(self.open_parked(&mut parked, now))
+        loop {
+            if let Some(heard) = self.take_ready(now) {
+                return Some(Ok(heard));
+            }
+            let mut parked = self.lot.take_reached()?;
+            self.stats.unparked += 1;
+            match self.open_parked(&mut parked, now) {
+                // What it held up comes out next, or later.
+                Err(Error::Seal { .. } | Error::Held { .. }) => {}
+                opened => return Some(opened),
+            }
+        }
+    }
+
+    /// What seals, or the want of them, have brought to light since: each once. None when there is nothing more.
+    ///
+    /// Call it as often as frames come: what no seal has covered is told a second after it was played.
+    pub fn next_finding(&mut self, now: Duration) -> Option<Finding> {
+        if now != self.looked_over {
+            self.look_over(now);
+        }
+        self.findings.next()
     }
 
     /// Erases what time has outlived: keys of past epochs, parked packets. Every call that is given the time does so;
@@ -422,7 +578,10 @@ impl Voice {
     pub fn expire(&mut self, now: Duration) {
         let keep = self.limits.previous_epoch;
         if self.previous.iter().any(|past| now.abs_diff(past.superseded_at) > keep) {
-            self.previous.retain(|past| now.abs_diff(past.superseded_at) <= keep);
+            self.forget_past(now, |_, past| now.abs_diff(past.superseded_at) <= keep);
+        }
+        if now.abs_diff(self.looked_over) >= LOOK_OVER {
+            self.look_over(now);
         }
         let (stats, people, accounts) = (&mut self.stats, &self.current.people, &mut self.accounts);
         self.lot.expire(&self.limits, now, |leaf| {
@@ -465,7 +624,8 @@ impl Voice {
         if person.leaf == self.current.me {
             return account.told(Cause::You, now);
         }
-        account.hearing(person.off_stage, self.limits.parked_for, now)
+        let hearing = account.hearing(person.off_stage, self.limits.parked_for, now);
+        Hearing { seals: self.seal_state(account, person.leaf, now), ..hearing }
     }
 
     /// The epoch that frames are sealed under.
@@ -522,11 +682,14 @@ impl Voice {
             hash.update(epoch.number.to_be_bytes());
             hash.update(epoch.superseded_at.as_nanos().to_be_bytes());
             hash.update(epoch.sealer.as_ref().map_or(u64::MAX, |sealer| sealer.next_counter()).to_be_bytes());
-            for Sender { id, leaf, key, window, account: _ } in epoch.senders() {
+            for Sender { id, leaf, key, window, watcher, account: _ } in epoch.senders() {
                 hash.update(id.as_bytes());
                 hash.update(leaf.0.to_be_bytes());
                 hash.update(key.kid().to_be_bytes());
                 window.words().for_each(|word| hash.update(word.to_be_bytes()));
+                if let Some(watcher) = watcher {
+                    watcher.watch.digest(|bytes| hash.update(bytes));
+                }
             }
         }
         for (person, account) in self.current.people.iter().zip(&self.accounts) {
@@ -545,19 +708,19 @@ impl Voice {
         hash.finalize().into()
     }
 
-    /// Where the keys are for a key id that is not of a microphone in the current epoch, and for whom.
+    /// Stream, place of the keys, and sender of a key id that is not of a microphone in the current epoch.
     #[cold]
-    fn of_another_epoch(&mut self, kid: u64, packet: &[u8], now: Duration) -> Result<(Which, LeafIndex)> {
+    fn of_another_key(&mut self, kid: u64, packet: &[u8], now: Duration) -> Result<(u64, Which, LeafIndex)> {
         if self.closed {
             return Err(self.is_closed());
         }
         let (stream, leaf, epoch_bits) = self.layout.split(kid);
-        if stream != 0 {
+        if stream > SEALS || (stream == SEALS && self.current.seals.is_none()) {
             self.book(leaf, Refusal::Malformed, now);
             return Err(self.malformed("its stream is not one that this voice plays"));
         }
         match self.locate(epoch_bits) {
-            Located::Held(which) => Ok((which, leaf)),
+            Located::Held(which) => Ok((stream, which, leaf)),
             Located::Ahead(epoch) => Err(self.park(leaf, epoch, packet, now)),
             Located::Gone => Err(self.keys_gone(leaf, "the keys of its epoch were erased", now)),
         }
@@ -604,13 +767,13 @@ impl Voice {
                 None => return Err(self.keys_gone(leaf, "the keys of its epoch were erased", now)),
             },
         };
-        let number = epoch.number;
+        let (number, rules) = (epoch.number, epoch.rules());
         let Some(sender) = epoch.sender_mut(leaf) else {
-            return Err(self.no_such_sender(which, leaf, now));
+            return Err(self.no_such_sender(which, leaf, Some((header, header_len, packet)), now));
         };
         let place = sender.account;
         let Some(account) = self.accounts.get_mut(place) else {
-            return Err(self.no_such_sender(which, leaf, now));
+            return Err(self.no_such_sender(which, leaf, None, now));
         };
         if account.is_silenced() {
             return Err(self.muted(place, leaf, number, now));
@@ -619,6 +782,9 @@ impl Voice {
             account.refuse(Refusal::Malformed, now);
             return Err(self.malformed("its counter is higher than any sealer counts"));
         }
+        if let Some(rules) = rules {
+            return self.open_watched(&rules, which, leaf, header, header_len, packet, now);
+        }
         if let Err(stale) = sender.window.check(header.counter) {
             return Err(self.stale(stale, place, leaf, number, header.counter, now));
         }
@@ -626,11 +792,282 @@ impl Voice {
             Ok(frame) => {
                 sender.window.mark(header.counter);
                 account.open(now);
-                let speaker = sender.id;
+                let (speaker, counter, sealed) = (sender.id, header.counter, false);
                 self.stats.opened += 1;
-                Ok(Heard { speaker, leaf, epoch: number, counter: header.counter, parked_for: Duration::ZERO, frame })
+                Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for: Duration::ZERO, frame })
             }
             Err(Refused) => Err(self.forged(place, leaf, number, now)),
+        }
+    }
+
+    /// Opens a frame where the room seals. All that [`open_at`](Self::open_at) checks first has been checked.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "what `open_at` has found out")]
+    fn open_watched<'p>(
+        &mut self,
+        rules: &SealRules,
+        which: Which,
+        leaf: LeafIndex,
+        Header { counter, .. }: Header,
+        header_len: usize,
+        packet: &'p mut [u8],
+        now: Duration,
+    ) -> Result<Heard<&'p [u8]>> {
+        let hash = packet_hash(packet);
+        let epoch = match which {
+            Which::Current => Some(&mut self.current),
+            Which::Previous(place) => self.previous.get_mut(place),
+        };
+        let Some((number, sender)) = epoch.and_then(|epoch| Some((epoch.number, epoch.sender_mut(leaf)?))) else {
+            return Err(self.no_such_sender(which, leaf, None, now));
+        };
+        let (place, speaker) = (sender.account, sender.id);
+        let Some(account) = self.accounts.get_mut(place) else {
+            return Err(self.no_such_sender(which, leaf, None, now));
+        };
+        let Some(watcher) = &mut sender.watcher else {
+            if rules.mode == SealMode::Strict || rules.unsealed == Unsealed::Hold {
+                account.refuse(Refusal::Held, now);
+                self.stats.held += 1;
+                self.stats.unsealed += 1;
+                return Err(Error::Unsealed { leaf, epoch: number });
+            }
+            // Nothing of theirs will ever be sealed, so that nothing tells a true packet of a counter from another.
+            if let Err(stale) = sender.window.check(counter) {
+                return Err(self.stale(stale, place, leaf, number, counter, now));
+            }
+            let Ok(frame) = sender.key.open(counter, header_len, &[], packet) else {
+                return Err(self.forged(place, leaf, number, now));
+            };
+            sender.window.mark(counter);
+            account.open(now);
+            self.stats.opened += 1;
+            self.flag(&speaker, number, counter, now);
+            let (sealed, parked_for) = (false, Duration::ZERO);
+            return Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for, frame });
+        };
+        let look = watcher.watch.look(rules, counter, &hash, now);
+        if let Look::Stale(stale) = look {
+            return Err(self.stale(stale, place, leaf, number, counter, now));
+        }
+        let Ok(frame) = sender.key.open(counter, header_len, &[], packet) else {
+            return Err(self.forged(place, leaf, number, now));
+        };
+        match look {
+            Look::Open | Look::OpenSealed => {
+                let sealed = look == Look::OpenSealed;
+                watcher.watch.opened(counter, &hash, now, sealed);
+                account.open(now);
+                if sealed {
+                    account.verify(1, 0, now);
+                    self.stats.verified += 1;
+                }
+                self.stats.opened += 1;
+                Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for: Duration::ZERO, frame })
+            }
+            Look::Hold => {
+                let room = watcher.watch.hold(counter, &hash, frame, now);
+                account.refuse(Refusal::Held, now);
+                self.stats.held += 1;
+                if !room {
+                    account.drop_held(1);
+                    self.stats.unsealed += 1;
+                }
+                Err(Error::Held { leaf, epoch: number, counter })
+            }
+            Look::NotTheirs | Look::Stale(_) => {
+                watcher.watch.contest(now);
+                Err(self.impersonated(speaker, place, leaf, number, MICROPHONE, counter, now))
+            }
+        }
+    }
+
+    /// Takes a packet of a stream of seals, and says what it was.
+    #[cold]
+    fn take_seal(
+        &mut self,
+        which: Which,
+        leaf: LeafIndex,
+        Header { counter: number, .. }: Header,
+        header_len: usize,
+        packet: &mut [u8],
+        now: Duration,
+    ) -> Error {
+        let epoch = match which {
+            Which::Current => &mut self.current,
+            Which::Previous(place) => match self.previous.get_mut(place) {
+                Some(epoch) => epoch,
+                None => return self.keys_gone(leaf, "the keys of its epoch were erased", now),
+            },
+        };
+        let in_epoch = epoch.number;
+        let is_speaker = epoch.sender(leaf).is_some();
+        let sealing = epoch.sealing_sender(leaf);
+        let Some((sender, watcher, seals)) = sealing else {
+            if is_speaker {
+                self.book(leaf, Refusal::Malformed, now);
+                return self.malformed("it is a seal, and seals of this sender count for nothing here");
+            }
+            return self.no_such_sender(which, leaf, None, now);
+        };
+        let (place, speaker) = (sender.account, sender.id);
+        match watcher.watch.check_number(number, now) {
+            Ok(()) => {}
+            Err(SealRefused::Known) => return Error::Seal { leaf, epoch: in_epoch },
+            Err(SealRefused::TooMany) => return self.impersonated(speaker, place, leaf, in_epoch, SEALS, number, now),
+        }
+        let Ok(text) = watcher.key.open(number, header_len, &[], packet) else {
+            return self.forged(place, leaf, in_epoch, now);
+        };
+        let context = seals.context(&self.room, in_epoch, leaf, self.suite, &watcher.commitment);
+        let seal = Seal::decode(text, number, seals.rules.every)
+            .ok()
+            .filter(|seal| seal.proof == seals.rules.proof && seal.verifies(&context, &watcher.certificate));
+        let Some(seal) = seal else {
+            watcher.watch.fail(now);
+            return self.impersonated(speaker, place, leaf, in_epoch, SEALS, number, now);
+        };
+        let Ok(outcome) = watcher.watch.take(&seal, now) else {
+            watcher.watch.fail(now);
+            self.findings.equivocation(speaker, in_epoch, now);
+            self.book_at(place, Refusal::Malformed, now);
+            return Error::Malformed { what: Item::Seal, why: "it contradicts an earlier one of the same speaker's" };
+        };
+        self.stats.seals_taken += 1;
+        self.settle(outcome, speaker, place, leaf, in_epoch, now);
+        Error::Seal { leaf, epoch: in_epoch }
+    }
+
+    /// Books what a seal of `speaker`'s has brought to light.
+    fn settle(
+        &mut self,
+        outcome: Outcome,
+        speaker: MemberId,
+        place: usize,
+        leaf: LeafIndex,
+        epoch: u64,
+        now: Duration,
+    ) {
+        let Outcome { verified, flagged_before, released, forged, unverified } = outcome;
+        self.stats.verified += verified;
+        self.stats.unverified = self.stats.unverified.saturating_sub(flagged_before);
+        if let Some(account) = self.accounts.get_mut(place) {
+            account.verify(verified, flagged_before, now);
+            account.impersonate(forged.len() as u64);
+        }
+        for counter in unverified {
+            self.flag(&speaker, epoch, counter, now);
+        }
+        for (counter, played) in forged {
+            self.stats.impersonated += 1;
+            self.findings.forgery(Forgery::one(speaker, epoch, MICROPHONE, counter, played, None, now));
+        }
+        for HeldFrame { counter, frame, arrived, .. } in released {
+            if self.ready.len() >= MAX_READY {
+                self.ready.pop_front();
+            }
+            self.ready.push_back(Ready { speaker, leaf, epoch, counter, frame, arrived });
+        }
+    }
+
+    /// The next frame whose seal has come, of somebody who is still to be played.
+    fn take_ready(&mut self, now: Duration) -> Option<Heard<Vec<u8>>> {
+        loop {
+            let Ready { speaker, leaf, epoch, counter, frame, arrived } = self.ready.pop_front()?;
+            let found = self.current.people.find(&speaker).filter(|(_, person)| person.off_stage.is_none());
+            let account = found.and_then(|(place, _)| self.accounts.get_mut(place));
+            let Some(account) = account.filter(|account| !account.is_silenced()) else { continue };
+            account.open(now);
+            account.verify(1, 0, now);
+            self.stats.opened += 1;
+            self.stats.verified += 1;
+            let parked_for = now.saturating_sub(arrived);
+            return Some(Heard { speaker, leaf, epoch, counter, sealed: true, parked_for, frame: frame.into() });
+        }
+    }
+
+    /// Flags a frame that was played and that no seal covers.
+    fn flag(&mut self, speaker: &MemberId, epoch: u64, counter: u64, now: Duration) {
+        self.stats.unverified += 1;
+        let found = self.current.people.find(speaker);
+        if let Some(account) = found.and_then(|(place, _)| self.accounts.get_mut(place)) {
+            account.flag(1);
+        }
+        self.findings.unverified(*speaker, epoch, counter, now);
+    }
+
+    /// Flags what no seal has covered in time, and drops what was held for too long.
+    fn look_over(&mut self, now: Duration) {
+        self.looked_over = now;
+        let mut flagged = Vec::new();
+        for epoch in std::iter::once(&mut self.current).chain(&mut self.previous) {
+            let number = epoch.number;
+            for sender in epoch.senders_mut() {
+                let (id, Some(watcher)) = (sender.id, &mut sender.watcher) else { continue };
+                let dropped = watcher.watch.expire(now, |counter| flagged.push((id, number, counter)));
+                if dropped > 0 {
+                    self.stats.unsealed += dropped;
+                    if let Some(account) = self.accounts.get_mut(sender.account) {
+                        account.drop_held(dropped);
+                    }
+                }
+            }
+        }
+        for (speaker, epoch, counter) in flagged {
+            self.flag(&speaker, epoch, counter, now);
+        }
+    }
+
+    /// Erases those past epochs that `keep` does not, and flags what is left of theirs without a seal.
+    fn forget_past(&mut self, now: Duration, keep: impl Fn(usize, &Epoch) -> bool) {
+        let mut unverified = Vec::new();
+        let mut place = 0;
+        self.previous.retain(|past| {
+            let kept = keep(place, past);
+            place += 1;
+            if !kept {
+                for sender in past.senders() {
+                    unverified.extend(sender.unsealed().map(|counter| (sender.id, past.number, counter)));
+                }
+            }
+            kept
+        });
+        for (speaker, epoch, counter) in unverified {
+            self.flag(&speaker, epoch, counter, now);
+        }
+    }
+
+    /// A first copy goes out: the second follows.
+    fn send_again(&mut self, packet: Vec<u8>, now: Duration) -> Vec<u8> {
+        if self.seals_twice {
+            let every = self.current.seals.as_ref().map_or(0, |seals| seals.rules.every);
+            let after = self.stats.sealed + u64::from(every / 2).max(6);
+            self.send(Outgoing { packet: packet.clone(), first: false, after, at: now + SECOND_COPY });
+        }
+        packet
+    }
+
+    fn send(&mut self, packet: Outgoing) {
+        if self.outgoing.len() >= MAX_OUTGOING {
+            self.outgoing.pop_front();
+        }
+        self.outgoing.push_back(packet);
+    }
+
+    fn seal_state(&self, account: &Account, leaf: LeafIndex, now: Duration) -> SealState {
+        let Some(seals) = &self.current.seals else { return SealState::Off };
+        let Some(sender) = self.current.sender(leaf) else { return SealState::Waiting };
+        let Some(watcher) = &sender.watcher else { return SealState::Unverified };
+        if seals.unneeded {
+            SealState::Verified
+        } else if watcher.watch.is_contested(now) {
+            SealState::Contested
+        } else if watcher.watch.lapsed(now).is_some() {
+            SealState::Unverified
+        } else if account.was_verified() {
+            SealState::Verified
+        } else {
+            SealState::Waiting
         }
     }
 
@@ -708,7 +1145,7 @@ impl Voice {
 
     #[cold]
     fn over_size(&mut self, bytes: usize) -> Error {
-        self.count_malformed(too_large(Item::Packet, bytes, MAX_FRAME + MAX_OVERHEAD))
+        self.count_malformed(too_large(Item::Packet, bytes, MAX_PACKET))
     }
 
     #[cold]
@@ -733,7 +1170,13 @@ impl Voice {
     }
 
     #[cold]
-    fn no_such_sender(&mut self, which: Which, leaf: LeafIndex, now: Duration) -> Error {
+    fn no_such_sender(
+        &mut self,
+        which: Which,
+        leaf: LeafIndex,
+        packet: Option<(Header, usize, &mut [u8])>,
+        now: Duration,
+    ) -> Error {
         if self.closed {
             return self.is_closed();
         }
@@ -744,6 +1187,14 @@ impl Voice {
         };
         let number = epoch.number;
         if leaf == epoch.me {
+            let forged = packet.filter(|(header, _, packet)| epoch.is_not_own(header.counter, packet));
+            if let Some((header, header_len, packet)) = forged
+                && let Some(sealer) = &epoch.sealer
+                && sealer.key().open(header.counter, header_len, &[], packet).is_ok()
+            {
+                let (me, forger) = (epoch.people.at(leaf).map(|(_, me)| me.id), epoch.only_other());
+                return self.spoke_as_me(me, forger, leaf, number, header.counter, now);
+            }
             self.stats.reflected += 1;
             return Error::Reflected { epoch: number };
         }
@@ -792,6 +1243,44 @@ impl Voice {
         Error::Forged { leaf, epoch }
     }
 
+    /// A packet in the name of `speaker`, whose account is at `place`, was made by somebody else in the room.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "all that there is to say of it")]
+    fn impersonated(
+        &mut self,
+        speaker: MemberId,
+        place: usize,
+        leaf: LeafIndex,
+        epoch: u64,
+        stream: u64,
+        counter: u64,
+        now: Duration,
+    ) -> Error {
+        self.stats.impersonated += 1;
+        self.book_at(place, Refusal::Impersonated, now);
+        // The speaker might have made it themselves, to put it on another: nobody is proven to be the forger.
+        self.findings.forgery(Forgery::one(speaker, epoch, stream, counter, false, None, now));
+        Error::Impersonated { leaf, epoch, counter }
+    }
+
+    /// Somebody speaks in one's own name: of that one is sure, and of who it is where there is one other.
+    #[cold]
+    fn spoke_as_me(
+        &mut self,
+        me: Option<MemberId>,
+        forger: Option<MemberId>,
+        leaf: LeafIndex,
+        epoch: u64,
+        counter: u64,
+        now: Duration,
+    ) -> Error {
+        self.stats.impersonated += 1;
+        if let Some(me) = me {
+            self.findings.forgery(Forgery::one(me, epoch, MICROPHONE, counter, false, forger, now));
+        }
+        Error::Impersonated { leaf, epoch, counter }
+    }
+
     fn book_at(&mut self, place: usize, as_what: Refusal, now: Duration) {
         if let Some(account) = self.accounts.get_mut(place) {
             account.refuse(as_what, now);
@@ -820,9 +1309,30 @@ const _: () = {
 
 impl<F> Heard<F> {
     fn map<G>(self, change: impl FnOnce(F) -> G) -> Heard<G> {
-        let Self { speaker, leaf, epoch, counter, parked_for, frame } = self;
-        Heard { speaker, leaf, epoch, counter, parked_for, frame: change(frame) }
+        let Self { speaker, leaf, epoch, counter, sealed, parked_for, frame } = self;
+        Heard { speaker, leaf, epoch, counter, sealed, parked_for, frame: change(frame) }
     }
+}
+
+/// A seal on its way out.
+struct Outgoing {
+    packet: Vec<u8>,
+    /// A second copy is to follow it.
+    first: bool,
+    /// It goes once so many frames were sealed,
+    after: u64,
+    /// or at this time.
+    at: Duration,
+}
+
+/// A frame whose seal has come.
+struct Ready {
+    speaker: MemberId,
+    leaf: LeafIndex,
+    epoch: u64,
+    counter: u64,
+    frame: Box<[u8]>,
+    arrived: Duration,
 }
 
 /// Where the keys of an epoch are.

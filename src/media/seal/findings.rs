@@ -1,0 +1,173 @@
+//! What seals brought to light, for the app to show: few, in order, one for each run of counters.
+
+use std::{collections::VecDeque, fmt, ops::RangeInclusive, time::Duration};
+
+use crate::identity::MemberId;
+
+/// The most findings that wait to be asked for; the oldest make room.
+const MOST: usize = 256;
+
+/// What seals, or the want of them, brought to light. [`Voice::next_finding`](crate::Voice::next_finding) gives each
+/// once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Finding {
+    /// Frames were played in `speaker`'s name that no seal has covered for a second. That is no forgery yet: seals get
+    /// lost, and some apps make none.
+    Unverified {
+        /// In whose name.
+        speaker: MemberId,
+        /// In which epoch.
+        epoch: u64,
+        /// Which frames.
+        counters: RangeInclusive<u64>,
+        /// When it was found.
+        at: Duration,
+    },
+    /// Somebody in the room has spoken in another's name: the speaker's own seal says so, or one's own knowledge.
+    Forgery(Forgery),
+    /// A speaker has sealed two things under one counter: it is the speaker who cheats. The later seal was not taken.
+    Equivocation {
+        /// Who.
+        speaker: MemberId,
+        /// In which epoch.
+        epoch: u64,
+        /// When it was found.
+        at: Duration,
+    },
+}
+
+/// Packets in somebody's name that they did not make.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Forgery {
+    /// Whose name they bear. It is nothing that this member did.
+    pub impersonated: MemberId,
+    /// In which epoch.
+    pub epoch: u64,
+    /// 0 for sound, 1 for seals.
+    pub stream: u64,
+    /// Their counters, from the lowest to the highest of a run.
+    pub counters: RangeInclusive<u64>,
+    /// How many there were.
+    pub packets: u64,
+    /// How many of them had been played, in a room that plays before it knows.
+    pub played: u64,
+    /// When the last of them was found out.
+    pub at: Duration,
+    /// Who made them, where nobody else can have: in a room of two, who is not oneself. Every member has every frame
+    /// key, so in a larger room nothing proves which of them it was.
+    pub forger: Option<MemberId>,
+}
+
+impl Forgery {
+    pub(in crate::media) fn one(
+        impersonated: MemberId,
+        epoch: u64,
+        stream: u64,
+        counter: u64,
+        played: bool,
+        forger: Option<MemberId>,
+        at: Duration,
+    ) -> Self {
+        let (counters, played) = (counter..=counter, u64::from(played));
+        Self { impersonated, epoch, stream, counters, packets: 1, played, at, forger }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unverified { speaker, epoch, counters, .. } => write!(
+                f,
+                "no seal has covered frames {} to {} of {speaker} in epoch {epoch} for a second: they are unverified",
+                counters.start(),
+                counters.end()
+            ),
+            Self::Forgery(forgery) => forgery.fmt(f),
+            Self::Equivocation { speaker, epoch, .. } => {
+                write!(f, "{speaker} has sealed two things under one counter in epoch {epoch}: do not trust them")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Forgery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { impersonated, epoch, stream, counters, packets, played, forger, .. } = self;
+        let what = if *stream == 0 { "frames" } else { "seals" };
+        match forger {
+            Some(forger) => write!(f, "{forger}")?,
+            None => f.write_str("somebody in the room")?,
+        }
+        let (first, last) = (counters.start(), counters.end());
+        write!(f, " made {packets} {what} in the name of {impersonated} in epoch {epoch}, counters {first} to {last}")?;
+        if *played > 0 { write!(f, "; {played} had been played") } else { f.write_str("; none was played") }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(in crate::media) struct Findings {
+    found: VecDeque<Finding>,
+}
+
+impl Findings {
+    pub(in crate::media) fn next(&mut self) -> Option<Finding> {
+        self.found.pop_front()
+    }
+
+    pub(in crate::media) fn unverified(&mut self, speaker: MemberId, epoch: u64, counter: u64, at: Duration) {
+        let run = self.found.iter_mut().rev().find_map(|finding| match finding {
+            Finding::Unverified { speaker: of, epoch: in_epoch, counters, .. }
+                if (*of, *in_epoch) == (speaker, epoch) && counter == counters.end().saturating_add(1) =>
+            {
+                Some(counters)
+            }
+            _ => None,
+        });
+        match run {
+            Some(counters) => *counters = *counters.start()..=counter,
+            None => self.push(Finding::Unverified { speaker, epoch, counters: counter..=counter, at }),
+        }
+    }
+
+    /// Another packet that is forged, or a run of them.
+    pub(in crate::media) fn forgery(&mut self, new: Forgery) {
+        let run = self.found.iter_mut().rev().find_map(|finding| match finding {
+            Finding::Forgery(run)
+                if (run.impersonated, run.epoch, run.stream, run.forger)
+                    == (new.impersonated, new.epoch, new.stream, new.forger)
+                    && *new.counters.start() <= run.counters.end().saturating_add(1)
+                    && *run.counters.start() <= new.counters.end().saturating_add(1) =>
+            {
+                Some(run)
+            }
+            _ => None,
+        });
+        match run {
+            Some(run) => {
+                let first = *run.counters.start().min(new.counters.start());
+                let last = *run.counters.end().max(new.counters.end());
+                run.counters = first..=last;
+                run.packets += new.packets;
+                run.played += new.played;
+                run.at = new.at;
+            }
+            None => self.push(Finding::Forgery(new)),
+        }
+    }
+
+    pub(in crate::media) fn equivocation(&mut self, speaker: MemberId, epoch: u64, at: Duration) {
+        let is_known = |finding: &Finding| matches!(finding, Finding::Equivocation { speaker: of, epoch: in_epoch, .. } if (*of, *in_epoch) == (speaker, epoch));
+        if !self.found.iter().any(is_known) {
+            self.push(Finding::Equivocation { speaker, epoch, at });
+        }
+    }
+
+    fn push(&mut self, finding: Finding) {
+        if self.found.len() >= MOST {
+            self.found.pop_front();
+        }
+        self.found.push_back(finding);
+    }
+}

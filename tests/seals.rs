@@ -1,0 +1,155 @@
+//! Seals among honest people: what is confirmed, when, and at what size.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use parlor::{
+    Error, Suite,
+    media::{
+        SealState,
+        seal::{Finding, SealMode, SealRules, Unsealed},
+        sframe::Header,
+    },
+};
+
+mod sealed;
+
+use sealed::{FRAME, Room, findings, hear, say};
+
+fn rules(mode: SealMode, every: u8) -> SealRules {
+    let mut rules = SealRules::default();
+    (rules.mode, rules.every) = (mode, every);
+    rules
+}
+
+#[test]
+fn every_frame_is_played_at_once_and_confirmed_within_half_a_second() {
+    for suite in Suite::ALL {
+        for every in [1, 10, 25, 50] {
+            let room = Room::new(suite, rules(SealMode::Live, every), 3);
+            let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+            for tick in 0..1_000 {
+                let now = FRAME * tick;
+                for packet in say(&mut ana, &tick.to_be_bytes(), now) {
+                    if let Some(heard) = hear(&mut ben, &packet, now).pop() {
+                        assert_eq!((heard.frame, heard.speaker), (tick.to_be_bytes().to_vec(), room.id(0)));
+                        assert!(heard.parked_for.is_zero() && !heard.sealed);
+                    }
+                }
+                let confirmed = u64::from(tick + 1) / u64::from(every) * u64::from(every);
+                assert_eq!(ben.stats().verified, confirmed, "{every} frames a seal, tick {tick}");
+                if every < 50 {
+                    assert_eq!(findings(&mut ben, now), []);
+                }
+            }
+            let hearing = ben.hearing(&room.id(0), FRAME * 1_000);
+            assert_eq!((hearing.seals, hearing.counters.verified), (SealState::Verified, 1_000));
+            assert_eq!(ben.stats().opened, 1_000);
+            assert_eq!((ben.stats().replayed, ben.stats().impersonated), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn in_a_strict_room_nothing_is_played_before_its_seal() {
+    let room = Room::new(Suite::default(), rules(SealMode::Strict, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    let mut played = Vec::new();
+    for tick in 0..500 {
+        let now = FRAME * tick;
+        for packet in say(&mut ana, &tick.to_be_bytes(), now) {
+            for heard in hear(&mut ben, &packet, now) {
+                assert!(heard.sealed && heard.parked_for <= Duration::from_millis(500));
+                played.push(heard.counter);
+            }
+        }
+    }
+    assert_eq!(played, (0..500).collect::<Vec<_>>());
+    assert_eq!((ben.stats().verified, ben.stats().held, ben.stats().unsealed), (500, 500, 0));
+}
+
+#[test]
+fn who_pauses_gets_their_last_frames_sealed_and_so_does_who_goes_to_the_next_epoch() {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    let mut packets = Vec::new();
+    for tick in 0..7 {
+        packets.extend(say(&mut ana, b"short", FRAME * tick));
+    }
+    for tick in 7..30 {
+        packets.extend(std::iter::from_fn(|| ana.next_seal(FRAME * tick)));
+    }
+    assert_eq!(packets.len(), 7 + 2, "and its second copy");
+    for packet in packets {
+        let _ = ben.open(&packet, FRAME * 30);
+    }
+    assert_eq!(ben.stats().verified, 7);
+
+    let mut packets: Vec<_> = (30..40).flat_map(|tick| say(&mut ana, b"short", FRAME * tick)).collect();
+    ana.rekey(room.keys(0, 1, FRAME * 40)).unwrap();
+    packets.extend(say(&mut ana, b"next", FRAME * 40));
+    for packet in &packets {
+        let _ = ben.open(packet, FRAME * 40);
+    }
+    assert_eq!(ben.stats().verified, 17);
+    ben.rekey(room.keys(1, 1, FRAME * 41)).unwrap();
+    let heard = ben.unpark(FRAME * 41).unwrap().unwrap();
+    assert_eq!((heard.epoch, heard.counter, heard.frame), (1, 0, b"next".to_vec()));
+}
+
+#[test]
+fn seals_have_one_length_however_few_frames_they_cover() {
+    // Beyond its header, which says how many seals there were before it to whoever counts them anyway.
+    let length = |packet: &[u8]| packet.len() - Header::decode(packet).unwrap().1;
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let mut ana = room.voice(0, 0);
+    let mut lengths = BTreeSet::new();
+    let mut now = Duration::ZERO;
+    for run in 1..60 {
+        for _ in 0..run {
+            now += FRAME;
+            lengths.extend(say(&mut ana, &[0; 64], now).iter().skip(1).map(|seal| length(seal)));
+        }
+        for _ in 0..20 {
+            now += FRAME;
+            lengths.extend(std::iter::from_fn(|| ana.next_seal(now)).map(|seal| length(&seal)));
+        }
+    }
+    assert_eq!(lengths.len(), 1, "{lengths:?}");
+}
+
+#[test]
+fn a_speaker_whose_seals_do_not_come_is_flagged_after_a_second_and_is_played_or_held_as_the_room_says() {
+    for unsealed in [Unsealed::Play, Unsealed::Hold] {
+        let mut rules = rules(SealMode::Live, 25);
+        rules.unsealed = unsealed;
+        let room = Room::new(Suite::default(), rules, 3);
+        let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+        let (mut flagged, mut seals) = (0, Vec::new());
+        for tick in 0..200 {
+            let now = FRAME * tick;
+            let mut packets = say(&mut ana, b"frame", now);
+            seals.extend(packets.split_off(1));
+            let opened = ben.open(&packets[0], now);
+            let is_played = opened.is_ok();
+            assert_eq!(is_played, unsealed == Unsealed::Play || tick < 50, "{unsealed:?}, tick {tick}");
+            if !is_played {
+                assert!(matches!(opened, Err(Error::Held { .. })));
+            }
+            for finding in findings(&mut ben, now) {
+                let Finding::Unverified { speaker, counters, at, .. } = finding else { panic!("{finding:?}") };
+                assert_eq!((speaker, at), (room.id(0), now));
+                flagged += counters.count() as u32;
+            }
+            let played = if unsealed == Unsealed::Play { tick + 1 } else { 50.min(tick + 1) };
+            assert_eq!(flagged, played.min((tick + 1).saturating_sub(50)), "{unsealed:?}, tick {tick}");
+        }
+        let now = FRAME * 200;
+        let state = ben.hearing(&room.id(0), now);
+        assert_eq!((state.seals, state.counters.unverified), (SealState::Unverified, u64::from(flagged)));
+        // The seals come after all: what was played is confirmed, what is held comes out.
+        let late: Vec<_> = seals.iter().flat_map(|seal| hear(&mut ben, seal, now)).collect();
+        assert_eq!(ben.stats().verified, if unsealed == Unsealed::Play { 200 } else { 50 + late.len() as u64 });
+        assert_eq!(late.is_empty(), unsealed == Unsealed::Play);
+        assert_eq!((ben.stats().unverified, ben.hearing(&room.id(0), now).seals), (0, SealState::Verified));
+    }
+}
