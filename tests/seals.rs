@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use parlor::{
-    Error, Suite,
+    Cause, Error, Suite, Voice,
     media::{
-        SealState,
-        seal::{Finding, SealMode, SealRules, Unsealed},
+        SealState, Stats,
+        seal::{Finding, Proof, SealKeys, SealMode, SealRules, Unsealed},
         sframe::Header,
     },
 };
@@ -151,5 +151,58 @@ fn a_speaker_whose_seals_do_not_come_is_flagged_after_a_second_and_is_played_or_
         assert_eq!(ben.stats().verified, if unsealed == Unsealed::Play { 200 } else { 50 + late.len() as u64 });
         assert_eq!(late.is_empty(), unsealed == Unsealed::Play);
         assert_eq!((ben.stats().unverified, ben.hearing(&room.id(0), now).seals), (0, SealState::Verified));
+    }
+}
+
+#[test]
+fn in_a_room_of_two_the_tag_proves_it_and_nobody_makes_seals_but_for_evidence() {
+    for (proof, seals) in [(Proof::Deniable, 0), (Proof::Evidence, 4)] {
+        let mut rules = rules(SealMode::Strict, 25);
+        rules.proof = proof;
+        let room = Room::new(Suite::default(), rules, 2);
+        let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+        for tick in 0..100 {
+            for packet in say(&mut ana, b"between us", FRAME * tick) {
+                for heard in hear(&mut ben, &packet, FRAME * tick) {
+                    assert!(heard.sealed);
+                }
+            }
+        }
+        let Stats { seals_made, .. } = *ana.stats();
+        assert_eq!((ben.stats().verified, ben.stats().opened, seals_made), (100, 100, seals));
+        assert_eq!(ben.hearing(&room.id(0), FRAME * 100).seals, SealState::Verified);
+    }
+}
+
+#[test]
+fn who_cannot_seal_is_heard_unverified_or_not_at_all() {
+    for (mode, unsealed, is_heard) in [
+        (SealMode::Live, Unsealed::Play, true),
+        (SealMode::Live, Unsealed::Hold, false),
+        (SealMode::Strict, Unsealed::Play, false),
+    ] {
+        let mut rules = rules(mode, 25);
+        rules.unsealed = unsealed;
+        let room = Room::new(Suite::default(), rules, 3);
+        // Somebody on another implementation, who has no media key.
+        let keys = |who| {
+            let plain = room.plain_keys(who, 0, Duration::ZERO);
+            plain.with_seals(SealKeys::new(rules, b"")).unwrap()
+        };
+        let (mut ana, mut ben) = (Voice::new(keys(0)), Voice::new(keys(1)));
+        let packet = ana.seal(b"no seals here").unwrap();
+        assert!(ana.next_seal(FRAME).is_none());
+        let opened = ben.open(&packet, FRAME);
+        if is_heard {
+            assert!(!opened.unwrap().sealed);
+            assert!(matches!(ben.open(&packet, FRAME), Err(Error::Replayed { .. })));
+            let found = findings(&mut ben, FRAME);
+            assert!(matches!(&found[..], [Finding::Unverified { .. }]), "{found:?}");
+        } else {
+            let refusal = opened.unwrap_err();
+            assert!(matches!(refusal, Error::Unsealed { .. }), "{refusal}");
+            assert_eq!(ben.hearing(&room.id(0), FRAME).cause, Cause::Unsealed);
+        }
+        assert_eq!(ben.hearing(&room.id(0), FRAME).seals, SealState::Unverified);
     }
 }

@@ -292,7 +292,7 @@ impl Epoch {
     pub(super) fn keep_only_those_in(&mut self, newest: &Self, mut gone: impl FnMut(u64, &Sender)) {
         for slot in &mut self.senders {
             let Some(sender) = slot else { continue };
-            match newest.on_stage(sender) {
+            match newest.on_stage(sender.id, sender.leaf) {
                 Some(there) => sender.account = there.account,
                 None => {
                     gone(self.number, sender);
@@ -302,13 +302,22 @@ impl Epoch {
         }
     }
 
-    fn on_stage(&self, sender: &Sender) -> Option<&Sender> {
-        // Almost always in the same place; after leaving and coming back perhaps in another.
-        let there = self.by_leaf.get(sender.leaf.0 as usize).and_then(|seat| self.senders.get(usize::from(*seat)));
-        match there {
-            Some(Some(there)) if there.id == sender.id => Some(there),
-            _ => self.senders().find(|other| other.id == sender.id),
+    /// In whose name somebody else was caught in the epoch before, is still held to their seals.
+    pub(super) fn stay_contested(&mut self, past: &Self) {
+        for sender in self.senders_mut() {
+            if let Some(watcher) = &mut sender.watcher
+                && let Some(before) = past.on_stage(sender.id, sender.leaf)
+                && let Some(before) = &before.watcher
+            {
+                watcher.watch.stay_contested(&before.watch);
+            }
         }
+    }
+
+    /// The sender of that id, who is almost always at that leaf; after leaving and coming back perhaps at another.
+    fn on_stage(&self, id: MemberId, leaf: LeafIndex) -> Option<&Sender> {
+        let there = self.sender(leaf).filter(|there| there.id == id);
+        there.or_else(|| self.senders().find(|other| other.id == id))
     }
 }
 

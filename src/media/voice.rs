@@ -122,7 +122,8 @@ pub struct Heard<F> {
     pub epoch: u64,
     /// Its counter in that epoch: 0 for the speaker's first frame there.
     pub counter: u64,
-    /// Whether a seal of the speaker's covers it already. If not, a later one confirms it, or
+    /// Whether it is certain that it is the speaker's: a seal of theirs covers it already, or the room is one of two. If
+    /// not, a later seal confirms it, or
     /// [`Voice::next_finding`] tells.
     pub sealed: bool,
     /// How long it was parked for its key, or held for its seal; zero for one that waited for neither.
@@ -467,6 +468,7 @@ impl Voice {
             self.send(Outgoing { packet, first: true, after: 0, at: Duration::ZERO });
         }
         past.superseded_at = keys.since;
+        self.current.stay_contested(&past);
         self.previous.push_front(past);
         // Beyond half of what its bits can tell, a past epoch would look like one to come.
         let furthest = self.layout.epoch_mask().div_ceil(2);
@@ -768,6 +770,8 @@ impl Voice {
             },
         };
         let (number, rules) = (epoch.number, epoch.rules());
+        // In a room of two the tag says whose it is.
+        let proven = rules.is_none() && epoch.seals.is_some();
         let Some(sender) = epoch.sender_mut(leaf) else {
             return Err(self.no_such_sender(which, leaf, Some((header, header_len, packet)), now));
         };
@@ -792,7 +796,11 @@ impl Voice {
             Ok(frame) => {
                 sender.window.mark(header.counter);
                 account.open(now);
-                let (speaker, counter, sealed) = (sender.id, header.counter, false);
+                if proven {
+                    account.verify(1, 0, now);
+                    self.stats.verified += 1;
+                }
+                let (speaker, counter, sealed) = (sender.id, header.counter, proven);
                 self.stats.opened += 1;
                 Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for: Duration::ZERO, frame })
             }

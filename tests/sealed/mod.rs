@@ -61,6 +61,11 @@ impl Room {
     }
 
     pub fn keys(&self, who: usize, epoch: u64, since: Duration) -> EpochKeys {
+        self.plain_keys(who, epoch, since).with_seals(self.seal_keys(who, epoch)).unwrap()
+    }
+
+    /// The same without seals.
+    pub fn plain_keys(&self, who: usize, epoch: u64, since: Duration) -> EpochKeys {
         let layout = KeyIdLayout::default();
         let leaf = |at: usize| LeafIndex(at as u32);
         let stage = (0..self.people.len()).map(|at| Speaker { leaf: leaf(at), id: self.id(at) }).collect();
@@ -69,8 +74,6 @@ impl Room {
             .unwrap()
             .with_offstage(Vec::<Quiet>::new())
             .of_room(b"the room")
-            .with_seals(self.seal_keys(who, epoch))
-            .unwrap()
     }
 
     pub fn voice(&self, who: usize, epoch: u64) -> Voice {

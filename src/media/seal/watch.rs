@@ -222,6 +222,11 @@ impl Watch {
         self.contested_until = Some(now + CONTEST);
     }
 
+    /// The same in the epoch before.
+    pub(in crate::media) fn stay_contested(&mut self, before: &Self) {
+        self.contested_until = before.contested_until;
+    }
+
     /// Whether a seal of that number may be worth checking.
     pub(in crate::media) fn check_number(&self, number: u64, now: Duration) -> Result<(), SealRefused> {
         self.numbers.check(number).map_err(|_| SealRefused::Known)?;
