@@ -12,6 +12,7 @@ use parlor::{
     Cause, EpochKeys, Error, Hearing, LeafIndex, Suite, Voice,
     media::{
         Counters, Limits, MAX_OVERHEAD, Mute, OffStage, Quiet, Speaker,
+        seal::{SealKeys, SealMode, SealRules},
         sframe::{Backend, Header, Sealer},
     },
 };
@@ -183,6 +184,15 @@ fn matrix() -> Vec<(&'static str, Hearing, Counters)> {
     rows.push(("Replayed", at.hearing(), counted(|c| (c.opened, c.replayed) = (1, 1))));
     assert!(matches!(at.refused(&packets[0]), Error::TooLate { .. }));
     rows.push(("TooLate", at.hearing(), counted(|c| (c.opened, c.replayed, c.too_late) = (1, 1, 1))));
+
+    // Ben's app knows no seals, and the room plays nothing without.
+    let mut at = Pair::new();
+    let mut rules = SealRules::default();
+    rules.mode = SealMode::Strict;
+    at.ana = Voice::new(keys(&at.room, ANA, &[]).with_seals(SealKeys::new(rules, b"")).unwrap());
+    let packet = at.ben_says();
+    assert!(matches!(at.refused(&packet), Error::Unsealed { leaf: LeafIndex(BEN), epoch: 200 }));
+    rows.push(("Unsealed", at.hearing(), counted(|c| (c.held, c.unsealed) = (1, 1))));
     rows
 }
 
@@ -198,7 +208,7 @@ fn every_cause_of_silence_is_named_rightly_with_its_next_step() {
         assert!(cause.next_step().len() > 5 && cause.to_string().ends_with('.'), "{name}");
         assert!(sentences.insert(cause.to_string()) && steps.insert(cause.next_step()), "{name} reads as another");
     }
-    assert_eq!(rows.len(), 18);
+    assert_eq!(rows.len(), 19);
     let of = |wanted| rows.iter().find(|(name, ..)| *name == wanted).unwrap().1;
     assert_eq!(of("NoPackets").cause, Cause::NoPackets { silent: ms(5000) });
     assert_eq!(of("NoPackets").last_heard, Some(ms(5000)));

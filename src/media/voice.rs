@@ -836,6 +836,7 @@ impl Voice {
         let Some(watcher) = &mut sender.watcher else {
             if rules.mode == SealMode::Strict || rules.unsealed == Unsealed::Hold {
                 account.refuse(Refusal::Held, now);
+                account.drop_held(1);
                 self.stats.held += 1;
                 self.stats.unsealed += 1;
                 return Err(Error::Unsealed { leaf, epoch: number });
