@@ -7,7 +7,7 @@ use parlor::{
     media::{
         SealState, Stats,
         seal::{Finding, Proof, SealKeys, SealMode, SealRules, Unsealed},
-        sframe::Header,
+        sframe::{Backend, Header, Sealer},
     },
 };
 
@@ -204,5 +204,49 @@ fn who_cannot_seal_is_heard_unverified_or_not_at_all() {
             assert_eq!(ben.hearing(&room.id(0), FRAME).cause, Cause::Unsealed);
         }
         assert_eq!(ben.hearing(&room.id(0), FRAME).seals, SealState::Unverified);
+    }
+}
+
+#[test]
+fn whoever_never_seals_is_played_for_five_minutes_and_then_held() {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    for tick in 0..16_460_u32 {
+        let now = FRAME * tick;
+        let opened = ben.open(&ana.seal(b"unsealed").unwrap(), now);
+        assert_eq!(opened.is_ok(), tick < 16_384, "tick {tick}: {opened:?}");
+        let flagged: u64 = findings(&mut ben, now).iter().map(frames).sum();
+        assert_eq!(flagged, u64::from((50..16_384 + 50).contains(&tick)), "tick {tick}");
+    }
+    assert_eq!(ben.hearing(&room.id(0), FRAME * 16_460).cause, Cause::Unsealed);
+}
+
+/// A forger far ahead of a speaker who goes on: the speaker's seals show that it is not they.
+#[test]
+fn who_speaks_far_ahead_of_the_speakers_seals_is_soon_not_played_any_more() {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    let mut forger = Sealer::new(room.suite, Backend::default(), &room.base_key(0), room.key_id(0, 0, 0), 500).unwrap();
+    let (mut played, mut heard) = (0, Vec::new());
+    for tick in 0..400 {
+        let now = FRAME * tick;
+        for packet in say(&mut ana, &tick.to_be_bytes(), now) {
+            heard.extend(hear(&mut ben, &packet, now).into_iter().map(|heard| heard.counter));
+        }
+        let mut forged = [0; 64];
+        let len = forger.seal_into(b"", b"not ana", &mut forged).unwrap();
+        played += u32::from(ben.open(&forged[..len], now).is_ok());
+        findings(&mut ben, now);
+    }
+    assert!((50..100).contains(&played), "{played} forged frames played");
+    // What ana says is held to her seals from then on, and all of it is heard.
+    assert_eq!(heard, (0..400).collect::<Vec<_>>());
+    assert_eq!(ben.hearing(&room.id(0), FRAME * 400).seals, SealState::Contested);
+}
+
+fn frames(finding: &Finding) -> u64 {
+    match finding {
+        Finding::Unverified { counters, .. } => counters.end() - counters.start() + 1,
+        other => panic!("{other}"),
     }
 }

@@ -188,11 +188,12 @@ impl Epoch {
             let sealer = Sealer::from_key(seal_key(me)?);
             maker = Some(Box::new(Maker::new(rules, signer, sealer, commitment(me)?.0)));
         }
+        let count = speakers.len();
         for SealingSpeaker { leaf, id, name, certificate } in speakers {
             let Some(sender) = self.sender_mut(leaf).filter(|sender| sender.id == id) else { continue };
             let (commitment, key) = commitment(leaf)?;
             let source = (rules.proof == Proof::Evidence).then_some(Source { name, key });
-            let (key, watch) = (seal_key(leaf)?, Watch::new());
+            let (key, watch) = (seal_key(leaf)?, Watch::new(count));
             sender.watcher = Some(Box::new(Watcher { key, certificate, commitment, watch, source }));
         }
         self.seals = Some(Seals { rules, transcript, maker, unneeded: false });
@@ -303,13 +304,13 @@ impl Epoch {
     }
 
     /// In whose name somebody else was caught in the epoch before, is still held to their seals.
-    pub(super) fn stay_contested(&mut self, past: &Self) {
+    pub(super) fn stay_contested(&mut self, past: &Self, now: Duration) {
         for sender in self.senders_mut() {
             if let Some(watcher) = &mut sender.watcher
                 && let Some(before) = past.on_stage(sender.id, sender.leaf)
                 && let Some(before) = &before.watcher
             {
-                watcher.watch.stay_contested(&before.watch);
+                watcher.watch.stay_contested(&before.watch, now);
             }
         }
     }

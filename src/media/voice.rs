@@ -468,7 +468,7 @@ impl Voice {
             self.send(Outgoing { packet, first: true, after: 0, at: Duration::ZERO });
         }
         past.superseded_at = keys.since;
-        self.current.stay_contested(&past);
+        self.current.stay_contested(&past, keys.since);
         self.previous.push_front(past);
         // Beyond half of what its bits can tell, a past epoch would look like one to come.
         let furthest = self.layout.epoch_mask().div_ceil(2);

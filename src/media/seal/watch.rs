@@ -6,7 +6,7 @@
 //!   place from a true one of the same counter;
 //! - what is in doubt is held, not dropped: a packet too far ahead, a second packet of one counter, every packet of a
 //!   speaker in whose name somebody else has been caught. The next seal tells which are true;
-//! - memory is bounded: [`LIMIT`] entries, [`MAX_HELD`] frames of [`MAX_HELD_BYTES`] together.
+//! - memory is bounded: [`FARTHEST`] entries of 24 bytes, and [`MAX_HELD`] frames of [`MAX_HELD_BYTES`] together.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -26,8 +26,11 @@ pub(in crate::media) const HOLD: Duration = Duration::from_secs(2);
 pub(in crate::media) const CONTEST: Duration = Duration::from_secs(10);
 /// How far behind the newest seal a packet may be: 1.3 s of 20 ms frames. At least as much as one seal covers.
 const BACK: u64 = 64;
-/// How far ahead of that place a packet may be: 41 s of 20 ms frames without any seal.
-const LIMIT: u64 = 2048;
+/// How far ahead of that place a packet may be without any seal: five minutes of 20 ms frames, as long as an epoch
+/// should be. Where many are on stage it is less, for they share [`MOST_ENTRIES`], but never below 41 s.
+const FARTHEST: u64 = 16_384;
+const NEAREST: u64 = 2_048;
+const MOST_ENTRIES: u64 = 700_000;
 /// The most frames held of one speaker.
 const MAX_HELD: usize = 256;
 /// The most bytes of them.
@@ -128,11 +131,17 @@ pub(in crate::media) struct Watch {
     /// The counter of the first entry.
     base: u64,
     entries: VecDeque<Entry>,
+    /// How many entries there may be.
+    limit: u64,
+    /// No entry before it is [`State::Opened`].
+    first_opened: u64,
     /// Since when frames beyond everything sealed have been played.
     uncovered_since: Option<Millis>,
     /// When the next entry may be overdue.
     due: Option<Millis>,
     contested_until: Option<Duration>,
+    /// The newest seal came long after what was played beyond it.
+    suspected: bool,
     /// When a seal was taken last.
     heard: Option<Duration>,
     /// By counter, those of one counter by arrival.
@@ -143,8 +152,11 @@ pub(in crate::media) struct Watch {
 }
 
 impl Watch {
-    pub(in crate::media) fn new() -> Self {
+    /// For one of so many `speakers`.
+    pub(in crate::media) fn new(speakers: usize) -> Self {
         Self {
+            limit: (MOST_ENTRIES / speakers.max(1) as u64).clamp(NEAREST, FARTHEST),
+            first_opened: 0,
             numbers: Window::default(),
             newest: None,
             sealed_to: 0,
@@ -154,6 +166,7 @@ impl Watch {
             uncovered_since: None,
             due: None,
             contested_until: None,
+            suspected: false,
             heard: None,
             held: Vec::new(),
             held_bytes: 0,
@@ -167,7 +180,7 @@ impl Watch {
         let Some(ahead) = counter.checked_sub(self.base) else {
             return Look::Stale(Stale::TooOld);
         };
-        if ahead >= LIMIT {
+        if ahead >= self.limit {
             return self.held_or(counter, hash, Look::Hold);
         }
         let entry = self.entries.get(ahead as usize).unwrap_or(&UNKNOWN);
@@ -194,6 +207,7 @@ impl Watch {
                 self.uncovered_since.get_or_insert(at);
             }
             self.due.get_or_insert(Millis(at.0.wrapping_add(COVER.as_millis() as u32)));
+            self.first_opened = self.first_opened.min(counter);
             State::Opened
         };
         if let Some(entry) = self.entry(counter) {
@@ -223,8 +237,11 @@ impl Watch {
     }
 
     /// The same in the epoch before.
-    pub(in crate::media) fn stay_contested(&mut self, before: &Self) {
+    pub(in crate::media) fn stay_contested(&mut self, before: &Self, now: Duration) {
         self.contested_until = before.contested_until;
+        if before.suspected {
+            self.contest(now);
+        }
     }
 
     /// Whether a seal of that number may be worth checking.
@@ -267,8 +284,14 @@ impl Watch {
         if !outcome.forged.is_empty() {
             self.contest(now);
         }
-        let waiting = self.entries.range(self.place(self.sealed_to)..).filter(|entry| entry.state.is_uncovered());
-        self.uncovered_since = waiting.map(|entry| entry.at).max_by_key(|at| at.apart(Millis::of(now)));
+        let moment = Millis::of(now);
+        let beyond = self.entries.range(self.place(self.sealed_to)..).filter(|entry| entry.state.is_uncovered());
+        self.uncovered_since = beyond.map(|entry| entry.at).max_by_key(|at| at.apart(moment));
+        // A speaker's seals come within a second of what lies before them. Who was played long ago beyond this one is
+        // somebody else, or the seals are held up: either way what comes next waits for its own.
+        if newer {
+            self.suspected = self.lapsed(now).is_some();
+        }
         Ok(outcome)
     }
 
@@ -288,7 +311,9 @@ impl Watch {
             return dropped;
         }
         let mut next: Option<u32> = None;
-        for (counter, entry) in (self.base..).zip(&mut self.entries) {
+        let from = self.place(self.first_opened);
+        self.first_opened = self.base + self.entries.len() as u64;
+        for (counter, entry) in (self.base + from as u64..).zip(self.entries.range_mut(from..)) {
             if entry.state != State::Opened {
                 continue;
             }
@@ -297,6 +322,7 @@ impl Watch {
                 entry.state = State::Overdue;
                 flag(counter);
             } else {
+                self.first_opened = self.first_opened.min(counter);
                 next = Some(next.map_or(age, |oldest| oldest.max(age)));
             }
         }
@@ -309,9 +335,9 @@ impl Watch {
         (self.base..).zip(&self.entries).filter(|(_, entry)| entry.state == State::Opened).map(|(counter, _)| counter)
     }
 
-    /// Whether somebody else was caught speaking in this speaker's name, lately.
+    /// Whether somebody else was caught speaking in this speaker's name, lately, or must be suspected to.
     pub(in crate::media) fn is_contested(&self, now: Duration) -> bool {
-        self.contested_until.is_some_and(|until| now < until && until.saturating_sub(now) <= CONTEST)
+        self.suspected || self.contested_until.is_some_and(|until| now < until && until.saturating_sub(now) <= CONTEST)
     }
 
     /// For how long frames have been played beyond everything that was sealed, if for too long.
@@ -346,11 +372,12 @@ impl Watch {
         }
         let until = self.contested_until.unwrap_or_default();
         update(&until.as_nanos().to_be_bytes());
+        update(&[u8::from(self.suspected)]);
     }
 
     fn must_hold(&self, rules: &SealRules, now: Duration) -> bool {
         rules.mode == SealMode::Strict
-            || self.contested_until.is_some() && self.is_contested(now)
+            || self.is_contested(now)
             || rules.unsealed == Unsealed::Hold && self.lapsed(now).is_some()
     }
 
@@ -419,7 +446,7 @@ impl Watch {
 
     /// The entry of a counter, made if it is within bounds.
     fn entry(&mut self, counter: u64) -> Option<&mut Entry> {
-        let ahead = counter.checked_sub(self.base).filter(|ahead| *ahead < LIMIT)? as usize;
+        let ahead = counter.checked_sub(self.base).filter(|ahead| *ahead < self.limit)? as usize;
         if ahead >= self.entries.len() {
             self.entries.resize(ahead + 1, UNKNOWN);
         }
