@@ -13,6 +13,7 @@ mod party;
 
 use parlor::{
     Admission, Error, Event, Guest, Intent, KeyIdLayout, Member, MemberId, Role, Room, RoomCode, Settings,
+    media::seal::SealMode,
     room::{Entry, Retried, Setting, Speaking, door::LinkEntry},
 };
 use party::{NOW, Party, enter, gists, guest};
@@ -340,7 +341,7 @@ impl Relay {
                     3 => Setting::Entry([Entry::Invited, Entry::Link, Entry::Knock][rng.random_range(0..3)]),
                     4 => Setting::Title(format!("title {}", rng.random_range(0..3))),
                     5 => Setting::Topic(format!("topic {}", rng.random_range(0..3))),
-                    6 => Setting::Seals(rng.random()),
+                    6 => Setting::Seals([SealMode::Off, SealMode::Live, SealMode::Strict][rng.random_range(0..3)]),
                     7 => Setting::Recording(rng.random()),
                     _ => Setting::Speaking(if rng.random() { Speaking::Everybody } else { Speaking::OnStage }),
                 };

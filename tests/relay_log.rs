@@ -14,6 +14,7 @@ use base64::{
 };
 use parlor::{
     Event, Guest, Identity, Link, MemberId, Role, Room, Settings, Voice,
+    media::seal::{SealMode, Unsealed},
     room::{
         Entry, Reaction, Setting, TREE_APART,
         door::{Gate, Terms, UnixTime},
@@ -341,7 +342,9 @@ fn nothing_that_is_said_shown_or_secret_in_a_room_is_in_what_the_relay_saw() {
         Setting::Title(at.said("The honest fishermen's club").into()),
         Setting::Topic(at.said("Herring: a \u{fe}oughtful \u{c6}sthetic").into()),
         Setting::Capacity(Some(90)),
-        Setting::Seals(true),
+        Setting::Seals(SealMode::Strict),
+        Setting::SealEvery(10),
+        Setting::Unsealed(Unsealed::Hold),
         Setting::Recording(true),
     ] {
         let set = at.room(ana).set(setting);

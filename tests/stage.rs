@@ -5,6 +5,7 @@ mod party;
 use Role::{Host, Listener, Moderator, Speaker};
 use parlor::{
     Error, Event, Guest, Identity, Intent, Role,
+    media::seal::{SealMode, Unsealed},
     room::{Entry, Retried, Setting, Speaking},
 };
 use party::{NOW, Party, gists, guest};
@@ -196,7 +197,9 @@ fn each_setting_is_changed_by_who_may_and_told_to_all() {
         Setting::Topic("what we keep there".into()),
         Setting::Entry(Entry::Knock),
         Setting::Speaking(Speaking::Everybody),
-        Setting::Seals(true),
+        Setting::Seals(SealMode::Strict),
+        Setting::SealEvery(10),
+        Setting::Unsealed(Unsealed::Hold),
         Setting::Recording(true),
         Setting::Capacity(Some(3)),
         Setting::Locked(true),

@@ -21,7 +21,10 @@ use std::collections::BTreeSet;
 use openmls::prelude::*;
 use parlor::{
     Error, Event, KeyIdLayout, LeafIndex, MemberId, Role, Room, Settings, Suite,
-    media::sframe::{Backend, Sealer},
+    media::{
+        seal::{Proof, SealMode, Unsealed},
+        sframe::{Backend, Sealer},
+    },
     room::{Entry, Setting, Speaking},
 };
 use party::{
@@ -128,11 +131,12 @@ const KINDS: &[Kind] = &[
     ("another topic", NO_HOST, settings::topic),
     ("another way in", NO_HOST, settings::entry),
     ("other speakers", NO_HOST, settings::speaking),
-    ("seals on or off", NO_HOST, settings::seals),
+    ("other seals", NO_HOST, settings::seals),
     ("recording allowed or forbidden", NO_HOST, settings::recording),
     ("another capacity", NO_HOST, settings::capacity),
     ("the lock, by who may not", FLOOR, settings::lock),
     ("another suite or layout", ALL, settings::suite_or_layout),
+    ("deniable words made evidence, or evidence deniable", ALL, settings::proof),
     ("settings that cannot be read", ALL, settings::unreadable),
     ("no settings at all", ALL, settings::no_settings),
     ("the room's end", NO_HOST, settings::end),
@@ -250,12 +254,15 @@ impl Evening {
         let mut rng = StdRng::seed_from_u64(rng.random());
         let layout = KeyIdLayout::new(rng.random_range(5..13), rng.random_range(5..10)).unwrap();
         let entry = [Entry::Invited, Entry::Link, Entry::Knock][rng.random_range(0..3)];
-        let mut settings = Settings::default().with_layout(layout);
+        let proof = if rng.random() { Proof::Deniable } else { Proof::Evidence };
+        let mut settings = Settings::default().with_layout(layout).with_proof(proof);
         for setting in [
             Setting::Title(["", "a room", "Küche"][rng.random_range(0..3)].into()),
             Setting::Entry(entry),
             Setting::Speaking(if rng.random() { Speaking::Everybody } else { Speaking::OnStage }),
-            Setting::Seals(rng.random()),
+            Setting::Seals([SealMode::Off, SealMode::Live, SealMode::Strict][rng.random_range(0..3)]),
+            Setting::SealEvery(rng.random_range(1..=50)),
+            Setting::Unsealed(if rng.random() { Unsealed::Play } else { Unsealed::Hold }),
             Setting::Recording(rng.random()),
         ] {
             settings = settings.with(setting).unwrap();

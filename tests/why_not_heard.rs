@@ -11,7 +11,11 @@ use std::{
 use Role::{Host, Listener, Moderator, Speaker};
 use parlor::{
     Cause, Error, Event, Hearing, LeafIndex, MemberId, Role,
-    media::{Counters, Mute, OffStage, Stats, sframe::Header},
+    media::{
+        Counters, Mute, OffStage, Stats,
+        seal::{SealMode, Unsealed},
+        sframe::Header,
+    },
     room::{Entry, Setting, Speaking},
 };
 use party::{NOW, Party, enter, guest};
@@ -336,7 +340,9 @@ fn every_event_that_somebody_brought_about_names_them() {
         Setting::Topic("what we keep there".into()),
         Setting::Entry(Entry::Link),
         Setting::Speaking(Speaking::Everybody),
-        Setting::Seals(true),
+        Setting::Seals(SealMode::Off),
+        Setting::SealEvery(10),
+        Setting::Unsealed(Unsealed::Hold),
         Setting::Recording(true),
         Setting::Capacity(Some(30)),
     ] {

@@ -7,7 +7,9 @@
 //!
 //! ```text
 //! version = 1 (1) ‖ suite id (2) ‖ S (1) ‖ E (1)
-//!   ‖ entry (1): 0 invited, 1 link, 2 knock ‖ flags (1): 1 everybody speaks, 2 seals, 4 recording, 8 locked, 16 ended
+//!   ‖ entry (1): 0 invited, 1 link, 2 knock
+//!   ‖ flags (1): 1 everybody speaks, 2 unsealed frames are held, 4 recording, 8 locked, 16 ended
+//!   ‖ seals (1): 0 off, 1 live, 2 strict ‖ frames a seal (1), 1 to 50 ‖ what seals prove (1): 0 deniable, 1 evidence
 //!   ‖ capacity (4), 0 for none ‖ title length (1) ‖ title ‖ topic length (2) ‖ topic
 //!   ‖ count (2) ‖ count × standing, ascending by key
 //!   ‖ count (2) ‖ count × banned Ed25519 public key (32), ascending
@@ -25,7 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     error::{Error, Item, Result},
     identity::{MemberId, Role},
-    media::{KeyIdLayout, OffStage, Suite},
+    media::{
+        KeyIdLayout, OffStage, Suite,
+        seal::{Proof, SealMode, SealRules, Unsealed},
+    },
     room::{
         bytes::Reader,
         door::{LinkEntry, LinkId, Terms, UnixTime},
@@ -217,8 +222,19 @@ impl Charter {
             Entry::Link => 1,
             Entry::Knock => 2,
         });
-        let flags = [*speaking == Speaking::Everybody, *seals, *recording, *locked, *ended];
+        let SealRules { mode, every, unsealed, proof } = seals;
+        let flags = [*speaking == Speaking::Everybody, *unsealed == Unsealed::Hold, *recording, *locked, *ended];
         out.push(flags.iter().rev().fold(0, |flags, flag| (flags << 1) | u8::from(*flag)));
+        out.push(match mode {
+            SealMode::Off => 0,
+            SealMode::Live => 1,
+            SealMode::Strict => 2,
+        });
+        out.push(*every);
+        out.push(match proof {
+            Proof::Deniable => 0,
+            Proof::Evidence => 1,
+        });
         out.extend_from_slice(&capacity.unwrap_or(0).to_be_bytes());
         out.extend(count(title.len())?.to_be_bytes().last());
         out.extend_from_slice(title.as_bytes());
@@ -266,12 +282,26 @@ impl Charter {
         }
         let flag = |bit: u8| flags & (1 << bit) != 0;
         let speaking = if flag(0) { Speaking::Everybody } else { Speaking::OnStage };
+        let unsealed = if flag(1) { Unsealed::Hold } else { Unsealed::Play };
+        let [mode, every, proof] = rest.array()?;
+        let mode = match mode {
+            0 => SealMode::Off,
+            1 => SealMode::Live,
+            2 => SealMode::Strict,
+            _ => return Err(malformed("it says an unknown use of seals: update parlor")),
+        };
+        let proof = match proof {
+            0 => Proof::Deniable,
+            1 => Proof::Evidence,
+            _ => return Err(malformed("it says an unknown worth of seals: update parlor")),
+        };
+        let seals = SealRules { mode, every, unsealed, proof };
         let capacity = Some(u32::from_be_bytes(rest.array()?)).filter(|capacity| *capacity > 0);
         let [title_len] = rest.array()?;
         let title = text(&mut rest, title_len.into())?;
         let topic_len = u16::from_be_bytes(rest.array()?);
         let topic = text(&mut rest, topic_len.into())?;
-        let (seals, recording, locked, ended) = (flag(1), flag(2), flag(3), flag(4));
+        let (recording, locked, ended) = (flag(2), flag(3), flag(4));
         let settings = Settings { suite, layout, title, topic, entry, speaking, seals, recording, locked, capacity };
         settings.check()?;
 
@@ -380,6 +410,9 @@ mod tests {
             Setting::Topic("what we never said".into()),
             Setting::Entry(Entry::Knock),
             Setting::Speaking(Speaking::Everybody),
+            Setting::Seals(SealMode::Strict),
+            Setting::SealEvery(50),
+            Setting::Unsealed(Unsealed::Hold),
             Setting::Recording(true),
             Setting::Capacity(Some(50)),
         ] {
@@ -403,7 +436,7 @@ mod tests {
         let mut charter = charter();
         assert_eq!(Charter::decode(&charter.encode().unwrap()).unwrap(), charter);
         charter.ended = true;
-        charter.settings = charter.settings.with(Setting::Seals(true)).unwrap().with(Setting::Locked(true)).unwrap();
+        charter.settings = charter.settings.with(Setting::Locked(true)).unwrap().with_proof(Proof::Evidence);
         assert_eq!(Charter::decode(&charter.encode().unwrap()).unwrap(), charter);
         let plain = Charter::new(Settings::default(), id(1));
         assert_eq!(Charter::decode(&plain.encode().unwrap()).unwrap(), plain);
@@ -425,6 +458,20 @@ mod tests {
                     assert_ne!(read, charter, "byte {at}, bit {bit}");
                     assert_eq!(read.encode().unwrap(), other, "byte {at}, bit {bit}: two forms of one value");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn seals_are_of_a_known_kind_and_cover_a_bounded_number_of_frames() {
+        let good = Charter::new(Settings::default(), id(1)).encode().unwrap();
+        let rules = 1 + 2 + 2 + 1 + 1;
+        assert_eq!(good[rules..rules + 3], [1, 25, 0]);
+        for (at, known) in [(0, 0..=2), (1, 1..=50), (2, 0..=1)] {
+            for value in 0..=u8::MAX {
+                let mut other = good.clone();
+                other[rules + at] = value;
+                assert_eq!(Charter::decode(&other).is_ok(), known.contains(&value), "byte {at}: {value}");
             }
         }
     }

@@ -277,6 +277,9 @@ impl Case<'_> {
         if (after.suite(), after.layout()) != (before.suite(), before.layout()) {
             return self.deny("change the frame suite or the key-id layout", "they are fixed when the room is made");
         }
+        if after.seals().proof != before.seals().proof {
+            return self.deny("change what seals prove", "it is fixed when the room is made");
+        }
         for setting in before.changes(after) {
             let (action, what) = match &setting {
                 Setting::Title(_) => (Action::Rename, "change the room's title"),
@@ -285,7 +288,9 @@ impl Case<'_> {
                 Setting::Locked(false) => (Action::Lock, "unlock the room"),
                 Setting::Entry(_) => (Action::Change, "change who may enter"),
                 Setting::Speaking(_) => (Action::Change, "change who may speak"),
-                Setting::Seals(_) => (Action::Change, "switch seals on or off"),
+                Setting::Seals(_) => (Action::Change, "change what seals are for"),
+                Setting::SealEvery(_) => (Action::Change, "change how many frames a seal covers"),
+                Setting::Unsealed(_) => (Action::Change, "change what becomes of unsealed sound"),
                 Setting::Recording(_) => (Action::Change, "allow or forbid recording"),
                 Setting::Capacity(_) => (Action::Change, "change how many fit in"),
             };
@@ -471,7 +476,7 @@ mod tests {
     use super::*;
     use crate::{
         error::Error,
-        media::KeyIdLayout,
+        media::{KeyIdLayout, seal::Proof},
         room::{
             door::{LinkEntry, Terms},
             roster::Seat,
@@ -856,6 +861,17 @@ mod tests {
         let (_, mut ended) = room();
         ended.ended = true;
         assert!(judged(&ended, amends(0, |_| {})).is_err());
+    }
+
+    #[test]
+    fn nobody_makes_evidence_of_what_was_said_in_deniable_words_or_takes_evidence_back() {
+        let worth = |proof| move |after: &mut Charter| after.settings.seals.proof = proof;
+        for committer in 0..4 {
+            refused(amends(committer, worth(Proof::Evidence)), "change what seals prove");
+        }
+        let (_, mut evidence) = room();
+        worth(Proof::Evidence)(&mut evidence);
+        assert!(judged(&evidence, amends(0, |_| {})).unwrap_err().action.contains("what seals prove"));
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! What a room's hosts decide for everybody: title and topic, who may enter, who may speak, and the rest.
 //!
 //! All of it stands in the [charter](super::charter), so that all members of an epoch hold the same settings and the
-//! relay none. Suite and key-id layout are fixed when the room is made; each of the others is one [`Setting`], and
-//! its change an event that names who did it.
+//! relay none. Suite, key-id layout and what seals prove are fixed when the room is made; each of the others is one
+//! [`Setting`], and its change an event that names who did it.
 
 use std::fmt;
 
 use crate::{
     error::{Error, Item, Result},
-    media::{KeyIdLayout, Suite},
+    media::{
+        KeyIdLayout, Suite,
+        seal::{MAX_EVERY, Proof, SealMode, SealRules, Unsealed},
+    },
 };
 
 /// The longest title in bytes of UTF-8.
@@ -26,7 +29,7 @@ pub struct Settings {
     pub(super) topic: String,
     pub(super) entry: Entry,
     pub(super) speaking: Speaking,
-    pub(super) seals: bool,
+    pub(super) seals: SealRules,
     pub(super) recording: bool,
     pub(super) locked: bool,
     /// `None` for as many as the layout has key ids for.
@@ -69,9 +72,12 @@ pub enum Setting {
     Entry(Entry),
     /// Who may speak.
     Speaking(Speaking),
-    /// Whether speakers are to sign what they say. The room agrees on it; this version makes no seals yet, so that
-    /// the tag of a frame proves "somebody in the room" either way.
-    Seals(bool),
+    /// What seals are for: whether speakers sign what they say, and whether unsigned sound is played.
+    Seals(SealMode),
+    /// How many frames a seal covers, 1 to [`MAX_EVERY`]: the more, the fewer bytes and the later the proof.
+    SealEvery(u8),
+    /// What becomes of the frames of a speaker whose seals are missing, in [`SealMode::Live`].
+    Unsealed(Unsealed),
     /// Whether recording is allowed: what honest apps go by. Nothing can keep a listener from it.
     Recording(bool),
     /// The most members, or `None` for as many as the key ids can name.
@@ -92,6 +98,20 @@ impl Settings {
     #[must_use]
     pub const fn with_layout(mut self, layout: KeyIdLayout) -> Self {
         self.layout = layout;
+        self
+    }
+
+    /// These settings with other worth of seals to somebody outside the room. Nobody can change it later: what was
+    /// said in a room where nothing can be proved must not become evidence afterwards.
+    ///
+    /// ```
+    /// use parlor::{Settings, media::seal::Proof};
+    /// let on_record = Settings::default().with_proof(Proof::Evidence);
+    /// assert_eq!(on_record.seals().proof, Proof::Evidence);
+    /// ```
+    #[must_use]
+    pub const fn with_proof(mut self, proof: Proof) -> Self {
+        self.seals.proof = proof;
         self
     }
 
@@ -120,7 +140,9 @@ impl Settings {
             Setting::Topic(topic) => self.topic = topic,
             Setting::Entry(entry) => self.entry = entry,
             Setting::Speaking(speaking) => self.speaking = speaking,
-            Setting::Seals(seals) => self.seals = seals,
+            Setting::Seals(mode) => self.seals.mode = mode,
+            Setting::SealEvery(every) => self.seals.every = every,
+            Setting::Unsealed(unsealed) => self.seals.unsealed = unsealed,
             Setting::Recording(recording) => self.recording = recording,
             Setting::Capacity(capacity) => self.capacity = capacity,
             Setting::Locked(locked) => self.locked = locked,
@@ -159,8 +181,8 @@ impl Settings {
         self.speaking
     }
 
-    /// Whether speakers are to sign what they say; see [`Setting::Seals`].
-    pub const fn seals(&self) -> bool {
+    /// How the room seals. All but [`SealRules::proof`] may change.
+    pub const fn seals(&self) -> SealRules {
         self.seals
     }
 
@@ -180,7 +202,8 @@ impl Settings {
         self.capacity.and_then(|capacity| usize::try_from(capacity).ok()).map_or(named, |capacity| capacity.min(named))
     }
 
-    /// What is other in `after`, each with its value there. Suite and layout are not settings that change.
+    /// What is other in `after`, each with its value there. Suite, layout and what seals prove are not
+    /// settings that change.
     pub(super) fn changes(&self, after: &Self) -> Vec<Setting> {
         let mut changes = Vec::new();
         let mut other = |differs: bool, setting: Setting| {
@@ -192,7 +215,10 @@ impl Settings {
         other(self.topic != after.topic, Setting::Topic(after.topic.clone()));
         other(self.entry != after.entry, Setting::Entry(after.entry));
         other(self.speaking != after.speaking, Setting::Speaking(after.speaking));
-        other(self.seals != after.seals, Setting::Seals(after.seals));
+        let (seals, then) = (&self.seals, &after.seals);
+        other(seals.mode != then.mode, Setting::Seals(then.mode));
+        other(seals.every != then.every, Setting::SealEvery(then.every));
+        other(seals.unsealed != then.unsealed, Setting::Unsealed(then.unsealed));
         other(self.recording != after.recording, Setting::Recording(after.recording));
         other(self.capacity != after.capacity, Setting::Capacity(after.capacity));
         other(self.locked != after.locked, Setting::Locked(after.locked));
@@ -214,6 +240,9 @@ impl Settings {
         if self.capacity == Some(0) {
             return malformed("nobody fits into a room for none");
         }
+        if !(1..=MAX_EVERY).contains(&self.seals.every) {
+            return malformed("a seal covers 1 to 50 frames");
+        }
         Ok(())
     }
 }
@@ -228,8 +257,13 @@ impl fmt::Display for Setting {
             Self::Entry(Entry::Knock) => f.write_str("people knock, and are let in"),
             Self::Speaking(Speaking::OnStage) => f.write_str("those on stage may speak"),
             Self::Speaking(Speaking::Everybody) => f.write_str("everybody may speak"),
-            Self::Seals(true) => f.write_str("speakers are to sign what they say"),
-            Self::Seals(false) => f.write_str("nobody signs what they say"),
+            Self::Seals(SealMode::Off) => f.write_str("nobody signs what they say"),
+            Self::Seals(SealMode::Live) => f.write_str("speakers sign what they say, and are heard at once"),
+            Self::Seals(SealMode::Strict) => f.write_str("speakers are heard once they have signed what they say"),
+            Self::SealEvery(1) => f.write_str("speakers sign every frame"),
+            Self::SealEvery(every) => write!(f, "speakers sign every {every} frames"),
+            Self::Unsealed(Unsealed::Play) => f.write_str("sound that stays unsigned is played"),
+            Self::Unsealed(Unsealed::Hold) => f.write_str("sound that stays unsigned is held back"),
             Self::Recording(true) => f.write_str("recording is allowed"),
             Self::Recording(false) => f.write_str("recording is not allowed"),
             Self::Capacity(Some(most)) => write!(f, "{most} fit in"),
@@ -237,5 +271,37 @@ impl fmt::Display for Setting {
             Self::Locked(true) => f.write_str("the room is locked"),
             Self::Locked(false) => f.write_str("the room is unlocked"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_covers_one_to_fifty_frames() {
+        for every in [1, 50] {
+            let settings = Settings::default().with(Setting::SealEvery(every)).unwrap();
+            assert_eq!(settings.seals().every, every);
+        }
+        for every in [0, 51, 255] {
+            let refused = Settings::default().with(Setting::SealEvery(every));
+            assert!(matches!(refused, Err(Error::Malformed { what: Item::Settings, .. })), "{every}");
+        }
+    }
+
+    #[test]
+    fn what_seals_prove_is_no_setting_that_changes() {
+        let plain = Settings::default();
+        assert_eq!(plain.seals(), SealRules::default());
+        let evidence = plain.clone().with_proof(Proof::Evidence);
+        assert_eq!(evidence.seals().proof, Proof::Evidence);
+        assert_eq!(plain.changes(&evidence), []);
+        let mut other = plain.clone();
+        let changes = [Setting::Seals(SealMode::Strict), Setting::SealEvery(7), Setting::Unsealed(Unsealed::Hold)];
+        for change in changes.clone() {
+            other = other.with(change).unwrap();
+        }
+        assert_eq!(plain.changes(&other), changes);
     }
 }

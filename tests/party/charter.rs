@@ -9,7 +9,7 @@ pub const MODERATOR: u8 = 2;
 pub const HOST: u8 = 3;
 
 pub const EVERYBODY_SPEAKS: u8 = 1;
-pub const SEALS: u8 = 2;
+pub const HOLDS_UNSEALED: u8 = 2;
 pub const RECORDING: u8 = 4;
 pub const LOCKED: u8 = 8;
 pub const ENDED: u8 = 16;
@@ -41,6 +41,11 @@ pub struct Charter {
     /// 0 invited, 1 link, 2 knock.
     pub entry: u8,
     pub flags: u8,
+    /// 0 off, 1 live, 2 strict.
+    pub seals: u8,
+    pub seal_every: u8,
+    /// 0 deniable, 1 evidence.
+    pub proof: u8,
     pub capacity: u32,
     pub title: Vec<u8>,
     pub topic: Vec<u8>,
@@ -61,6 +66,9 @@ impl Charter {
             epoch_bits: 8,
             entry: 0,
             flags: 0,
+            seals: 1,
+            seal_every: 25,
+            proof: 0,
             capacity: 0,
             title: Vec::new(),
             topic: Vec::new(),
@@ -81,7 +89,7 @@ impl Charter {
         let key = |bytes: Vec<u8>| Key::try_from(bytes).unwrap();
         let [version] = take(1)[..] else { unreachable!() };
         let suite = number(take(2)) as u16;
-        let [sender_bits, epoch_bits, entry, flags] = take(4)[..] else { unreachable!() };
+        let [sender_bits, epoch_bits, entry, flags, seals, seal_every, proof] = take(7)[..] else { unreachable!() };
         let capacity = number(take(4)) as u32;
         let title_len = number(take(1)) as usize;
         let title = take(title_len);
@@ -112,6 +120,9 @@ impl Charter {
             epoch_bits,
             entry,
             flags,
+            seals,
+            seal_every,
+            proof,
             capacity,
             title,
             topic,
@@ -126,6 +137,7 @@ impl Charter {
         let mut out = vec![self.version];
         out.extend(self.suite.to_be_bytes());
         out.extend([self.sender_bits, self.epoch_bits, self.entry, self.flags]);
+        out.extend([self.seals, self.seal_every, self.proof]);
         out.extend(self.capacity.to_be_bytes());
         out.push(self.title.len() as u8);
         out.extend(&self.title);

@@ -5,7 +5,7 @@ use rand::RngExt as _;
 
 use super::{Attempt, Evening, Expect, key, leaf, role};
 use crate::party::{
-    charter::{ENDED, EVERYBODY_SPEAKS, HOST, LISTENER, LOCKED, RECORDING, SEALS, Standing},
+    charter::{ENDED, EVERYBODY_SPEAKS, HOLDS_UNSEALED, HOST, LISTENER, LOCKED, RECORDING, Standing},
     mal::{CHARTER, remove},
 };
 
@@ -31,7 +31,19 @@ pub fn speaking(e: &mut Evening) -> Attempt {
 }
 
 pub fn seals(e: &mut Evening) -> Attempt {
-    e.recharter(|charter| charter.flags ^= SEALS, "switch seals")
+    let (which, by) = (e.rng.random_range(0..3), e.rng.random_range(1..50));
+    match which {
+        0 => e.recharter(|charter| charter.seals = (charter.seals + 1 + by % 2) % 3, "change what seals are for"),
+        1 => e.recharter(
+            |charter| charter.seal_every = (charter.seal_every - 1 + by) % 50 + 1,
+            "change how many frames a seal covers",
+        ),
+        _ => e.recharter(|charter| charter.flags ^= HOLDS_UNSEALED, "change what becomes of unsealed sound"),
+    }
+}
+
+pub fn proof(e: &mut Evening) -> Attempt {
+    e.recharter(|charter| charter.proof ^= 1, "change what seals prove: it is fixed when the room is made")
 }
 
 pub fn recording(e: &mut Evening) -> Attempt {
@@ -62,7 +74,7 @@ pub fn suite_or_layout(e: &mut Evening) -> Attempt {
 pub fn unreadable(e: &mut Evening) -> Attempt {
     let (mut charter, ben) = (e.mal.charter(), e.party.id("ben"));
     let next = e.mal.next_epoch();
-    let bytes = match e.rng.random_range(0..9) {
+    let bytes = match e.rng.random_range(0..12) {
         0 => Vec::new(),
         1 => {
             let bytes = charter.write();
@@ -75,6 +87,9 @@ pub fn unreadable(e: &mut Evening) -> Attempt {
                 4 => charter.entry = e.rng.random_range(3..=u8::MAX),
                 5 => charter.flags |= 32 << e.rng.random_range(0..3),
                 6 => charter.spare = vec![0],
+                9 => charter.seals = e.rng.random_range(3..=u8::MAX),
+                10 => charter.seal_every = [0, e.rng.random_range(51..=u8::MAX)][e.rng.random_range(0..2)],
+                11 => charter.proof = e.rng.random_range(2..=u8::MAX),
                 // Somebody who is leaving, with a role.
                 7 => drop(
                     charter
