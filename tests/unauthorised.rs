@@ -91,6 +91,7 @@ const KINDS: &[Kind] = &[
     ("with a card valid for years", DOOR, people::long_card),
     ("with more in their leaf than a name and a key", DOOR, people::leaf_with_extras),
     ("with a swollen leaf", DOOR, people::swollen_card),
+    ("with media keys of another's", DOOR, people::card_with_false_media_keys),
     ("in a role with a forged date", DOOR, people::newcomer_with_seniority),
     ("muted or leaving from the start", DOOR, people::newcomer_with_marks),
     // Who goes.
@@ -156,6 +157,7 @@ const KINDS: &[Kind] = &[
     ("another signature key", ALL, wire::signature_key),
     ("more in one's own leaf", ALL, wire::own_leaf_with_extras),
     ("one's own leaf swollen", ALL, wire::own_leaf_swollen),
+    ("media keys that are not one's own", ALL, wire::false_media_keys),
     ("a key of the group's past", ALL, wire::past_key),
     ("a key from outside", ALL, wire::outside_key),
     ("an external init from inside", ALL, wire::external_init),

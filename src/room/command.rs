@@ -288,6 +288,7 @@ impl Room {
             adds,
             removes: removes.into_iter().collect(),
             charter: charter.as_ref(),
+            keeps_media_key: false,
         };
         let group = open(&mut self.group, self.epoch)?;
         let bundle =

@@ -26,7 +26,10 @@ use super::{charter::Charter, roster::Seat};
 use crate::{
     error::{Detail, Error, Result},
     identity::{Identity, LeafIndex, RoomCode},
-    media::scrub_stack,
+    media::{
+        scrub_stack,
+        seal::{MediaCertificate, MediaKey},
+    },
 };
 
 pub(crate) use self::{
@@ -53,6 +56,9 @@ const DOOR_KEY: u16 = 0xF0C3;
 /// The key package extension with the proof of a link: the link's id (32) and a signature (64).
 const LINK_PROOF: u16 = 0xF0C4;
 
+/// The leaf extension with a member's media certificate, 128 bytes.
+const MEDIA_KEYS: u16 = 0xF0C5;
+
 /// How many epochs back an application message may come from: long enough for one that a commit overtook.
 pub(super) const PAST_EPOCHS: u64 = 2;
 
@@ -60,18 +66,20 @@ pub(super) const PAST_EPOCHS: u64 = 2;
 const OUT_OF_ORDER: u32 = 32;
 const LOST_IN_A_ROW: u32 = 1_000;
 
-/// The primitives and the memory that openmls works with, and the key that its owner's leaves certify.
+/// The primitives and the memory that openmls works with, and the keys that its owner's leaves certify.
 pub(crate) struct Provider {
     crypto: RustCrypto,
     storage: Storage,
     door: DoorKey,
+    /// What seals are signed with in this epoch, or will be in the first.
+    media: MediaKey,
 }
 
 impl Provider {
-    /// An empty memory, and a fresh door key.
+    /// An empty memory, and fresh keys for door and media.
     pub(crate) fn new() -> Result<Box<Self>> {
-        let door = DoorKey::random()?;
-        Ok(Box::new(Self { crypto: RustCrypto::default(), storage: Storage::default(), door }))
+        let (door, media) = (DoorKey::random()?, MediaKey::generate()?);
+        Ok(Box::new(Self { crypto: RustCrypto::default(), storage: Storage::default(), door, media }))
     }
 
     /// How many records are kept.
@@ -103,6 +111,8 @@ impl OpenMlsProvider for Provider {
 pub(crate) struct Group {
     provider: Box<Provider>,
     mls: Box<MlsGroup>,
+    /// The media key that the pending commit brings in.
+    fresh_media: Option<MediaKey>,
 }
 
 impl Group {
@@ -116,12 +126,12 @@ impl Group {
             .max_past_epochs(PAST_EPOCHS as usize)
             .sender_ratchet_configuration(ratchet())
             .capabilities(capabilities())
-            .with_leaf_node_extensions(leaf_extensions(&provider.door.public())?)
+            .with_leaf_node_extensions(leaf_extensions(identity, &provider.door, &provider.media)?)
             .map_err(bug)?
             .with_group_context_extensions(context_extensions(charter)?)
             .build();
         let mls = MlsGroup::new(provider.as_ref(), identity.signer(), &config, credential(identity)).map_err(bug)?;
-        Ok(Self { provider, mls: Box::new(mls) })
+        Ok(Self { provider, mls: Box::new(mls), fresh_media: None })
     }
 
     /// The group's id, as the relay sees it too.
@@ -149,6 +159,16 @@ impl Group {
     /// One's own door key: what knocks are sealed to.
     pub(crate) const fn door_key(&self) -> &DoorKey {
         &self.provider.door
+    }
+
+    /// One's own media key of this epoch, which one's leaf certifies.
+    pub(crate) const fn media_key(&self) -> &MediaKey {
+        &self.provider.media
+    }
+
+    /// The confirmed transcript hash (RFC 9420 §8.2): it stands for all that led to this epoch. Empty in the first.
+    pub(crate) fn transcript(&self) -> &[u8] {
+        self.mls.public_group().group_context().confirmed_transcript_hash()
     }
 
     /// How many records are kept.
@@ -196,7 +216,7 @@ fn capabilities() -> Capabilities {
     Capabilities::new(
         Some(&[ProtocolVersion::Mls10]),
         Some(&[CIPHERSUITE]),
-        Some(&[CHARTER, DOOR_KEY, LINK_PROOF].map(ExtensionType::Unknown)),
+        Some(&[CHARTER, DOOR_KEY, LINK_PROOF, MEDIA_KEYS].map(ExtensionType::Unknown)),
         Some(&[]),
         Some(&[CredentialType::Basic]),
     )
@@ -206,9 +226,14 @@ fn required_capabilities() -> RequiredCapabilitiesExtension {
     RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(CHARTER)], &[], &[CredentialType::Basic])
 }
 
-/// What a leaf of ours certifies beside its name and keys.
-fn leaf_extensions(door: &DoorKeyPublic) -> Result<Extensions<LeafNode>> {
-    Extensions::single(Extension::Unknown(DOOR_KEY, UnknownExtension(door.0.to_vec()))).map_err(bug)
+/// What a leaf of ours certifies beside its name and keys. A commit that changes one of these names them all.
+fn leaf_extensions(identity: &Identity, door: &DoorKey, media: &MediaKey) -> Result<Extensions<LeafNode>> {
+    let certificate = MediaCertificate::new(identity, media).to_bytes();
+    Extensions::from_vec(vec![
+        Extension::Unknown(DOOR_KEY, UnknownExtension(door.public().0.to_vec())),
+        Extension::Unknown(MEDIA_KEYS, UnknownExtension(certificate.to_vec())),
+    ])
+    .map_err(bug)
 }
 
 /// The whole list of a room's GroupContext extensions: a proposal to change one replaces them all.
@@ -236,6 +261,7 @@ mod tests {
     use super::*;
     use crate::{
         Guest, Role, Room,
+        media::seal::Proof,
         room::{Event, Settings},
     };
 
@@ -284,5 +310,100 @@ mod tests {
                 assert_eq!(seats.iter().map(|seat| seat.door).collect::<Vec<_>>(), keys);
             }
         }
+    }
+    /// A room of two, and what each makes of whose media keys.
+    struct Pair([Room; 2]);
+
+    impl Pair {
+        fn new(proof: Proof) -> Self {
+            let settings = Settings::default().with_proof(proof);
+            let (mut ana, _) = Room::create(Identity::generate("ana").unwrap(), settings).unwrap();
+            let guest = Guest::new(Identity::generate("ben").unwrap()).unwrap();
+            let admission = ana.admit(guest.card(), Role::Speaker).unwrap();
+            ana.receive(&admission.commit, Duration::ZERO).unwrap();
+            let (ben, _) = guest.enter(&admission.welcome).unwrap();
+            Self([ana, ben])
+        }
+
+        fn deliver(&mut self, commit: &[u8]) {
+            for room in &mut self.0 {
+                assert!(matches!(room.receive(commit, Duration::ZERO).unwrap()[0], Event::Rekeyed(_)));
+            }
+        }
+
+        /// Everybody's media keys, in which both agree, and which are those that each signs with.
+        fn keys(&self) -> [MediaCertificate; 2] {
+            let ids = [0, 1].map(|at: usize| self.0[at].me().unwrap().id);
+            let [ana, ben] = [0, 1].map(|at: usize| ids.map(|id| *self.0[at].media_keys(&id).unwrap()));
+            assert_eq!(ana, ben);
+            for (room, certificate) in self.0.iter().zip(&ana) {
+                let key = room.group().unwrap().media_key();
+                for proof in [Proof::Deniable, Proof::Evidence] {
+                    assert_eq!(certificate.key(proof), &key.public(proof));
+                }
+            }
+            ana
+        }
+    }
+
+    #[test]
+    fn each_commit_with_fresh_keys_brings_fresh_media_keys() {
+        let mut pair = Pair::new(Proof::Evidence);
+        let mut last = pair.keys();
+        for at in [0, 1, 0, 0] {
+            let commit = pair.0[at].refresh().unwrap();
+            assert_eq!(pair.keys(), last, "not before it is merged");
+            pair.deliver(&commit);
+            let keys = pair.keys();
+            assert_ne!(keys[at], last[at]);
+            assert_eq!(keys[1 - at], last[1 - at]);
+            last = keys;
+        }
+        let title = pair.0[0].set_title("the cellar").unwrap();
+        pair.deliver(&title);
+        assert_ne!(pair.keys()[0], last[0]);
+        last = pair.keys();
+        // Who only lets listeners in sends no keys of their own.
+        let cy = Guest::new(Identity::generate("cy").unwrap()).unwrap();
+        let admission = pair.0[0].admit(cy.card(), Role::Listener).unwrap();
+        pair.deliver(&admission.commit);
+        assert_eq!(pair.keys(), last);
+    }
+
+    #[test]
+    fn who_loses_a_race_or_gives_up_keeps_their_media_keys() {
+        let mut pair = Pair::new(Proof::Deniable);
+        let before = pair.keys();
+        let fresh = |pair: &Pair| pair.0[0].group().unwrap().fresh_media.is_some();
+        pair.0[0].refresh().unwrap();
+        assert!(fresh(&pair));
+        pair.0[0].abandon();
+        assert!(!fresh(&pair), "wiped at once");
+        pair.0[0].refresh().unwrap();
+        let won = pair.0[1].refresh().unwrap();
+        pair.deliver(&won);
+        assert!(!fresh(&pair), "wiped at once");
+        let after = pair.keys();
+        assert_eq!(after[0], before[0]);
+        // What lost is not brought in by the next commit either.
+        let cy = Guest::new(Identity::generate("cy").unwrap()).unwrap();
+        let admission = pair.0[0].admit(cy.card(), Role::Listener).unwrap();
+        pair.deliver(&admission.commit);
+        assert_eq!(pair.keys(), after);
+    }
+
+    #[test]
+    fn an_epoch_is_told_by_its_transcript() {
+        let mut pair = Pair::new(Proof::Deniable);
+        let transcript = |pair: &Pair| {
+            let [ana, ben] = [0, 1].map(|at: usize| pair.0[at].group().unwrap().transcript().to_vec());
+            assert_eq!(ana, ben);
+            ana
+        };
+        let first = transcript(&pair);
+        assert_eq!(first.len(), 32);
+        let refresh = pair.0[0].refresh().unwrap();
+        pair.deliver(&refresh);
+        assert_ne!(transcript(&pair), first);
     }
 }

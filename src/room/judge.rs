@@ -57,6 +57,8 @@ pub(crate) struct Newcomer {
     pub(crate) name: Option<String>,
     /// Whether it lists what every room needs, its size and lifetime are within bounds, and its keys can be encrypted to.
     pub(crate) capable: bool,
+    /// Whether its media keys, if it has any, are certified by that id and name.
+    pub(crate) certified: bool,
     /// The proof that they hold a link's secret, if their key package carries one.
     pub(crate) proof: Option<LinkProof>,
 }
@@ -64,7 +66,13 @@ pub(crate) struct Newcomer {
 impl Newcomer {
     /// Who a card of one's own reading would bring in.
     pub(crate) fn of(card: &Card) -> Self {
-        Self { id: Some(card.id()), name: Some(card.name().to_owned()), capable: true, proof: card.proof().copied() }
+        Self {
+            id: Some(card.id()),
+            name: Some(card.name().to_owned()),
+            capable: true,
+            certified: true,
+            proof: card.proof().copied(),
+        }
     }
 }
 
@@ -186,6 +194,10 @@ impl Case<'_> {
         if !leaf.capable {
             return self.deny("drop a capability or swell their leaf", "every member supports what the room needs");
         }
+        if !leaf.certified {
+            return self
+                .deny("bring in media keys", "a member's own key and name vouch for them; these are not theirs");
+        }
         Ok(())
     }
 
@@ -223,6 +235,9 @@ impl Case<'_> {
             if !add.capable {
                 return self
                     .deny(&what, "their card lacks what the room needs, is too large, or is valid for too long");
+            }
+            if !add.certified {
+                return self.deny(&what, "the media keys on their card are not certified by their own key and name");
             }
             if self.present.contains_key(&id) || self.newcomers.contains_key(&id) {
                 return self.deny(&what, "somebody with that key is in the room already");
@@ -495,8 +510,13 @@ mod tests {
         charter.set_role(id(1), Role::Moderator, 1);
         charter.set_role(id(2), Role::Speaker, 1);
         let seats = ["ana", "mo", "ben", "eve"].iter().zip(0..);
-        let seats =
-            seats.map(|(name, n)| Seat { leaf: LeafIndex(n.into()), id: id(n), name: (*name).to_owned(), door: None });
+        let seats = seats.map(|(name, n)| Seat {
+            leaf: LeafIndex(n.into()),
+            id: id(n),
+            name: (*name).to_owned(),
+            door: None,
+            media: None,
+        });
         (Roster::new(seats.collect(), &charter, 1, &Roster::default()), charter)
     }
 
@@ -513,7 +533,7 @@ mod tests {
     }
 
     fn newcomer(n: u8) -> Newcomer {
-        Newcomer { id: Some(id(n)), name: Some(format!("guest {n}")), capable: true, proof: None }
+        Newcomer { id: Some(id(n)), name: Some(format!("guest {n}")), capable: true, certified: true, proof: None }
     }
 
     fn judged(charter: &Charter, proposed: Proposed) -> Result<Verdict, Denial> {
@@ -584,6 +604,7 @@ mod tests {
             (Newcomer { name: None, ..newcomer(9) }, "admit somebody"),
             (Newcomer { name: Some(String::new()), ..newcomer(9) }, "admit somebody"),
             (Newcomer { capable: false, ..newcomer(9) }, "admit guest 9"),
+            (Newcomer { certified: false, ..newcomer(9) }, "admit guest 9"),
         ] {
             refused(Proposed { adds: vec![flaw], ..by(0) }, action);
         }
@@ -591,7 +612,8 @@ mod tests {
 
     #[test]
     fn a_path_keeps_its_makers_leaf() {
-        let eve = || Newcomer { id: Some(id(3)), name: Some("eve".into()), capable: true, proof: None };
+        let eve =
+            || Newcomer { id: Some(id(3)), name: Some("eve".into()), capable: true, certified: true, proof: None };
         assert_eq!(allowed(Proposed { path: Some(eve()), ..by(3) }), [Change::Refreshed]);
         for (leaf, action) in [
             (Newcomer { id: Some(id(0)), ..eve() }, "signature key"),
@@ -599,6 +621,7 @@ mod tests {
             (Newcomer { name: Some("ana".into()), ..eve() }, "credential"),
             (Newcomer { name: None, ..eve() }, "credential"),
             (Newcomer { capable: false, ..eve() }, "capability"),
+            (Newcomer { certified: false, ..eve() }, "media keys"),
         ] {
             refused(Proposed { path: Some(leaf), ..by(3) }, action);
         }
@@ -814,7 +837,10 @@ mod tests {
         let mut let_go = gone.clone();
         let_go.forget(&id(0));
         let roster_after = Roster::new(
-            roster.members().map(|m| Seat { leaf: m.leaf, id: m.id, name: m.name.clone(), door: None }).collect(),
+            roster
+                .members()
+                .map(|m| Seat { leaf: m.leaf, id: m.id, name: m.name.clone(), door: None, media: None })
+                .collect(),
             &gone,
             2,
             &roster,

@@ -72,7 +72,10 @@ use self::{
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, Member, MemberId, RoomCode},
-    media::{BASE_KEY_LABEL, EpochKeys, Quiet, Speaker, Voice},
+    media::{
+        BASE_KEY_LABEL, EpochKeys, Quiet, Speaker, Voice,
+        seal::{MediaCertificate, SealKeys, SealMode},
+    },
 };
 
 pub use self::{
@@ -194,6 +197,11 @@ impl Room {
         self.roster.find(id)
     }
 
+    /// The media keys by which a member on stage seals in this epoch; `None` for who is off stage, or makes no seals.
+    pub fn media_keys(&self, member: &MemberId) -> Option<&MediaCertificate> {
+        self.roster.media_keys(member)
+    }
+
     /// Oneself; `None` once one is out.
     pub fn me(&self) -> Option<&Member> {
         self.roster.at(self.group.as_ref()?.me())
@@ -297,7 +305,19 @@ fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration
         }
     }
     let keys = EpochKeys::new(suite, layout, group.epoch(), base_key, group.me(), stage, since)?;
-    Ok(keys.with_offstage(offstage).of_room(group.id()))
+    let keys = keys.with_offstage(offstage).of_room(group.id());
+    let rules = charter.settings.seals();
+    if rules.mode == SealMode::Off {
+        return Ok(keys);
+    }
+    let mut seals = SealKeys::new(rules, group.transcript());
+    for (Member { id, leaf, name, .. }, certificate) in roster.sealing() {
+        if *leaf == group.me() {
+            seals = seals.with_signer(group.media_key().again());
+        }
+        seals = seals.with_speaker(*leaf, *id, name, *certificate);
+    }
+    keys.with_seals(seals)
 }
 
 /// The group of a room in `epoch` that one may be out of.

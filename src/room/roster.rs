@@ -2,6 +2,7 @@
 
 use crate::{
     identity::{LeafIndex, Member, MemberId},
+    media::seal::MediaCertificate,
     room::{charter::Charter, group::DoorKeyPublic},
 };
 
@@ -13,6 +14,8 @@ pub(crate) struct Seat {
     pub(crate) name: String,
     /// Their door key, if their leaf certifies one: only who has one can read knocks.
     pub(crate) door: Option<DoorKeyPublic>,
+    /// Their media keys as their leaf has them; whether they are theirs is not checked here.
+    pub(crate) media: Option<MediaCertificate>,
 }
 
 /// Everybody who can decrypt in one epoch, and nobody else: it is read off the ratchet tree.
@@ -28,21 +31,29 @@ struct Sitting {
     /// The epoch since which that leaf is theirs, as far as this room has seen.
     since: u64,
     door: Option<DoorKeyPublic>,
+    /// Their media keys, if they are on stage and the keys are theirs.
+    media: Option<MediaCertificate>,
 }
 
 impl Roster {
     /// The roster of `epoch`; who sat at the same leaf in `before` keeps the date of that.
+    ///
+    /// The certificates of media keys are checked here for those on stage, and once: members have refused false ones
+    /// as they came, but who enters takes nobody's word for what is in the tree.
     pub(crate) fn new(seats: Vec<Seat>, charter: &Charter, epoch: u64, before: &Self) -> Self {
+        let hosted = charter.hosts() > 0;
         let mut seats: Vec<Sitting> = seats
             .into_iter()
-            .map(|Seat { leaf, id, name, door }| {
-                let since = match before.seat(leaf) {
-                    Some(Sitting { member, since, .. }) if member.id == id => *since,
-                    _ => epoch,
-                };
+            .map(|Seat { leaf, id, name, door, media }| {
+                let before = before.seat(leaf).filter(|sitting| sitting.member.id == id);
+                let since = before.map_or(epoch, |sitting| sitting.since);
+                let media = media.filter(|media| {
+                    let known = before.is_some_and(|before| before.media == Some(*media) && before.member.name == name);
+                    charter.off_stage(&id, hosted).is_none() && (known || media.is_of(&id, &name))
+                });
                 let standing = charter.standing(&id);
                 let member = Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by };
-                Sitting { member, since, door }
+                Sitting { member, since, door, media }
             })
             .collect();
         seats.sort_unstable_by_key(|sitting| sitting.member.leaf);
@@ -73,6 +84,16 @@ impl Roster {
     /// The door key of `id`, if their leaf certifies one.
     pub(crate) fn door_key(&self, id: &MemberId) -> Option<DoorKeyPublic> {
         self.seats.iter().find(|sitting| sitting.member.id == *id)?.door
+    }
+
+    /// The media keys of `id`, if they are on stage and their leaf certifies any.
+    pub(crate) fn media_keys(&self, id: &MemberId) -> Option<&MediaCertificate> {
+        self.seats.iter().find(|sitting| sitting.member.id == *id)?.media.as_ref()
+    }
+
+    /// Who seals in this epoch, and by which keys.
+    pub(crate) fn sealing(&self) -> impl Iterator<Item = (&Member, &MediaCertificate)> {
+        self.seats.iter().filter_map(|sitting| Some((&sitting.member, sitting.media.as_ref()?)))
     }
 
     fn seat(&self, leaf: LeafIndex) -> Option<&Sitting> {

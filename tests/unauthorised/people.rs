@@ -1,14 +1,14 @@
 //! Who comes in and who goes, who has which role, who is muted, who is banned.
 
 use openmls::prelude::*;
-use parlor::room::Setting;
 use parlor::{MemberId, Role};
-use rand::RngExt as _;
+use parlor::{media::seal::MediaKey, room::Setting};
+use rand::{RngExt as _, rngs::StdRng};
 
 use super::{Attempt, EVERYBODY, Evening, Expect, FLOOR, Seat, byte, key, leaf, role, stand};
 use crate::party::{
     charter::{HOST, LISTENER, SPEAKER},
-    mal::{Bare, CHARTER, Part, SUITE, add, remove},
+    mal::{Bare, CHARTER, Part, SUITE, add, media_extension, remove},
 };
 
 // ---- who comes in ----
@@ -103,6 +103,34 @@ pub fn swollen_card(e: &mut Evening) -> Attempt {
     let swollen = swollen(e);
     let card = Bare::new("ghost").key_package_with(|builder| builder.leaf_node_capabilities(swollen.clone()));
     (e.mal.commit(vec![add(card)]), Expect::Mal("admit ghost".into()))
+}
+
+pub fn card_with_false_media_keys(e: &mut Evening) -> Attempt {
+    e.with_room();
+    let ghost = Bare::new("ghost");
+    let keys = false_media_keys(&mut e.rng, &ghost);
+    let card = ghost.key_package_with(|builder| builder.leaf_node_extensions(media_extension(keys.clone())));
+    (e.mal.commit(vec![add(card)]), Expect::Mal("admit ghost as a listener: the media keys on their card".into()))
+}
+
+/// A media certificate that is not `client`'s, or none at all.
+pub fn false_media_keys(rng: &mut StdRng, client: &Bare) -> Vec<u8> {
+    let keys = MediaKey::from_seed(&rng.random());
+    let mut good = client.certify(&keys, &client.name).to_bytes().to_vec();
+    match rng.random_range(0..6) {
+        0 => Bare::new(&client.name).certify(&keys, &client.name).to_bytes().to_vec(),
+        1 => client.certify(&keys, "somebody else").to_bytes().to_vec(),
+        2 => {
+            good.rotate_left(32);
+            good
+        }
+        3 => {
+            good[rng.random_range(0..128)] ^= 1 << rng.random_range(0..8);
+            good
+        }
+        4 => good[..rng.random_range(0..128)].to_vec(),
+        _ => [good, vec![0; rng.random_range(1..40)]].concat(),
+    }
 }
 
 pub fn newcomer_with_seniority(e: &mut Evening) -> Attempt {

@@ -13,11 +13,11 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use parlor::{Error, Event, Item, Role, Room};
 use rand::RngExt as _;
 
-use super::{Attempt, EVERYBODY, Evening, Expect, key, leaf, people::swollen};
+use super::{Attempt, EVERYBODY, Evening, Expect, key, leaf, people, people::swollen};
 use crate::party::{
     charter::{Charter, HOST},
     gists,
-    mal::{Bare, CHARTER, Mal, Part, SUITE, capabilities, psk},
+    mal::{Bare, CHARTER, Mal, Part, SUITE, capabilities, media_extension, psk},
 };
 
 // ---- what no room takes ----
@@ -84,6 +84,12 @@ pub fn own_leaf_with_extras(e: &mut Evening) -> Attempt {
 pub fn own_leaf_swollen(e: &mut Evening) -> Attempt {
     let leaf = LeafNodeParameters::builder().with_capabilities(swollen(e)).build();
     (e.mal.commit_with(leaf, vec![]), Expect::Mal("drop a capability or swell their leaf".into()))
+}
+
+pub fn false_media_keys(e: &mut Evening) -> Attempt {
+    let keys = people::false_media_keys(&mut e.rng, &e.mal.client);
+    let leaf = LeafNodeParameters::builder().with_extensions(media_extension(keys)).build();
+    (e.mal.commit_with(leaf, vec![]), Expect::Mal("bring in media keys".into()))
 }
 
 pub fn past_key(e: &mut Evening) -> Attempt {

@@ -1,15 +1,16 @@
 //! Commits (RFC 9420 §12.4): making one's own, and telling what any of them would do.
 
 use openmls::prelude::{
-    Extension, ExtensionType, Extensions, GroupContext, KeyPackage, LeafNode, MlsMessageOut, OpenMlsProvider as _,
-    Proposal, ProposalOrRefType, ProtocolVersion, Sender, StagedCommit, UnknownExtension,
+    Extension, ExtensionType, Extensions, GroupContext, KeyPackage, LeafNode, LeafNodeParameters, MlsMessageOut,
+    OpenMlsProvider as _, Proposal, ProposalOrRefType, ProtocolVersion, Sender, StagedCommit, UnknownExtension,
 };
 use tls_codec::Serialize as _;
 
-use super::{CHARTER, Group, TREE_KEY, bug, context_extensions, index, leaf};
+use super::{CHARTER, Group, TREE_KEY, bug, context_extensions, index, leaf, leaf_extensions};
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex},
+    media::seal::MediaKey,
     room::{MAX_MESSAGE, MAX_TREE, card::Card, charter::Charter, check_size, judge::Proposed, tree::TreeKey},
 };
 
@@ -21,6 +22,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) charter: Option<&'a Charter>,
     /// Whether the ratchet tree travels sealed beside the welcome, rather than in it.
     pub(crate) tree_apart: bool,
+    /// Whether one's own media key stays, where there would be a fresh one.
+    pub(crate) keeps_media_key: bool,
 }
 
 /// The messages of a commit of one's own.
@@ -43,13 +46,17 @@ impl Bundle {
 impl Group {
     /// Makes a commit and keeps it pending: [`Group::merge_pending`] does it, [`Group::clear_pending`] drops it.
     ///
-    /// Adds alone carry no update path; anything else, and a plan of nothing, refreshes one's own keys too.
+    /// Adds alone carry no update path; anything else, and a plan of nothing, refreshes one's own keys too, those that
+    /// seal among them: whoever stole one can seal with it until then and no longer.
     pub(crate) fn commit(&mut self, identity: &Identity, plan: &Plan<'_>) -> Result<Bundle> {
         let adds: Vec<KeyPackage> =
             plan.adds.iter().map(|card| leaf::key_package(card.as_bytes())).collect::<Result<_>>()?;
         let refresh = adds.is_empty() && plan.removes.is_empty() && plan.charter.is_none();
         let admits = !adds.is_empty();
         let tree_key = if admits && plan.tree_apart { Some(TreeKey::random()?) } else { None };
+
+        let adds_alone = admits && plan.removes.is_empty() && plan.charter.is_none();
+        let fresh = if adds_alone || plan.keeps_media_key { None } else { Some(MediaKey::generate()?) };
 
         let provider = self.provider.as_ref();
         let mut builder = self
@@ -59,6 +66,10 @@ impl Group {
             .force_self_update(refresh)
             .propose_removals(plan.removes.iter().copied().map(index))
             .propose_adds(adds);
+        if let Some(media) = &fresh {
+            let extensions = leaf_extensions(identity, &provider.door, media)?;
+            builder = builder.leaf_node_parameters(LeafNodeParameters::builder().with_extensions(extensions).build());
+        }
         if let Some(charter) = plan.charter {
             builder = builder.propose_group_context_extensions(context_extensions(charter)?).map_err(bug)?;
         }
@@ -75,6 +86,7 @@ impl Group {
             .stage_commit(provider)
             .map_err(bug)?;
 
+        self.fresh_media = fresh;
         let (commit, welcome, _) = messages.into_contents();
         let welcome = welcome.map(|welcome| MlsMessageOut::from_welcome(welcome, ProtocolVersion::Mls10).to_bytes());
         Ok(Bundle {
@@ -85,12 +97,17 @@ impl Group {
     }
 
     pub(crate) fn merge_pending(&mut self) -> Result<()> {
-        self.mls.merge_pending_commit(self.provider.as_ref()).map_err(bug)
+        self.mls.merge_pending_commit(self.provider.as_ref()).map_err(bug)?;
+        if let Some(media) = self.fresh_media.take() {
+            self.provider.media = media;
+        }
+        Ok(())
     }
 
     pub(crate) fn clear_pending(&mut self) {
         // Nothing of a pending commit is in our storage, so this cannot fail.
         let _ = self.mls.clear_pending_commit(self.provider.storage());
+        self.fresh_media = None;
     }
 
     /// The ratchet tree as the pending commit leaves it, sealed for those it admits.

@@ -89,7 +89,10 @@ impl Group {
 
     /// Makes `staged` the next epoch.
     pub(crate) fn merge(&mut self, staged: Staged) -> Result<()> {
-        self.mls.merge_staged_commit(self.provider.as_ref(), *staged.0).map_err(bug)
+        self.mls.merge_staged_commit(self.provider.as_ref(), *staged.0).map_err(bug)?;
+        // A commit of one's own has lost its race.
+        self.fresh_media = None;
+        Ok(())
     }
 
     /// Seals something to be said to everybody in this epoch.

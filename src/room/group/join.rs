@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Doorstep {
     /// The group's id.
     pub(crate) room: Vec<u8>,
-    /// Who is in it; their door keys are not read yet.
+    /// Who is in it; their door and media keys are not read yet.
     pub(crate) seats: Vec<Seat>,
     pub(crate) charter: Charter,
     pub(crate) inviter: LeafIndex,
@@ -59,7 +59,8 @@ pub(crate) fn join(
         Ok((mls, charter, seats)) => {
             // A guest has one membership to give: what other cards of theirs are about goes with it.
             provider.storage.forget_key_packages();
-            Ok(Joined { group: Group { provider, mls: Box::new(mls) }, charter, seats, undo })
+            let group = Group { provider, mls: Box::new(mls), fresh_media: None };
+            Ok(Joined { group, charter, seats, undo })
         }
         Err(error) => {
             provider.storage.roll_back(undo);

@@ -9,12 +9,13 @@ use openmls_traits::storage::StorageProvider as _;
 use tls_codec::{DeserializeBytes as _, Serialize as _, Size as _};
 
 use super::{
-    CHARTER, CIPHERSUITE, DOOR_KEY, DoorKeyPublic, LINK_PROOF, Provider, bug, capabilities, credential,
+    CHARTER, CIPHERSUITE, DOOR_KEY, DoorKeyPublic, LINK_PROOF, MEDIA_KEYS, Provider, bug, capabilities, credential,
     leaf_extensions, welcome::card_reference,
 };
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex, MemberId, check_name},
+    media::seal::MediaCertificate,
     room::{
         card::{Card, MAX_CARD},
         door::{LinkId, LinkProof},
@@ -23,7 +24,7 @@ use crate::{
     },
 };
 
-/// The largest leaf in bytes. One of ours with the longest name has 340; every leaf is in every later welcome.
+/// The largest leaf in bytes. One of ours with the longest name has up to 422; every leaf is in every later welcome.
 const MAX_LEAF: usize = 512;
 
 /// How long a card must still be valid, and have been valid already, in seconds: a week and five minutes.
@@ -37,7 +38,7 @@ const VALID_SINCE: u64 = 5 * 60;
 pub(crate) fn new_card(provider: &Provider, identity: &Identity, proof: Option<LinkProof>) -> Result<Card> {
     let mut builder = KeyPackage::builder()
         .leaf_node_capabilities(capabilities())
-        .leaf_node_extensions(leaf_extensions(&provider.door.public())?);
+        .leaf_node_extensions(leaf_extensions(identity, &provider.door, &provider.media)?);
     if let Some(LinkProof { link, signature }) = &proof {
         let proof = [link.as_bytes().as_slice(), signature].concat();
         let proof = Extension::Unknown(LINK_PROOF, UnknownExtension(proof));
@@ -59,6 +60,7 @@ pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String, Option<LinkPr
     let package = key_package(bytes)?;
     let malformed = |why| Error::Malformed { what: Item::Card, why };
     match admitted(&package) {
+        Newcomer { certified: false, .. } => Err(malformed("its media keys are not certified by its own key and name")),
         Newcomer { id: Some(id), name: Some(name), capable: true, proof, .. } => {
             check_name(&name)?;
             Ok((id, name, proof))
@@ -130,12 +132,19 @@ fn link_proof(bytes: &[u8]) -> Option<LinkProof> {
 
 /// A leaf in the room's terms.
 pub(super) fn newcomer(leaf: &LeafNode) -> Newcomer {
-    let door = door_key(leaf);
+    let (door, media) = (door_key(leaf), media_keys(leaf));
+    let (id, name) = (MemberId::from_slice(leaf.signature_key().as_slice()), name(leaf.credential()));
+    let certified = match (media, &id, &name) {
+        (None, ..) => true,
+        (Some(Some(certificate)), Some(id), Some(name)) => certificate.is_of(id, name),
+        _ => false,
+    };
     Newcomer {
-        id: MemberId::from_slice(leaf.signature_key().as_slice()),
-        name: name(leaf.credential()),
+        id,
+        name,
+        certified,
         capable: supports(leaf.capabilities())
-            && leaf.extensions().iter().count() == usize::from(door.is_some())
+            && leaf.extensions().iter().count() == usize::from(door.is_some()) + usize::from(media.is_some())
             && leaf.tls_serialized_len() <= MAX_LEAF
             && encryption_key(leaf).is_some_and(|key| is_usable(&key)),
         proof: None,
@@ -160,6 +169,11 @@ fn door_key(leaf: &LeafNode) -> Option<DoorKeyPublic> {
     extension.0.as_slice().try_into().ok().map(DoorKeyPublic)
 }
 
+/// The media certificate in a leaf, if it has any; `None` within if that cannot be read.
+fn media_keys(leaf: &LeafNode) -> Option<Option<MediaCertificate>> {
+    leaf.extensions().unknown(MEDIA_KEYS).map(|extension| MediaCertificate::from_bytes(&extension.0))
+}
+
 fn supports(capabilities: &Capabilities) -> bool {
     capabilities.versions().contains(&ProtocolVersion::Mls10)
         && capabilities.ciphersuites().contains(&CIPHERSUITE.into())
@@ -177,7 +191,7 @@ fn name(credential: &Credential) -> Option<String> {
 pub(super) fn seats<'a>(leaves: impl Iterator<Item = (LeafNodeIndex, &'a LeafNode)>) -> Result<Vec<Seat>> {
     let seat = |(index, leaf): (LeafNodeIndex, &LeafNode)| {
         let seat = seat(index, leaf.signature_key().as_slice(), leaf.credential())?;
-        Ok(Seat { door: door_key(leaf), ..seat })
+        Ok(Seat { door: door_key(leaf), media: media_keys(leaf).flatten(), ..seat })
     };
     leaves.map(seat).collect()
 }
@@ -190,7 +204,7 @@ pub(super) fn strangers(members: impl Iterator<Item = Member>) -> Result<Vec<Sea
 fn seat(index: LeafNodeIndex, key: &[u8], credential: &Credential) -> Result<Seat> {
     match (MemberId::from_slice(key), name(credential)) {
         (Some(id), Some(name)) if check_name(&name).is_ok() => {
-            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None })
+            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None, media: None })
         }
         _ => {
             let why = "it has a member without a proper name and an Ed25519 key";
@@ -206,8 +220,19 @@ mod tests {
     use super::*;
     use crate::{
         Guest, Role, Room,
-        room::{Event, Settings, group::Plan},
+        identity::MAX_NAME,
+        media::seal::MediaKey,
+        room::{Event, Settings, charter::Charter, group::Plan, roster::Roster},
     };
+
+    /// What the comment on [`MAX_LEAF`] says: with a parent hash (33) in place of a lifetime (16).
+    const LONGEST_LEAF: usize = 422;
+
+    impl Guest {
+        fn certificate(&self) -> MediaCertificate {
+            MediaCertificate::new(&self.identity, &self.provider.media)
+        }
+    }
 
     /// Where a card's init key and its leaf's encryption key lie.
     const INIT_KEY: usize = 4 + 4 + 1;
@@ -217,6 +242,10 @@ mod tests {
 
     /// `guest`'s card with `key` at `at`, signed anew by a patched client.
     fn with_key(guest: &Guest, at: usize, key: [u8; 32]) -> Vec<u8> {
+        with_bytes(guest, at, &key)
+    }
+
+    fn with_bytes(guest: &Guest, at: usize, bytes: &[u8]) -> Vec<u8> {
         let sign = |label: &[u8], content: &[u8]| {
             let mut out = vec![u8::try_from(label.len()).unwrap()];
             out.extend_from_slice(label);
@@ -225,7 +254,7 @@ mod tests {
             guest.identity.sign(&out)
         };
         let mut card = guest.card().as_bytes().to_vec();
-        card[at..at + 32].copy_from_slice(&key);
+        card[at..at + bytes.len()].copy_from_slice(bytes);
         let end = card.len() - SIGNATURE;
         let leaf_end = end - 1 - SIGNATURE;
         let signature = sign(b"MLS 1.0 LeafNodeTBS", &card[LEAF..leaf_end]);
@@ -262,5 +291,72 @@ mod tests {
         let [Event::Refused { actor, why }] = &events[..] else { panic!("{events:?}") };
         assert_eq!((*actor, &*why.action), (Some(mo.identity.id()), "admit mal as a listener"));
         ana.refresh().unwrap();
+    }
+    /// `guest`'s card with these media keys in place of its own.
+    fn with_media_keys(guest: &Guest, certificate: &MediaCertificate) -> Vec<u8> {
+        // The last extension of the leaf, before its signature; then those of the key package, and its signature.
+        let leaf_end = guest.card().as_bytes().len() - SIGNATURE - 1 - SIGNATURE;
+        with_bytes(guest, leaf_end - MediaCertificate::LEN, &certificate.to_bytes())
+    }
+
+    #[test]
+    fn a_card_with_media_keys_that_its_owner_does_not_vouch_for_is_refused() {
+        let ben = Identity::generate("ben").unwrap();
+        let secret = ben.secret();
+        let guest = Guest::new(ben).unwrap();
+        let key = MediaKey::generate().unwrap();
+        let of =
+            |name: &str, secret: &[u8; 32]| MediaCertificate::new(&Identity::from_secret(name, secret).unwrap(), &key);
+        let own = of("ben", &secret);
+        assert!(read_card(&with_media_keys(&guest, &own)).is_ok());
+        let swapped = MediaCertificate { deniable: own.evidence, evidence: own.deniable, ..own };
+        for (what, forged) in [
+            ("another's", of("ben", &[7; 32])),
+            ("for another name", of("bea", &secret)),
+            ("each for the other", swapped),
+            ("of nobody", MediaCertificate { signature: [0; 64], ..own }),
+        ] {
+            let error = read_card(&with_media_keys(&guest, &forged)).unwrap_err();
+            assert!(error.to_string().contains("media keys are not certified"), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn who_enters_takes_nobodys_word_for_the_media_keys_in_the_tree() {
+        // A room of mal's, whose own leaf has keys that she never vouched for.
+        let mal = Guest::new(Identity::generate("mal").unwrap()).unwrap();
+        let false_keys = MediaCertificate { signature: [0; 64], ..mal.certificate() };
+        let seat = |media| Seat {
+            leaf: LeafIndex(0),
+            id: mal.identity.id(),
+            name: "mal".into(),
+            door: None,
+            media: Some(media),
+        };
+        let charter = Charter::new(Settings::default(), mal.identity.id());
+        let roster = |media, before: &Roster| Roster::new(vec![seat(media)], &charter, 1, before);
+        let first = roster(false_keys, &Roster::default());
+        assert_eq!(first.media_keys(&mal.identity.id()), None);
+        let good = roster(mal.certificate(), &first);
+        assert_eq!(good.media_keys(&mal.identity.id()), Some(&mal.certificate()));
+        // Those of the epoch before are no word for others.
+        assert_eq!(roster(false_keys, &good).media_keys(&mal.identity.id()), None);
+        let mut listener = charter.clone();
+        listener.set_role(mal.identity.id(), Role::Listener, 2);
+        let off_stage = Roster::new(vec![seat(mal.certificate())], &listener, 2, &good);
+        assert_eq!(off_stage.media_keys(&mal.identity.id()), None, "who is off stage seals nothing");
+    }
+
+    #[test]
+    fn a_leaf_with_the_longest_name_is_within_bounds() {
+        let name = "n".repeat(MAX_NAME);
+        let guest = Guest::new(Identity::generate(&name).unwrap()).unwrap();
+        let leaf = key_package(guest.card().as_bytes()).unwrap().leaf_node().tls_serialized_len();
+        assert_eq!(leaf - 16 + 33, LONGEST_LEAF);
+        let (mut room, _) = Room::create(Identity::generate(&name).unwrap(), Settings::default()).unwrap();
+        let refresh = room.refresh().unwrap();
+        room.receive(&refresh, Duration::ZERO).unwrap();
+        let (_, leaf) = room.group.as_ref().unwrap().mls.treesync().full_leaves().next().unwrap();
+        assert!(leaf.tls_serialized_len() <= LONGEST_LEAF && newcomer(leaf).capable);
     }
 }
