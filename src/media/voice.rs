@@ -1086,6 +1086,9 @@ impl Voice {
             return Err(self.keys_gone(parked.leaf, "the keys of its epoch were erased, or never came", now));
         };
         let (header, header_len) = Header::decode(&parked.packet)?;
+        if self.layout.split(header.kid).0 == SEALS {
+            return Err(self.take_seal(which, parked.leaf, header, header_len, &mut parked.packet, now));
+        }
         let heard = self.open_at(which, parked.leaf, header, header_len, &mut parked.packet, now)?;
         Ok(Heard { parked_for: now.saturating_sub(parked.arrived), ..heard.map(<[u8]>::to_vec) })
     }
