@@ -61,6 +61,7 @@
 )]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod bytes;
 mod error;
 pub mod frame;
 mod identity;

@@ -25,6 +25,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    bytes::Reader,
     error::{Error, Item, Result},
     identity::{MemberId, Role},
     media::{
@@ -32,7 +33,6 @@ use crate::{
         seal::{Proof, SealMode, SealRules, Unsealed},
     },
     room::{
-        bytes::Reader,
         door::{LinkEntry, LinkId, Terms, UnixTime},
         settings::{Entry, Settings, Speaking},
     },

@@ -36,7 +36,6 @@
 //! link proves it; frame suite, key-id layout, what seals prove and all other extensions stay as they were made; a host
 //! stays, until the last one leaves. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
 
-mod bytes;
 mod card;
 mod charter;
 mod chat;

@@ -11,11 +11,10 @@
 
 use super::{Knock, KnockId, labels};
 use crate::{
+    bytes::{Reader, pad, put_short},
     error::{Error, Item, Result},
     room::{
-        MAX_MESSAGE,
-        bytes::{Reader, pad, put_short},
-        check_size,
+        MAX_MESSAGE, check_size,
         group::{DoorKey, ENCAPSULATED, TAG},
     },
 };

@@ -7,8 +7,8 @@ use std::fmt;
 
 use super::{LinkId, knock};
 use crate::{
+    bytes::Reader,
     error::{Item, Result},
-    room::bytes::Reader,
 };
 
 const VERSION: u8 = 1;

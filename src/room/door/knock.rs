@@ -28,12 +28,12 @@ use zeroize::Zeroizing;
 
 use super::{DoorAddress, Doorplate, Link, LinkId, MAX_ADMITTERS, UnixTime, labels};
 use crate::{
+    bytes::{Reader, pad, put_short},
     error::{Error, Item, Result},
     identity::{Fingerprint, Identity, MemberId},
     random,
     room::{
         Card,
-        bytes::{Reader, pad, put_short},
         group::{DoorKey, DoorKeyPublic, ENCAPSULATED, TAG},
     },
 };

@@ -21,14 +21,11 @@ use zeroize::Zeroizing;
 
 use super::{DoorAddress, Link, LinkId, Terms, UnixTime, labels};
 use crate::{
+    bytes::{Reader, pad, put_short},
     error::{Error, Item, Result},
     identity::{Identity, MAX_NAME, MemberId, Role, check_name},
     random,
-    room::{
-        bytes::{Reader, pad, put_short},
-        group::DoorKeyPublic,
-        settings::MAX_TITLE,
-    },
+    room::{group::DoorKeyPublic, settings::MAX_TITLE},
 };
 
 /// Bytes of every sealed doorplate.

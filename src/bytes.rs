@@ -1,5 +1,5 @@
-//! Reading the room's own formats, the charter and those of the door: strictly, to the last byte, with one encoding
-//! for each value.
+//! Reading the crate's own formats, the charter, those of the door and clips: strictly, to the last byte, with one
+//! encoding for each value.
 
 use crate::error::{Error, Item, Result};
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Item, Result};
 ///
 /// # Errors
 /// [`Error::Unusable`] above 255 bytes.
-pub(super) fn put_short(out: &mut Vec<u8>, what: &'static str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn put_short(out: &mut Vec<u8>, what: &'static str, bytes: &[u8]) -> Result<()> {
     let too_long = |_| Error::Unusable { what, why: "it is longer than 255 bytes" };
     out.push(u8::try_from(bytes.len()).map_err(too_long)?);
     out.extend_from_slice(bytes);
@@ -18,7 +18,7 @@ pub(super) fn put_short(out: &mut Vec<u8>, what: &'static str, bytes: &[u8]) -> 
 ///
 /// # Errors
 /// [`Error::Unusable`] if it is longer already.
-pub(super) fn pad(out: &mut Vec<u8>, what: &'static str, length: usize) -> Result<()> {
+pub(crate) fn pad(out: &mut Vec<u8>, what: &'static str, length: usize) -> Result<()> {
     if out.len() > length {
         return Err(Error::Unusable { what, why: "it does not fit into its constant size: shorten it" });
     }
@@ -27,22 +27,22 @@ pub(super) fn pad(out: &mut Vec<u8>, what: &'static str, length: usize) -> Resul
 }
 
 /// What is left to read of some bytes.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     all: &'a [u8],
     left: &'a [u8],
     what: Item,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(what: Item, bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(what: Item, bytes: &'a [u8]) -> Self {
         Self { all: bytes, left: bytes, what }
     }
 
-    pub(super) const fn malformed(&self, why: &'static str) -> Error {
+    pub(crate) const fn malformed(&self, why: &'static str) -> Error {
         Error::Malformed { what: self.what, why }
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let Some((array, left)) = self.left.split_first_chunk() else {
             return Err(self.malformed("it was cut short"));
         };
@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
         Ok(*array)
     }
 
-    pub(super) fn bytes(&mut self, length: usize) -> Result<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Result<&'a [u8]> {
         let Some((bytes, left)) = self.left.split_at_checked(length) else {
             return Err(self.malformed("it was cut short"));
         };
@@ -58,12 +58,12 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8> {
+    pub(crate) fn byte(&mut self) -> Result<u8> {
         let [byte] = self.array()?;
         Ok(byte)
     }
 
-    pub(super) fn flag(&mut self) -> Result<bool> {
+    pub(crate) fn flag(&mut self) -> Result<bool> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -71,18 +71,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn version(&mut self, version: u8) -> Result<()> {
+    pub(crate) fn version(&mut self, version: u8) -> Result<()> {
         if self.byte()? == version { Ok(()) } else { Err(self.malformed("its version is unknown")) }
     }
 
     /// What [`put_short`] wrote.
-    pub(super) fn short(&mut self) -> Result<&'a [u8]> {
+    pub(crate) fn short(&mut self) -> Result<&'a [u8]> {
         let length = self.byte()?;
         self.bytes(length.into())
     }
 
     /// Text of at most `limit` bytes that [`put_short`] wrote, fit to be shown.
-    pub(super) fn text(&mut self, limit: usize) -> Result<&'a str> {
+    pub(crate) fn text(&mut self, limit: usize) -> Result<&'a str> {
         let Ok(text) = str::from_utf8(self.short()?) else {
             return Err(self.malformed("a text in it is not UTF-8"));
         };
@@ -93,17 +93,17 @@ impl<'a> Reader<'a> {
     }
 
     /// What was read so far.
-    pub(super) fn before(&self) -> &'a [u8] {
+    pub(crate) fn before(&self) -> &'a [u8] {
         self.all.get(..self.all.len() - self.left.len()).unwrap_or_default()
     }
 
     /// What is left, all of it zeros.
-    pub(super) fn padding(self) -> Result<()> {
+    pub(crate) fn padding(self) -> Result<()> {
         if self.left.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(self.malformed("its padding is not zeros")) }
     }
 
     /// Nothing is left.
-    pub(super) const fn end(self) -> Result<()> {
+    pub(crate) const fn end(self) -> Result<()> {
         if self.left.is_empty() { Ok(()) } else { Err(self.malformed("it is longer than it should be")) }
     }
 }
