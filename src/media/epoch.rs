@@ -184,9 +184,11 @@ impl Epoch {
             Ok::<_, Error>((key.commitment(suite, kid), key))
         };
         let mut maker = None;
-        if let Some(signer) = signer.filter(|_| self.sealer.is_some()) {
+        if let Some((_, own)) = self.people.at(me)
+            && let Some(signer) = signer.filter(|_| self.sealer.is_some())
+        {
             let sealer = Sealer::from_key(seal_key(me)?);
-            maker = Some(Box::new(Maker::new(rules, signer, sealer, commitment(me)?.0)));
+            maker = Some(Box::new(Maker::new(rules, signer, sealer, own.id, commitment(me)?.0)));
         }
         let count = speakers.len();
         for SealingSpeaker { leaf, id, name, certificate } in speakers {
@@ -254,8 +256,8 @@ impl Epoch {
         let needed = self.rules().is_some();
         let Some(seals) = &mut self.seals else { return Vec::new() };
         let Some(mut maker) = seals.maker.take().filter(|_| needed) else { return Vec::new() };
-        let commitment = maker.commitment;
-        maker.finish(&seals.context(room, self.number, self.me, suite, &commitment))
+        let (own, commitment) = (maker.own_id, maker.commitment);
+        maker.finish(&seals.context(room, self.number, self.me, &own, suite, &commitment))
     }
 
     /// Erases every key, and who was there.
@@ -329,9 +331,10 @@ impl Seals {
         room: &'a [u8; 32],
         epoch: u64,
         leaf: LeafIndex,
+        speaker: &'a MemberId,
         suite: Suite,
         commitment: &'a [u8; 32],
     ) -> Context<'a> {
-        Context { room, epoch, transcript: &self.transcript, leaf, stream: MICROPHONE, suite, commitment }
+        Context { room, epoch, transcript: &self.transcript, leaf, speaker, stream: MICROPHONE, suite, commitment }
     }
 }

@@ -362,8 +362,8 @@ impl Voice {
         let Epoch { number, me, seals, .. } = &mut self.current;
         let seals = seals.as_mut().filter(|seals| !seals.unneeded)?;
         let mut maker = seals.maker.take()?;
-        let commitment = maker.commitment;
-        let made = maker.due(&seals.context(&self.room, *number, *me, self.suite, &commitment), now);
+        let (own, commitment) = (maker.own_id, maker.commitment);
+        let made = maker.due(&seals.context(&self.room, *number, *me, &own, self.suite, &commitment), now);
         seals.maker = Some(maker);
         // A key that has made its last seal makes no more; frames go on unsealed.
         let packet = made.ok()??;
@@ -928,7 +928,7 @@ impl Voice {
         let Ok(text) = watcher.key.open(number, header_len, &[], packet) else {
             return self.forged(place, leaf, in_epoch, now);
         };
-        let context = seals.context(&self.room, in_epoch, leaf, self.suite, &watcher.commitment);
+        let context = seals.context(&self.room, in_epoch, leaf, &speaker, self.suite, &watcher.commitment);
         let seal = Seal::decode(text, number, seals.rules.every)
             .ok()
             .filter(|seal| seal.proof == seals.rules.proof && seal.verifies(&context, &watcher.certificate));

@@ -7,6 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     error::Result,
+    identity::MemberId,
     media::{
         seal::{
             MAX_EVERY, MediaKey, SealRules,
@@ -28,6 +29,7 @@ pub(in crate::media) struct Maker {
     signer: MediaKey,
     /// Of the stream of seals; its counter is the number of the next.
     sealer: Sealer,
+    pub(in crate::media) own_id: MemberId,
     /// To the key that frames are sealed with.
     pub(in crate::media) commitment: [u8; 32],
     batch: Batch,
@@ -58,11 +60,18 @@ impl Batch {
 }
 
 impl Maker {
-    pub(in crate::media) fn new(rules: SealRules, signer: MediaKey, sealer: Sealer, commitment: [u8; 32]) -> Self {
+    pub(in crate::media) fn new(
+        rules: SealRules,
+        signer: MediaKey,
+        sealer: Sealer,
+        own_id: MemberId,
+        commitment: [u8; 32],
+    ) -> Self {
         Self {
             rules,
             signer,
             sealer,
+            own_id,
             commitment,
             batch: Batch::at(0),
             waiting: VecDeque::with_capacity(MAX_WAITING),

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! signed:  "parlor seal 1\0" ‖ SHA-256 of the room's id (32) ‖ epoch (8) ‖ transcript length (1) ‖ transcript
-//!            ‖ leaf (4) ‖ stream (8) ‖ suite (2) ‖ commitment to the frame key (32) ‖ number (8)
-//!            ‖ marks (1) ‖ first counter (8) ‖ count (1) ‖ count × hash (16)
+//!            ‖ leaf (4) ‖ speaker's identity key (32) ‖ stream (8) ‖ suite (2)
+//!            ‖ commitment to the frame key (32) ‖ number (8) ‖ marks (1) ‖ first counter (8) ‖ count (1) ‖ count × hash (16)
 //! travels: version = 1 (1) ‖ marks (1): 1 evidence ‖ first counter (8) ‖ count (1) ‖ N × hash (16), those beyond the
 //!            count zero ‖ signature (64)
 //! ```
@@ -11,13 +11,14 @@
 //! What travels is the plaintext of an SFrame packet of the stream above the one it seals, whose counter is the seal's
 //! number. It has one length in a room, so that the relay learns nothing of a short one. A hash is the first half of
 //! the SHA-256 of a whole packet: header, ciphertext and tag, never the tag alone, for who knows the key can make other
-//! packets with the same tag. Nor do the AEADs commit to their key, so the frame key is signed along.
+//! packets with the same tag. Nor do the AEADs commit to their key, so the frame key is signed along. And so is who the
+//! speaker is: anybody can certify somebody else's media key as their own, and would have said all that it sealed.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::{Error, Item, Result},
-    identity::{LeafIndex, has_signed},
+    identity::{LeafIndex, MemberId, has_signed},
     media::{
         Suite,
         seal::{MAX_EVERY, MediaCertificate, MediaKey, Proof},
@@ -72,6 +73,7 @@ pub(crate) struct Context<'a> {
     pub(crate) epoch: u64,
     pub(crate) transcript: &'a [u8],
     pub(crate) leaf: LeafIndex,
+    pub(crate) speaker: &'a MemberId,
     /// The stream that is sealed.
     pub(crate) stream: u64,
     pub(crate) suite: Suite,
@@ -178,6 +180,7 @@ impl Seal {
         out.push(transcript.len() as u8);
         out.extend_from_slice(transcript);
         out.extend(context.leaf.0.to_be_bytes());
+        out.extend_from_slice(context.speaker.as_bytes());
         out.extend(context.stream.to_be_bytes());
         out.extend(context.suite.id().to_be_bytes());
         out.extend_from_slice(context.commitment);
