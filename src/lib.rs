@@ -73,7 +73,7 @@ pub mod sound;
 
 pub use error::{Denial, Detail, Error, Item, Result};
 pub use identity::{Fingerprint, Identity, LeafIndex, MAX_NAME, Member, MemberId, Role, RoomCode};
-pub use media::{Cause, EpochKeys, Heard, Hearing, KeyIdLayout, Suite, Voice};
+pub use media::{Cause, Clip, EpochKeys, Heard, Hearing, KeyIdLayout, Suite, Voice};
 pub use room::{
     Admission, Card, EnterError, Event, Guest, Intent, Room, Settings,
     door::{Doorplate, Link, UnixTime, Waiting},

@@ -13,6 +13,7 @@
 //! ```
 
 mod backend;
+pub mod clip;
 mod epoch;
 mod header;
 mod hearing;
@@ -27,6 +28,7 @@ mod voice;
 
 pub use backend::Backend;
 pub(crate) use backend::scrub_stack;
+pub use clip::Clip;
 pub use hearing::{Cause, Counters, Hearing, Mute, OffStage, SealState};
 pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Quiet, Speaker};
 pub use suite::Suite;

@@ -16,6 +16,7 @@
 //!   exactly, so that no packet opens twice and no forgery takes the place of a true packet;
 //! - a seal is of one room, epoch, speaker, stream, frame key and range, and of nothing else.
 
+pub(in crate::media) mod archive;
 mod findings;
 mod key;
 pub(in crate::media) mod maker;

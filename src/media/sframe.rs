@@ -215,6 +215,11 @@ impl FrameKey {
         Ok(Self { aead: Aead::new(secret.suite(), backend, made.key())?, salt: made.salt, kid })
     }
 
+    /// The key of a clip, where there is no secret to derive it from.
+    pub(super) fn disclosed(suite: Suite, kid: u64, key: &[u8], salt: [u8; NONCE_LEN]) -> Result<Self> {
+        Ok(Self { aead: Aead::new(suite, Backend::default(), key)?, salt: Box::new(Zeroizing::new(salt)), kid })
+    }
+
     #[inline(always)]
     fn seal_into(&self, counter: u64, metadata: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<usize> {
         let header = Header { kid: self.kid, counter };

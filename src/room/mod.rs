@@ -56,6 +56,7 @@ mod stage;
 mod talk;
 mod tree;
 mod trust;
+mod vouch;
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
