@@ -3,18 +3,18 @@
 //! `PARLOR_FORGERIES` says how many forged frames each way of playing gets (10,000), `PARLOR_REPLAYS` how many
 //! histories a relay replays (300).
 
-mod forger;
-mod sealed;
 #[path = "seal_attacks/blame.rs"]
 mod blame;
 #[path = "seal_attacks/context.rs"]
 mod context;
+mod forger;
 #[path = "seal_attacks/frames.rs"]
 mod frames;
 #[path = "seal_attacks/insider.rs"]
 mod insider;
 #[path = "seal_attacks/replays.rs"]
 mod replays;
+mod sealed;
 #[path = "seal_attacks/seals.rs"]
 mod seals;
 

@@ -13,11 +13,14 @@ use crate::{
         Quiet, Speaker, Suite,
         backend::Backend,
         hearing::Account,
-        keys::{KeyAndSalt, KeyIdLayout, Secret},
+        keys::{KeyIdLayout, Secret},
         people::People,
         replay::Window,
         seal::{
-            MediaCertificate, Proof, SealKeys, SealRules, SealingSpeaker, maker::Maker, statement::Context,
+            MediaCertificate, Proof, SealKeys, SealRules, SealingSpeaker,
+            archive::{Archive, Source, SourceId},
+            maker::Maker,
+            statement::Context,
             watch::Watch,
         },
         sframe::{FrameKey, Sealer},
@@ -71,14 +74,10 @@ pub(super) struct Watcher {
     /// To the key of the speaker's frames.
     pub(super) commitment: [u8; 32],
     pub(super) watch: Watch,
-    /// What a clip needs, in a room that keeps evidence.
-    pub(super) source: Option<Source>,
-}
-
-/// Who speaks, and the key that opens it.
-pub(super) struct Source {
-    pub(super) name: String,
-    pub(super) key: KeyAndSalt,
+    /// What clips of theirs need, in a room that keeps evidence: until the voice's archive has it,
+    pub(super) source: Option<Box<Source>>,
+    /// and where it is there.
+    pub(super) archived: Option<SourceId>,
 }
 
 /// Somebody else on stage.
@@ -194,9 +193,13 @@ impl Epoch {
         for SealingSpeaker { leaf, id, name, certificate } in speakers {
             let Some(sender) = self.sender_mut(leaf).filter(|sender| sender.id == id) else { continue };
             let (commitment, key) = commitment(leaf)?;
-            let source = (rules.proof == Proof::Evidence).then_some(Source { name, key });
+            let source = (rules.proof == Proof::Evidence).then(|| {
+                let (transcript, kid) = (transcript.clone(), sender.key.kid());
+                Box::new(Source { epoch: number, transcript, leaf, speaker: id, name, certificate, kid, key })
+            });
             let (key, watch) = (seal_key(leaf)?, Watch::new(count));
-            sender.watcher = Some(Box::new(Watcher { key, certificate, commitment, watch, source }));
+            let archived = None;
+            sender.watcher = Some(Box::new(Watcher { key, certificate, commitment, watch, source, archived }));
         }
         self.seals = Some(Seals { rules, transcript, maker, unneeded: false });
         self.need_seals();
@@ -241,6 +244,18 @@ impl Epoch {
         let at = SenderAt { id: sender.id, account: sender.account };
         let seals = self.seals.as_ref().filter(|seals| !seals.unneeded)?;
         Some((at, sender.watcher.as_mut()?, seals))
+    }
+
+    /// Whether the room keeps evidence.
+    pub(super) fn keeps_evidence(&self) -> bool {
+        self.seals.as_ref().is_some_and(|seals| seals.rules.proof == Proof::Evidence)
+    }
+
+    /// Hands what clips need to the archive.
+    pub(super) fn enter(&mut self, archive: &mut Archive) {
+        for watcher in self.senders_mut().filter_map(|sender| sender.watcher.as_mut()) {
+            watcher.archived = watcher.source.take().map(|source| archive.enter(*source));
+        }
     }
 
     /// Who else there is, if there is one other.

@@ -9,7 +9,7 @@
 //! Key ids: RFC 9605 §5.2. Time is an argument, on a monotonic clock of the caller's; a clock that jumps, either way,
 //! makes old keys and parked packets go sooner, never stay for longer.
 
-use std::{collections::VecDeque, fmt, time::Duration};
+use std::{collections::VecDeque, fmt, ops::RangeInclusive, time::Duration};
 
 use sha2::{Digest, Sha256};
 
@@ -19,6 +19,7 @@ use crate::{
     media::{
         Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, SealState, Suite,
         backend::Refused,
+        clip::Draft,
         epoch::{Epoch, MICROPHONE, SEALS, Sender},
         header::{Header, MAX_HEADER},
         hearing::{Account, Refusal},
@@ -27,6 +28,7 @@ use crate::{
         replay::Stale,
         seal::{
             Finding, Findings, Forgery, SealMode, SealRules, Unsealed,
+            archive::{Archive, SourceId, no_evidence},
             statement::{Seal, packet_hash},
             watch::{HeldFrame, Look, Outcome, SealRefused},
         },
@@ -80,6 +82,9 @@ pub struct Limits {
     pub parked_per_leaf: usize,
     /// How long a packet waits for its epoch: 2.5 s by default, so that a commit which is 2 s late loses nothing.
     pub parked_for: Duration,
+    /// How many bytes of packets and seals a room that keeps evidence keeps for clips: 2 MiB by default, about six
+    /// minutes of one speaker. With zero nothing is kept, and no clips can be made.
+    pub evidence_bytes: usize,
 }
 
 impl Limits {
@@ -106,6 +111,7 @@ impl Default for Limits {
             parked_bytes: 256 * 1024,
             parked_per_leaf: 128,
             parked_for: Duration::from_millis(2500),
+            evidence_bytes: 2 * 1024 * 1024,
         }
     }
 }
@@ -236,6 +242,8 @@ pub struct Voice {
     /// Frames whose seal has come.
     ready: VecDeque<Ready>,
     findings: Findings,
+    /// What clips are made of, in a room that keeps evidence.
+    evidence: Option<Box<Evidence>>,
     /// When all that waits for seals was last looked over.
     looked_over: Duration,
     /// One is out of the room: there are no keys, no people, no accounts.
@@ -259,7 +267,7 @@ impl Voice {
 
     fn within(limits: Limits, mut keys: EpochKeys) -> Self {
         let accounts = std::mem::take(&mut keys.frames.accounts);
-        Self {
+        let mut voice = Self {
             suite: keys.suite,
             layout: keys.layout,
             room: keys.room,
@@ -274,9 +282,12 @@ impl Voice {
             seals_twice: true,
             ready: VecDeque::new(),
             findings: Findings::default(),
+            evidence: None,
             looked_over: Duration::ZERO,
             closed: false,
-        }
+        };
+        voice.keep_evidence();
+        voice
     }
 
     /// Seals one frame of at most [`MAX_FRAME`] bytes and gives its packet.
@@ -469,6 +480,7 @@ impl Voice {
         }
         past.superseded_at = keys.since;
         self.current.stay_contested(&past, keys.since);
+        self.keep_evidence();
         self.previous.push_front(past);
         // Beyond half of what its bits can tell, a past epoch would look like one to come.
         let furthest = self.layout.epoch_mask().div_ceil(2);
@@ -509,7 +521,8 @@ impl Voice {
         self.change(member, |account| account.mic_off = !on);
     }
 
-    /// One is out of the room: erases every key and whatever is parked, and forgets who was there.
+    /// One is out of the room: erases every key and whatever is parked, and forgets who was there. In a room that keeps
+    /// evidence what clips are made of stays until the voice is dropped.
     ///
     /// Nothing is sealed, opened or rekeyed any more; a room that is entered again comes with a voice of its own.
     pub fn close(&mut self) {
@@ -628,6 +641,26 @@ impl Voice {
         }
         let hearing = account.hearing(person.off_stage, self.limits.parked_for, now);
         Hearing { seals: self.seal_state(account, person.leaf, now), ..hearing }
+    }
+
+    /// The newest that `speaker` has said under seals that follow one another, in a room that keeps evidence: a clip to be
+    /// vouched for ([`Room::vouch`](crate::Room::vouch)), which anybody can [verify](crate::Clip::verify).
+    ///
+    /// It is of one epoch, and of what [`Limits::evidence_bytes`] has room for. It stays possible after
+    /// [`close`](Self::close), until the voice is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if the room keeps no evidence, or nothing sealed of theirs is kept.
+    pub fn clip(&self, speaker: &MemberId) -> Result<Draft> {
+        self.export(speaker, None)
+    }
+
+    /// The same, of what they said in `epoch` under those `counters`: as much as the seals that cover one of them.
+    ///
+    /// # Errors
+    /// As [`clip`](Self::clip).
+    pub fn clip_of(&self, speaker: &MemberId, epoch: u64, counters: RangeInclusive<u64>) -> Result<Draft> {
+        self.export(speaker, Some((epoch, counters)))
     }
 
     /// The epoch that frames are sealed under.
@@ -859,9 +892,17 @@ impl Voice {
         if let Look::Stale(stale) = look {
             return Err(self.stale(stale, place, leaf, number, counter, now));
         }
+        let archived = watcher.archived.filter(|_| look != Look::NotTheirs);
+        let mut evidence = self.evidence.as_mut().zip(archived);
+        if let Some((evidence, _)) = &mut evidence {
+            evidence.copy(packet);
+        }
         let Ok(frame) = sender.key.open(counter, header_len, &[], packet) else {
             return Err(self.forged(place, leaf, number, now));
         };
+        if let Some((evidence, source)) = evidence {
+            evidence.keep(source, counter);
+        }
         match look {
             Look::Open | Look::OpenSealed => {
                 let sealed = look == Look::OpenSealed;
@@ -943,6 +984,9 @@ impl Voice {
             return Error::Malformed { what: Item::Seal, why: "it contradicts an earlier one of the same speaker's" };
         };
         self.stats.seals_taken += 1;
+        if let Some((evidence, source)) = self.evidence.as_mut().zip(watcher.archived) {
+            evidence.archive.seal(source, &seal);
+        }
         self.settle(outcome, speaker, place, leaf, in_epoch, now);
         Error::Seal { leaf, epoch: in_epoch }
     }
@@ -1044,6 +1088,25 @@ impl Voice {
         for (speaker, epoch, counter) in unverified {
             self.flag(&speaker, epoch, counter, now);
         }
+        if let Some(evidence) = &mut self.evidence {
+            let oldest = self.previous.back().map_or(self.current.number, |past| past.number);
+            evidence.archive.retire(oldest);
+        }
+    }
+
+    /// Keeps what clips need of the current epoch, if the room keeps evidence.
+    fn keep_evidence(&mut self) {
+        if !self.current.keeps_evidence() || self.limits.evidence_bytes == 0 {
+            return;
+        }
+        let bytes = self.limits.evidence_bytes;
+        let evidence = self.evidence.get_or_insert_with(|| Box::new(Evidence::new(bytes)));
+        self.current.enter(&mut evidence.archive);
+    }
+
+    fn export(&self, speaker: &MemberId, of: Option<(u64, RangeInclusive<u64>)>) -> Result<Draft> {
+        let evidence = self.evidence.as_ref().ok_or_else(no_evidence)?;
+        evidence.archive.export(&self.room, self.suite, speaker, of)
     }
 
     /// A first copy goes out: the second follows.
@@ -1323,6 +1386,32 @@ impl<F> Heard<F> {
     fn map<G>(self, change: impl FnOnce(F) -> G) -> Heard<G> {
         let Self { speaker, leaf, epoch, counter, sealed, parked_for, frame } = self;
         Heard { speaker, leaf, epoch, counter, sealed, parked_for, frame: change(frame) }
+    }
+}
+
+/// What clips are made of, and the packet that is being opened: in place, so that it is copied first.
+struct Evidence {
+    archive: Archive,
+    packet: Box<[u8; MAX_PACKET]>,
+    length: usize,
+}
+
+impl Evidence {
+    fn new(bytes: usize) -> Self {
+        Self { archive: Archive::new(bytes), packet: Box::new([0; MAX_PACKET]), length: 0 }
+    }
+
+    fn copy(&mut self, packet: &[u8]) {
+        if let Some(to) = self.packet.get_mut(..packet.len()) {
+            to.copy_from_slice(packet);
+            self.length = packet.len();
+        }
+    }
+
+    fn keep(&mut self, source: SourceId, counter: u64) {
+        if let Some(packet) = self.packet.get(..self.length) {
+            self.archive.packet(source, counter, packet);
+        }
     }
 }
 

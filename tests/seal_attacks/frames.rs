@@ -221,7 +221,8 @@ fn history(suite: Suite, mode: SealMode, length: Length, seed: u64, tally: &mut 
         assert!(!given.sealed, "{what}: forged {key:?} came out as sealed");
         tally.played += 1;
         let flagged = ear.flagged(&room, given);
-        let after = flagged.unwrap_or_else(|| panic!("{what}: forged {key:?}, played at {:?}, is never flagged", given.at));
+        let after =
+            flagged.unwrap_or_else(|| panic!("{what}: forged {key:?}, played at {:?}, is never flagged", given.at));
         let after = after - given.at;
         tally.slowest = tally.slowest.max(after);
         tally.flagged += u64::from(after <= SECOND + FRAME);
@@ -239,7 +240,8 @@ fn history(suite: Suite, mode: SealMode, length: Length, seed: u64, tally: &mut 
         match finding {
             Finding::Forgery(forgery) => {
                 assert_eq!((forgery.forger, forgery.impersonated), (None, room.id(ANA)), "{what}");
-                let made = forged.range((forgery.epoch, *forgery.counters.start())..=(forgery.epoch, *forgery.counters.end()));
+                let made =
+                    forged.range((forgery.epoch, *forgery.counters.start())..=(forgery.epoch, *forgery.counters.end()));
                 let made: usize = made.map(|(_, frames)| frames.len()).sum();
                 assert!(forgery.packets <= made as u64, "{what}: {forgery}");
                 assert!(forgery.played <= forgery.packets, "{what}: {forgery}");

@@ -142,8 +142,6 @@ pub(in crate::media) struct Watch {
     contested_until: Option<Duration>,
     /// The newest seal came long after what was played beyond it.
     suspected: bool,
-    /// When a seal was taken last.
-    heard: Option<Duration>,
     /// By counter, those of one counter by arrival.
     held: Vec<HeldFrame>,
     held_bytes: usize,
@@ -167,7 +165,6 @@ impl Watch {
             due: None,
             contested_until: None,
             suspected: false,
-            heard: None,
             held: Vec::new(),
             held_bytes: 0,
             failures: (Millis(0), 0),
@@ -270,7 +267,6 @@ impl Watch {
             return Err(Equivocation);
         }
         self.numbers.mark(seal.number);
-        self.heard = Some(now);
         let mut outcome = Outcome::default();
         if newer {
             self.newest = Some(seal.number);
@@ -345,16 +341,6 @@ impl Watch {
         let apart = self.uncovered_since?.apart(Millis::of(now));
         let apart = Duration::from_millis(apart.into());
         (apart >= COVER).then_some(apart)
-    }
-
-    /// When a seal was taken last.
-    pub(in crate::media) fn heard(&self) -> Option<Duration> {
-        self.heard
-    }
-
-    /// How many frames are held.
-    pub(in crate::media) fn held(&self) -> usize {
-        self.held.len()
     }
 
     /// Everything in it that decides about packets, for a digest.
