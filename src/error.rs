@@ -298,6 +298,7 @@ const fn remedy(what: Item) -> &'static str {
         Item::Knock => "drop it",
         Item::Answer => "fetch it from the relay again, or knock again",
         Item::Clip => "it proves nothing: ask for the clip as it was exported",
+        Item::PublishedKeys => "fetch them from the relay again",
     }
 }
 
@@ -346,6 +347,8 @@ pub enum Item {
     Seal,
     /// A clip: what somebody said, with the proof.
     Clip,
+    /// The media keys that a member of a room published when it was over.
+    PublishedKeys,
 }
 
 impl fmt::Display for Item {
@@ -367,6 +370,7 @@ impl fmt::Display for Item {
             Self::Answer => "answer to a knock",
             Self::Seal => "seal",
             Self::Clip => "clip",
+            Self::PublishedKeys => "published keys",
         })
     }
 }

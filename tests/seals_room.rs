@@ -1,22 +1,167 @@
-//! The room's end of seals: whose media keys everybody takes to be whose.
+//! The room's end of seals: whose media keys everybody takes to be whose, and what becomes of them when it is over.
 
 mod party;
 
+use std::{collections::BTreeSet, time::Duration};
+
 use openmls::prelude::*;
 use parlor::{
-    Card, Event, Role, Settings,
-    media::seal::{MediaKey, Proof},
+    Card, Error, Event, Guest, Item, Role, Room, Settings,
+    media::seal::{MediaCertificate, MediaKey, Proof, SealMode},
+    room::{PUBLISH_AFTER, PublishedKeys, Setting},
 };
 use party::{
-    Party,
+    NOW, Party,
     mal::{Bare, World, media_extension},
 };
+use sha2::{Digest as _, Sha256};
 
 const PEOPLE: &[(&str, Role)] = &[("ana", Role::Host), ("ben", Role::Speaker), ("cy", Role::Speaker)];
 
 fn deniable() -> Settings {
     assert_eq!(Settings::default().seals().proof, Proof::Deniable);
     Settings::default()
+}
+
+/// Whose media keys are whose, in which everybody agrees.
+#[track_caller]
+fn certificates(party: &Party) -> Vec<MediaCertificate> {
+    let of = |room: &Room| room.roster().filter_map(|member| room.media_keys(&member.id).copied()).collect::<Vec<_>>();
+    let open: Vec<&Room> = party.rooms.iter().filter(|room| room.is_open()).collect();
+    let certificates = of(open[0]);
+    for room in &open {
+        assert_eq!(of(room), certificates, "{room:?}");
+        for member in room.roster() {
+            let mut keys = room.media_keys(&member.id).into_iter();
+            assert!(keys.all(|keys| keys.is_of(&member.id, &member.name)));
+        }
+    }
+    certificates
+}
+
+/// What `room` publishes at `now`.
+fn published(room: &mut Room, now: Duration) -> Option<Vec<u8>> {
+    match &room.expire(now)[..] {
+        [] => None,
+        [Event::Send(bytes)] => Some(bytes.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ended(party: &mut Party) {
+    let end = party.rooms[0].end().unwrap();
+    party.deliver(&end);
+    assert!(party.rooms.iter().all(|room| !room.is_open()));
+}
+
+#[test]
+fn a_deniable_room_that_is_over_publishes_every_key_that_anybody_sealed_with() {
+    let mut party = Party::with(PEOPLE, deniable());
+    let mut used = BTreeSet::new();
+    let mut note = |party: &Party| {
+        let now = certificates(party);
+        assert_eq!(now.len(), 3);
+        used.extend(now.into_iter().map(|certificate| certificate.deniable));
+    };
+    note(&party);
+    for at in [0, 1, 2, 1, 1, 1, 1, 1, 1, 1, 0] {
+        // Keys of a commit that lost its race are used by nobody.
+        party.rooms[(at + 1) % 3].refresh().unwrap();
+        let commit = party.rooms[at].refresh().unwrap();
+        party.deliver(&commit);
+        note(&party);
+    }
+    // Cy had left for a minute, and came back.
+    let cy = party.id("cy");
+    let remove = party.rooms[0].remove(&cy).unwrap();
+    party.deliver(&remove);
+    assert_eq!(party.rooms[2].next_expiry(), Some(NOW + PUBLISH_AFTER));
+    let early = published(&mut party.rooms[2], NOW + PUBLISH_AFTER).unwrap();
+    let identity = party.rooms.remove(2).into_identity();
+    party.admit(0, vec![(Guest::new(identity).unwrap(), Role::Speaker)]);
+    note(&party);
+
+    // What Cy published then says nothing to the room.
+    for events in party.deliver(&early) {
+        assert!(events.is_empty(), "{events:?}");
+    }
+    ended(&mut party);
+    let due = NOW + PUBLISH_AFTER;
+    let mut all = vec![PublishedKeys::from_bytes(&early).unwrap()];
+    for room in &mut party.rooms {
+        assert_eq!(room.next_expiry(), Some(due));
+        assert_eq!(published(room, due - Duration::from_millis(1)), None);
+        let bytes = published(room, due).unwrap();
+        let keys = PublishedKeys::from_bytes(&bytes).unwrap();
+        assert_eq!(keys.to_bytes(), bytes);
+        assert_eq!(keys.room().as_slice(), Sha256::digest(room.id()).as_slice());
+        assert_eq!(keys.seeds().len() % 8, 0);
+        all.push(keys);
+        assert_eq!((room.next_expiry(), published(room, due * 9)), (None, None), "once");
+        assert!(matches!(room.receive(&bytes, due), Err(Error::Closed { .. })));
+    }
+    assert_eq!(used.len(), 3 + 11 + 1 + 1, "each keeps theirs until a commit of their own");
+    for key in &used {
+        assert_eq!(all.iter().filter(|keys| keys.holds(key)).count(), 1);
+    }
+}
+
+#[test]
+fn who_was_never_on_stage_publishes_as_others_do() {
+    let mut party = Party::with(&[("ana", Role::Host), ("eve", Role::Listener)], deniable());
+    assert_eq!(certificates(&party).len(), 1, "who is off stage seals nothing");
+    ended(&mut party);
+    let lengths: BTreeSet<_> =
+        party.rooms.iter_mut().map(|room| published(room, NOW + PUBLISH_AFTER).unwrap().len()).collect();
+    assert_eq!(lengths.len(), 1);
+}
+
+#[test]
+fn a_room_that_keeps_evidence_or_seals_nothing_publishes_nothing() {
+    let off = deniable().with(Setting::Seals(SealMode::Off)).unwrap();
+    for settings in [deniable().with_proof(Proof::Evidence), off] {
+        let mut party = Party::with(PEOPLE, settings);
+        let refresh = party.rooms[1].refresh().unwrap();
+        party.deliver(&refresh);
+        ended(&mut party);
+        for room in &mut party.rooms {
+            assert_eq!((room.next_expiry(), published(room, NOW + PUBLISH_AFTER * 9)), (None, None));
+        }
+    }
+}
+
+#[test]
+fn what_was_used_before_seals_were_switched_off_is_published_still() {
+    let mut party = Party::with(PEOPLE, deniable());
+    let used = certificates(&party);
+    let off = party.rooms[0].set(Setting::Seals(SealMode::Off)).unwrap();
+    party.deliver(&off);
+    let unused = certificates(&party)[0];
+    ended(&mut party);
+    let keys = party.rooms.iter_mut().map(|room| published(room, NOW + PUBLISH_AFTER).unwrap());
+    let keys: Vec<_> = keys.map(|bytes| PublishedKeys::from_bytes(&bytes).unwrap()).collect();
+    for (keys, used) in keys.iter().zip(&used) {
+        assert!(keys.holds(&used.deniable) && !keys.holds(&used.evidence));
+    }
+    assert!(!keys[0].holds(&unused.deniable));
+}
+
+#[test]
+fn what_is_no_publication_is_an_error_and_changes_nothing() {
+    let mut over = Party::with(PEOPLE, deniable());
+    ended(&mut over);
+    let good = published(&mut over.rooms[1], NOW + PUBLISH_AFTER).unwrap();
+    let mut party = Party::with(PEOPLE, deniable());
+    for length in 0..good.len() {
+        assert!(PublishedKeys::from_bytes(&good[..length]).is_err());
+        let error = party.rooms[0].receive(&good[..length], NOW).unwrap_err();
+        assert!(matches!(error, Error::Malformed { what: Item::Message, .. }), "{error}");
+    }
+    // Another room's are nobody's business either.
+    assert!(party.rooms[0].receive(&good, NOW).unwrap().is_empty());
+    let error = PublishedKeys::from_bytes(&[&good[..], &[0]].concat()).unwrap_err();
+    assert!(error.to_string().starts_with("published keys refused"), "{error}");
+    party.check();
 }
 
 fn card(client: &Bare, keys: Vec<u8>) -> parlor::Result<Card> {

@@ -288,7 +288,7 @@ impl Room {
             adds,
             removes: removes.into_iter().collect(),
             charter: charter.as_ref(),
-            keeps_media_key: false,
+            keeps_media_key: self.spent.is_full(),
         };
         let group = open(&mut self.group, self.epoch)?;
         let bundle =

@@ -221,16 +221,19 @@ pub enum Event {
         /// What it says.
         trust: Trust,
     },
-    /// A message for everybody in the room that something received calls for: give it to the relay.
+    /// A message for everybody in the room that something received calls for: give it to the relay. Once out, one's
+    /// media keys for everybody who was there ([`PublishedKeys`](crate::room::PublishedKeys)).
     Send(Vec<u8>),
-    /// You are out. The room's secrets are erased; its last roster can still be read.
+    /// You are out. The room's secrets are erased; its last roster can still be read. Go on with
+    /// [`Room::expire`](crate::Room::expire) while [`Room::next_expiry`](crate::Room::next_expiry) says so.
     Closed {
         /// Who removed you.
         by: MemberId,
         /// Whether you had asked for it.
         asked: bool,
     },
-    /// The room is over for everybody. Its secrets are erased.
+    /// The room is over for everybody. Its secrets are erased. Go on with [`Room::expire`](crate::Room::expire) while
+    /// [`Room::next_expiry`](crate::Room::next_expiry) says so.
     Ended {
         /// The host who ended it.
         by: MemberId,

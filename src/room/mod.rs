@@ -47,6 +47,7 @@ mod group;
 mod guest;
 mod judge;
 pub mod policy;
+mod publication;
 mod receive;
 mod roster;
 mod said;
@@ -64,6 +65,7 @@ use self::{
     charter::Charter,
     door::{Keeper, LinkEntry},
     group::Group,
+    publication::Spent,
     receive::{Echoes, Pending},
     roster::Roster,
     stage::Stage,
@@ -74,7 +76,7 @@ use crate::{
     identity::{Identity, Member, MemberId, RoomCode},
     media::{
         BASE_KEY_LABEL, EpochKeys, Quiet, Speaker, Voice,
-        seal::{MediaCertificate, SealKeys, SealMode},
+        seal::{MediaCertificate, Proof, SealKeys, SealMode},
     },
 };
 
@@ -85,6 +87,7 @@ pub use self::{
     command::{Admission, Retried, TREE_APART},
     event::{Event, Intent},
     guest::{EnterError, Guest},
+    publication::{PUBLISH_AFTER, PublishedKeys},
     settings::{Entry, MAX_TITLE, MAX_TOPIC, Setting, Settings, Speaking},
     short_code::ShortCode,
     tree::MAX_TREE,
@@ -125,6 +128,8 @@ pub struct Room {
     stage: Stage,
     /// Chat and codes; `None` once one is out, as the group.
     talk: Option<Talk>,
+    /// Which media keys one has used, where they are to be published.
+    spent: Spent,
     /// Who is at the door, for those who may let in.
     door: Keeper,
     trust: Box<dyn IdentityCheck>,
@@ -159,7 +164,7 @@ impl Room {
         for member in roster.members() {
             trust.check(&member.name, &member.id);
         }
-        let room = Self {
+        let mut room = Self {
             id: group.id().into(),
             epoch: group.epoch(),
             code: group.code(),
@@ -173,16 +178,20 @@ impl Room {
             leaving,
             stage,
             talk: Some(talk),
+            spent: Spent::default(),
             door: Keeper::default(),
             trust: Box::new(trust),
         };
+        room.note_media_key();
         (room, Voice::new(keys))
     }
 
     /// Lets go of the room, whose secrets are erased, and gives the identity back: to come again as the same person,
     /// or to enter another room.
     ///
-    /// The others do not learn of it: ask to be let out first ([`Room::leave`]).
+    /// The others do not learn of it: ask to be let out first ([`Room::leave`]). In a deniable room one's media keys go
+    /// unpublished with it, and what one has sealed can still be proved to whoever believes that they are gone: once
+    /// out, wait until [`Room::next_expiry`] has nothing more.
     pub fn into_identity(self) -> Identity {
         self.identity
     }
@@ -260,6 +269,18 @@ impl Room {
     /// Whether the epoch is older than [`MAX_EPOCH_AGE`]: then a host calls [`Room::refresh`] while somebody speaks.
     pub fn refresh_due(&self, now: Duration) -> bool {
         self.is_open() && now.saturating_sub(self.since) >= MAX_EPOCH_AGE
+    }
+
+    /// Notes the media key of this epoch, if it is to be published one day: off stage too, so that what comes of it does
+    /// not tell who spoke.
+    fn note_media_key(&mut self) {
+        let rules = self.charter.settings.seals();
+        if let Some(group) = &self.group
+            && rules.mode != SealMode::Off
+            && rules.proof == Proof::Deniable
+        {
+            self.spent.uses(group.media_key());
+        }
     }
 
     const fn group(&self) -> Result<&Group> {

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Item, Result},
     identity::{LeafIndex, Member, MemberId, Role},
     room::{
-        Event, Intent, MAX_MESSAGE, Room,
+        Event, Intent, MAX_MESSAGE, PublishedKeys, Room,
         chat::Reaction,
         check_size,
         door::Keeper,
@@ -47,7 +47,7 @@ impl Room {
     /// Takes the next message of the relay's order, one's own included, at the monotonic time `now`.
     ///
     /// A commit that the policy refuses is [`Event::Refused`] and changes nothing. A message of one's own that
-    /// has nothing more to say gives no events.
+    /// has nothing more to say gives no events; nor do the keys that somebody [publishes](PublishedKeys) who is out.
     ///
     /// # Errors
     /// The room is as it was: [`Error::TooLarge`] above [`MAX_MESSAGE`]; [`Error::Malformed`];
@@ -60,7 +60,7 @@ impl Room {
         let hash = hash(message);
         if let Some(pending) = self.pending.take_if(|pending| pending.hash == hash) {
             if pending.verdict.ends() {
-                return Ok(self.end_by(pending.verdict.by));
+                return Ok(self.end_by(pending.verdict.by, now));
             }
             let group = open(&mut self.group, self.epoch)?;
             group.merge_pending()?;
@@ -87,6 +87,11 @@ impl Room {
             Some(Echo::Idle | Echo::Abandoned { .. }) => return Ok(Vec::new()),
         }
 
+        // No MLS message, and none of this room's business: they are for whoever is shown a recording one day.
+        if PublishedKeys::from_bytes(message).is_ok() {
+            return Ok(Vec::new());
+        }
+
         let group = open(&mut self.group, self.epoch)?;
         match group.read(message)? {
             Incoming::Commit(staged, proposed) => self.weigh(staged, *proposed, now),
@@ -109,11 +114,11 @@ impl Room {
         };
         if staged.removes_me() {
             let asked = self.leaving.contains(&self.identity.id());
-            self.close();
+            self.close(now);
             return Ok(vec![Event::Closed { by: verdict.by, asked }]);
         }
         if verdict.ends() {
-            return Ok(self.end_by(verdict.by));
+            return Ok(self.end_by(verdict.by, now));
         }
         let group = open(&mut self.group, self.epoch)?;
         group.merge(staged)?;
@@ -169,6 +174,7 @@ impl Room {
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
         self.stage.follow(&self.roster);
 
+        self.note_media_key();
         let group = self.group.as_ref().ok_or(Error::Closed { epoch })?;
         let keys = epoch_keys(group, &self.charter, &self.roster, now)?;
         if let Some(talk) = &mut self.talk {
@@ -252,13 +258,14 @@ impl Room {
     }
 
     /// A host has ended the room.
-    fn end_by(&mut self, by: MemberId) -> Vec<Event> {
-        self.close();
+    fn end_by(&mut self, by: MemberId, now: Duration) -> Vec<Event> {
+        self.close(now);
         vec![Event::Ended { by }]
     }
 
-    /// Erases what one has no right to once out.
-    fn close(&mut self) {
+    /// Erases what one has no right to once out. What is to be published of one's own stays until then.
+    fn close(&mut self, now: Duration) {
+        self.spent.close(now);
         self.group = None;
         self.pending = None;
         self.leaving.clear();

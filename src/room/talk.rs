@@ -84,16 +84,22 @@ impl Room {
     }
 
     /// Wipes what its time has outlived, and tells of it. Call it when [`Room::next_expiry`] says so, or each second.
+    ///
+    /// Call it in a deniable room that one is out of, too. When [`PUBLISH_AFTER`](crate::room::PUBLISH_AFTER) has passed
+    /// it gives the media keys that one has used, once, as an [`Event::Send`] for the relay to hand to everybody
+    /// ([`PublishedKeys`](crate::room::PublishedKeys)).
     pub fn expire(&mut self, now: Duration) -> Vec<Event> {
-        let Some(talk) = &mut self.talk else { return Vec::new() };
+        let Some(talk) = &mut self.talk else {
+            return self.spent.publish(&self.id, now).map(Event::Send).into_iter().collect();
+        };
         let messages = talk.chat.expire(now).into_iter().map(|message| Event::Vanished { message });
         let codes = talk.codes.expire(now).into_iter().map(|with| Event::CodeLapsed { with });
         messages.chain(codes).collect()
     }
 
-    /// When the next message's time is over.
+    /// When the next message's time is over; once out, when one's media keys are to be published, if they are.
     pub fn next_expiry(&self) -> Option<Duration> {
-        self.talk.as_ref()?.chat.next_expiry()
+        self.talk.as_ref().map_or_else(|| self.spent.due(), |talk| talk.chat.next_expiry())
     }
 
     /// Asks a member to compare six digits, or agrees to what they asked ([`Event::CodeAsked`]): a message for all.
