@@ -194,10 +194,18 @@ impl Evening {
             if self.frames % 16 == 1 {
                 self.secrets.bytes("sound", &frame);
             }
-            let packet = self.relay.carry(&packet);
+            let mut packets = vec![self.relay.carry(&packet)];
+            while let Some(seal) = self.seats[from].voice.next_seal(self.now) {
+                packets.push(self.relay.carry(&seal));
+            }
             for to in (0..self.seats.len()).filter(|to| *to != from) {
                 if self.seats[to].room.is_open() {
-                    assert_eq!(self.seats[to].voice.open(&packet, self.now).unwrap().frame, *frame);
+                    let voice = &mut self.seats[to].voice;
+                    let at_once =
+                        packets.iter().filter_map(|packet| voice.open(packet, self.now).ok()).collect::<Vec<_>>();
+                    let waited = std::iter::from_fn(|| voice.unpark(self.now)).map(Result::unwrap);
+                    let heard: Vec<_> = at_once.into_iter().chain(waited).map(|heard| heard.frame).collect();
+                    assert_eq!(heard, [frame.to_vec()]);
                 }
             }
         }
@@ -342,8 +350,8 @@ fn nothing_that_is_said_shown_or_secret_in_a_room_is_in_what_the_relay_saw() {
         Setting::Title(at.said("The honest fishermen's club").into()),
         Setting::Topic(at.said("Herring: a \u{fe}oughtful \u{c6}sthetic").into()),
         Setting::Capacity(Some(90)),
+        Setting::SealEvery(1),
         Setting::Seals(SealMode::Strict),
-        Setting::SealEvery(10),
         Setting::Unsealed(Unsealed::Hold),
         Setting::Recording(true),
     ] {

@@ -22,10 +22,10 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
+    bytes::Reader,
     error::{Item, Result},
     media::seal::MediaKey,
     random,
-    room::bytes::Reader,
 };
 
 /// How long after a room is over for them its members publish the media keys they have used in it, if it is
