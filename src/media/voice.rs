@@ -30,7 +30,7 @@ use crate::{
             Finding, Findings, Forgery, SealMode, SealRules, Unsealed,
             archive::{Archive, SourceId, no_evidence},
             statement::{Seal, packet_hash},
-            watch::{HeldFrame, Look, Outcome, SealRefused},
+            watch::{HeldFrame, Look, Outcome},
         },
         sframe::MAX_COUNTER,
         suite::TAG_LEN,
@@ -172,6 +172,8 @@ pub struct Stats {
     pub seals_made: u64,
     /// Seals of others that were taken.
     pub seals_taken: u64,
+    /// Seals dropped unread, because too many forged ones had come in the speaker's name within a second.
+    pub seals_unread: u64,
     /// Frames opened that a seal of their speaker's has confirmed.
     pub verified: u64,
     /// Frames opened that no seal has covered within a second.
@@ -961,24 +963,29 @@ impl Voice {
             return self.no_such_sender(which, leaf, None, now);
         };
         let (place, speaker) = (sender.account, sender.id);
-        match watcher.watch.check_number(number, now) {
-            Ok(()) => {}
-            Err(SealRefused::Known) => return Error::Seal { leaf, epoch: in_epoch },
-            Err(SealRefused::TooMany) => return self.impersonated(speaker, place, leaf, in_epoch, SEALS, number, now),
+        if watcher.watch.knows(number) {
+            return Error::Seal { leaf, epoch: in_epoch };
         }
         let Ok(text) = watcher.key.open(number, header_len, &[], packet) else {
             return self.forged(place, leaf, in_epoch, now);
         };
+        let rules = seals.rules;
         let context = seals.context(&self.room, in_epoch, leaf, &speaker, self.suite, &watcher.commitment);
-        let seal = Seal::decode(text, number, seals.rules.every)
-            .ok()
-            .filter(|seal| seal.proof == seals.rules.proof && seal.verifies(&context, &watcher.certificate));
+        let seal = Seal::decode(text, number, rules.every).ok().filter(|seal| seal.proof == rules.proof);
         let Some(seal) = seal else {
-            watcher.watch.fail(now);
             return self.impersonated(speaker, place, leaf, in_epoch, SEALS, number, now);
         };
+        if !watcher.watch.has_time_for(&seal, &rules, now) {
+            // It may be the speaker's: nobody is accused.
+            self.stats.seals_unread += 1;
+            return Error::Seal { leaf, epoch: in_epoch };
+        }
+        if !seal.verifies(&context, &watcher.certificate) {
+            watcher.watch.fail(&seal, &rules, now);
+            return self.impersonated(speaker, place, leaf, in_epoch, SEALS, number, now);
+        }
         let Ok(outcome) = watcher.watch.take(&seal, now) else {
-            watcher.watch.fail(now);
+            watcher.watch.fail(&seal, &rules, now);
             self.findings.equivocation(speaker, in_epoch, now);
             self.book_at(place, Refusal::Malformed, now);
             return Error::Malformed { what: Item::Seal, why: "it contradicts an earlier one of the same speaker's" };

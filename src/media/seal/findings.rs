@@ -4,7 +4,8 @@ use std::{collections::VecDeque, fmt, ops::RangeInclusive, time::Duration};
 
 use crate::identity::MemberId;
 
-/// The most findings that wait to be asked for; the oldest make room.
+/// The most findings that wait to be asked for. Beyond, those of one kind, speaker and epoch become one; else the
+/// oldest make room.
 const MOST: usize = 256;
 
 /// What seals, or the want of them, brought to light. [`Voice::next_finding`](crate::Voice::next_finding) gives each
@@ -19,7 +20,7 @@ pub enum Finding {
         speaker: MemberId,
         /// In which epoch.
         epoch: u64,
-        /// Which frames.
+        /// Which frames; from the lowest to the highest, where there are too many runs to tell.
         counters: RangeInclusive<u64>,
         /// When it was found.
         at: Duration,
@@ -47,7 +48,7 @@ pub struct Forgery {
     pub epoch: u64,
     /// 0 for sound, 1 for seals.
     pub stream: u64,
-    /// Their counters, from the lowest to the highest of a run.
+    /// Their counters, from the lowest to the highest of a run; of several, where there are too many to tell.
     pub counters: RangeInclusive<u64>,
     /// How many there were.
     pub packets: u64,
@@ -60,7 +61,44 @@ pub struct Forgery {
     pub forger: Option<MemberId>,
 }
 
+impl Finding {
+    /// Whether both are of one kind, speaker and epoch.
+    fn is_kin_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Unverified { speaker, epoch, .. },
+                Self::Unverified { speaker: other_speaker, epoch: other_epoch, .. },
+            ) => (speaker, epoch) == (other_speaker, other_epoch),
+            (Self::Forgery(one), Self::Forgery(other)) => one.is_kin_of(other),
+            _ => false,
+        }
+    }
+
+    /// Takes in what an older one of its kin says.
+    fn absorb(&mut self, older: Self) {
+        match (self, older) {
+            (Self::Unverified { counters, .. }, Self::Unverified { counters: older, .. }) => {
+                *counters = hull(counters, &older);
+            }
+            (Self::Forgery(one), Self::Forgery(older)) => one.absorb(&older, one.at),
+            _ => {}
+        }
+    }
+}
+
 impl Forgery {
+    fn is_kin_of(&self, other: &Self) -> bool {
+        (self.impersonated, self.epoch, self.stream, self.forger)
+            == (other.impersonated, other.epoch, other.stream, other.forger)
+    }
+
+    fn absorb(&mut self, other: &Self, at: Duration) {
+        self.counters = hull(&self.counters, &other.counters);
+        self.packets += other.packets;
+        self.played += other.played;
+        self.at = at;
+    }
+
     pub(in crate::media) fn one(
         impersonated: MemberId,
         epoch: u64,
@@ -106,6 +144,10 @@ impl fmt::Display for Forgery {
     }
 }
 
+fn hull(one: &RangeInclusive<u64>, other: &RangeInclusive<u64>) -> RangeInclusive<u64> {
+    *one.start().min(other.start())..=*one.end().max(other.end())
+}
+
 #[derive(Debug, Default)]
 pub(in crate::media) struct Findings {
     found: VecDeque<Finding>,
@@ -117,42 +159,37 @@ impl Findings {
     }
 
     pub(in crate::media) fn unverified(&mut self, speaker: MemberId, epoch: u64, counter: u64, at: Duration) {
+        let is_full = self.is_full();
         let run = self.found.iter_mut().rev().find_map(|finding| match finding {
             Finding::Unverified { speaker: of, epoch: in_epoch, counters, .. }
-                if (*of, *in_epoch) == (speaker, epoch) && counter == counters.end().saturating_add(1) =>
+                if (*of, *in_epoch) == (speaker, epoch) && (is_full || counter == counters.end().saturating_add(1)) =>
             {
                 Some(counters)
             }
             _ => None,
         });
         match run {
-            Some(counters) => *counters = *counters.start()..=counter,
+            Some(counters) => *counters = hull(counters, &(counter..=counter)),
             None => self.push(Finding::Unverified { speaker, epoch, counters: counter..=counter, at }),
         }
     }
 
     /// Another packet that is forged, or a run of them.
     pub(in crate::media) fn forgery(&mut self, new: Forgery) {
+        let is_full = self.is_full();
         let run = self.found.iter_mut().rev().find_map(|finding| match finding {
             Finding::Forgery(run)
-                if (run.impersonated, run.epoch, run.stream, run.forger)
-                    == (new.impersonated, new.epoch, new.stream, new.forger)
-                    && *new.counters.start() <= run.counters.end().saturating_add(1)
-                    && *run.counters.start() <= new.counters.end().saturating_add(1) =>
+                if run.is_kin_of(&new)
+                    && (is_full
+                        || *new.counters.start() <= run.counters.end().saturating_add(1)
+                            && *run.counters.start() <= new.counters.end().saturating_add(1)) =>
             {
                 Some(run)
             }
             _ => None,
         });
         match run {
-            Some(run) => {
-                let first = *run.counters.start().min(new.counters.start());
-                let last = *run.counters.end().max(new.counters.end());
-                run.counters = first..=last;
-                run.packets += new.packets;
-                run.played += new.played;
-                run.at = new.at;
-            }
+            Some(run) => run.absorb(&new, new.at),
             None => self.push(Finding::Forgery(new)),
         }
     }
@@ -164,10 +201,32 @@ impl Findings {
         }
     }
 
+    /// From then on one finding stands for more than one run: whoever is found out could push the rest out otherwise.
+    fn is_full(&self) -> bool {
+        self.found.len() >= MOST
+    }
+
     fn push(&mut self, finding: Finding) {
-        if self.found.len() >= MOST {
-            self.found.pop_front();
+        if self.is_full() {
+            self.make_room();
         }
         self.found.push_back(finding);
+    }
+
+    /// Makes one finding of the oldest that has another of its kind, and that one; if none has, the oldest goes.
+    fn make_room(&mut self) {
+        let pair = self.found.iter().enumerate().find_map(|(at, old)| {
+            let behind = self.found.iter().skip(at + 1).position(|later| later.is_kin_of(old))?;
+            Some((at, at + behind))
+        });
+        let Some((at, later)) = pair else {
+            self.found.pop_front();
+            return;
+        };
+        if let Some(old) = self.found.remove(at)
+            && let Some(later) = self.found.get_mut(later)
+        {
+            later.absorb(old);
+        }
     }
 }

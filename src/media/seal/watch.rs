@@ -35,7 +35,8 @@ const MOST_ENTRIES: u64 = 700_000;
 const MAX_HELD: usize = 256;
 /// The most bytes of them.
 const MAX_HELD_BYTES: usize = 64 * 1024;
-/// The most seals a second that are checked and prove to be forged: half a percent of a core.
+/// The most seals a second that are checked and prove to be forged, and as many more of those that are expected: half a
+/// percent of a core each.
 const MAX_FAILURES: u32 = 100;
 
 /// What is known of one counter.
@@ -63,7 +64,7 @@ enum State {
 const UNKNOWN: Entry = Entry { hash: [0; 16], at: Millis(0), state: State::Unknown };
 
 /// Milliseconds on the caller's clock; only short differences mean something.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Millis(u32);
 
 impl Millis {
@@ -145,8 +146,29 @@ pub(in crate::media) struct Watch {
     /// By counter, those of one counter by arrival.
     held: Vec<HeldFrame>,
     held_bytes: usize,
-    /// Forged seals in the second that began then.
-    failures: (Millis, u32),
+    failures: Failures,
+    /// The same of those that looked like the speaker's next.
+    expected_failures: Failures,
+}
+
+/// Forged seals in the second that began then.
+#[derive(Debug, Default)]
+struct Failures {
+    since: Millis,
+    count: u32,
+}
+
+impl Failures {
+    fn are_many(&self, now: Millis) -> bool {
+        self.count >= MAX_FAILURES && self.since.apart(now) < 1000
+    }
+
+    fn add(&mut self, now: Millis) {
+        if self.since.apart(now) >= 1000 {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count += 1;
+    }
 }
 
 impl Watch {
@@ -167,7 +189,8 @@ impl Watch {
             suspected: false,
             held: Vec::new(),
             held_bytes: 0,
-            failures: (Millis(0), 0),
+            failures: Failures::default(),
+            expected_failures: Failures::default(),
         }
     }
 
@@ -230,7 +253,7 @@ impl Watch {
 
     /// Somebody else was caught speaking in this speaker's name.
     pub(in crate::media) fn contest(&mut self, now: Duration) {
-        self.contested_until = Some(now + CONTEST);
+        self.contested_until = Some(now.saturating_add(CONTEST));
     }
 
     /// The same in the epoch before.
@@ -241,22 +264,27 @@ impl Watch {
         }
     }
 
-    /// Whether a seal of that number may be worth checking.
-    pub(in crate::media) fn check_number(&self, number: u64, now: Duration) -> Result<(), SealRefused> {
-        self.numbers.check(number).map_err(|_| SealRefused::Known)?;
-        let (since, count) = self.failures;
-        if count >= MAX_FAILURES && since.apart(Millis::of(now)) < 1000 {
-            return Err(SealRefused::TooMany);
-        }
-        Ok(())
+    /// Whether a seal of that number was taken before, or one so much younger that it is of no use.
+    pub(in crate::media) fn knows(&self, number: u64) -> bool {
+        self.numbers.check(number).is_err()
     }
 
-    /// A packet that opened as a seal was none of the speaker's.
-    pub(in crate::media) fn fail(&mut self, now: Duration) {
+    /// Whether there is time to check a seal: whoever floods forged ones costs little, and those that come as the
+    /// speaker's do are checked all the same.
+    pub(in crate::media) fn has_time_for(&self, seal: &Seal, rules: &SealRules, now: Duration) -> bool {
         let now = Millis::of(now);
-        let (since, count) = self.failures;
-        self.failures = if since.apart(now) < 1000 { (since, count + 1) } else { (now, 1) };
+        !self.failures.are_many(now) || self.is_expected(seal, rules) && !self.expected_failures.are_many(now)
+    }
+
+    /// A seal that was checked is none of the speaker's, or not to be taken.
+    pub(in crate::media) fn fail(&mut self, seal: &Seal, rules: &SealRules, now: Duration) {
+        let now = Millis::of(now);
         // No forged frame has been seen: the speaker is not held.
+        if self.failures.are_many(now) && self.is_expected(seal, rules) {
+            self.expected_failures.add(now);
+        } else {
+            self.failures.add(now);
+        }
     }
 
     /// Takes a seal whose number was checked and whose signature has verified.
@@ -380,6 +408,17 @@ impl Watch {
             || self.held.iter().any(|held| held.counter == counter && held.hash != *hash)
     }
 
+    /// Whether a seal is what the speaker sends next: a whole one that follows the last, and whose last packet came. Who
+    /// forges has seen that packet no sooner than the ear, and behind it comes the speaker's own seal.
+    fn is_expected(&self, seal: &Seal, rules: &SealRules) -> bool {
+        let Some((counter, hash)) = seal.packets().last() else { return false };
+        let known = counter.checked_sub(self.base).and_then(|ahead| self.entries.get(ahead as usize));
+        seal.hashes.len() == usize::from(rules.every)
+            && seal.first >= self.sealed_to
+            && (known.is_some_and(|entry| entry.state.is_uncovered() && entry.hash == *hash)
+                || self.held.iter().any(|held| held.counter == counter && held.hash == *hash))
+    }
+
     /// Whether an earlier seal says another thing of that counter.
     fn contradicts(&self, counter: u64, hash: &PacketHash) -> bool {
         let known = counter.checked_sub(self.base).and_then(|ahead| self.entries.get(ahead as usize));
@@ -475,13 +514,4 @@ impl State {
     const fn is_uncovered(self) -> bool {
         matches!(self, Self::Opened | Self::Overdue)
     }
-}
-
-/// Why a seal is not worth checking.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::media) enum SealRefused {
-    /// It was taken before, or one so much younger that it is of no use.
-    Known,
-    /// There were too many forged ones within a second.
-    TooMany,
 }
