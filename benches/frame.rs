@@ -19,8 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aes_gcm::{AeadInPlace, Aes128Gcm, Aes256Gcm, KeyInit};
-use chacha20poly1305::ChaCha20Poly1305;
+use bare::{Bare, HEADER, TAG, kinds};
 use criterion::{BenchmarkId, Criterion};
 use parlor::{
     EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice,
@@ -28,12 +27,11 @@ use parlor::{
 };
 use zeroize::Zeroizing;
 
+mod bare;
+
 const SIZES: [usize; 5] = [20, 60, 120, 160, 320];
 /// Packets of a batch: of one header length, within one replay window of each other.
 const BATCH: usize = 100;
-/// A packet's header here: config byte, two bytes of key id, one of counter.
-const HEADER: usize = 4;
-const TAG: usize = 16;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -57,10 +55,6 @@ fn main() {
     if !has("--test") && !has("--list") && !filtered {
         table(if quick { 300 } else { 1500 });
     }
-}
-
-fn kinds() -> impl Iterator<Item = (Suite, Backend)> {
-    Suite::ALL.into_iter().flat_map(|suite| Backend::ALL.iter().map(move |backend| (suite, *backend)))
 }
 
 /// Criterion's figures, a batch of packets an iteration, shown a packet.
@@ -240,82 +234,4 @@ fn voice(suite: Suite, backend: Backend, me: u32) -> Voice {
         .and_then(|keys| keys.with_backend(backend))
         .map(Voice::new)
         .unwrap()
-}
-
-/// The library crate, called directly.
-#[allow(clippy::large_enum_variant, reason = "there is one of it")]
-enum Bare {
-    #[cfg(feature = "ring")]
-    Ring(ring::aead::LessSafeKey),
-    ChaCha20Poly1305(ChaCha20Poly1305),
-    Aes128Gcm(Aes128Gcm),
-    Aes256Gcm(Aes256Gcm),
-}
-
-impl Bare {
-    fn new(suite: Suite, backend: Backend) -> Self {
-        let key = vec![7; suite.key_len()];
-        #[cfg(feature = "ring")]
-        if backend == Backend::Ring {
-            let algorithm = match suite {
-                Suite::Aes128Gcm => &ring::aead::AES_128_GCM,
-                Suite::Aes256Gcm => &ring::aead::AES_256_GCM,
-                _ => &ring::aead::CHACHA20_POLY1305,
-            };
-            return Self::Ring(ring::aead::LessSafeKey::new(ring::aead::UnboundKey::new(algorithm, &key).unwrap()));
-        }
-        let _ = backend;
-        match suite {
-            Suite::Aes128Gcm => Self::Aes128Gcm(Aes128Gcm::new_from_slice(&key).unwrap()),
-            Suite::Aes256Gcm => Self::Aes256Gcm(Aes256Gcm::new_from_slice(&key).unwrap()),
-            _ => Self::ChaCha20Poly1305(ChaCha20Poly1305::new_from_slice(&key).unwrap()),
-        }
-    }
-
-    #[inline(always)]
-    fn seal(&self, nonce: u64, buffer: &mut [u8]) {
-        let nonce = wide(nonce);
-        let (aad, body) = buffer.split_at_mut(HEADER);
-        let (text, tag) = body.split_last_chunk_mut::<TAG>().unwrap();
-        match self {
-            #[cfg(feature = "ring")]
-            Self::Ring(key) => {
-                let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
-                let made = key.seal_in_place_separate_tag(nonce, ring::aead::Aad::from(aad), text).unwrap();
-                tag.copy_from_slice(made.as_ref());
-            }
-            Self::ChaCha20Poly1305(key) => {
-                *tag = key.encrypt_in_place_detached(&nonce.into(), aad, text).unwrap().into();
-            }
-            Self::Aes128Gcm(key) => *tag = key.encrypt_in_place_detached(&nonce.into(), aad, text).unwrap().into(),
-            Self::Aes256Gcm(key) => *tag = key.encrypt_in_place_detached(&nonce.into(), aad, text).unwrap().into(),
-        }
-    }
-
-    #[inline(always)]
-    fn open(&self, nonce: u64, buffer: &mut [u8]) -> bool {
-        let nonce = wide(nonce);
-        let (aad, body) = buffer.split_at_mut(HEADER);
-        let (text, tag) = body.split_last_chunk_mut::<TAG>().unwrap();
-        match self {
-            #[cfg(feature = "ring")]
-            Self::Ring(key) => {
-                let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
-                let aad = ring::aead::Aad::from(aad);
-                key.open_in_place_separate_tag(nonce, aad, (*tag).into(), text, 0..).is_ok()
-            }
-            Self::ChaCha20Poly1305(key) => {
-                key.decrypt_in_place_detached(&nonce.into(), aad, text, (&*tag).into()).is_ok()
-            }
-            Self::Aes128Gcm(key) => key.decrypt_in_place_detached(&nonce.into(), aad, text, (&*tag).into()).is_ok(),
-            Self::Aes256Gcm(key) => key.decrypt_in_place_detached(&nonce.into(), aad, text, (&*tag).into()).is_ok(),
-        }
-    }
-}
-
-#[inline(always)]
-fn wide(nonce: u64) -> [u8; 12] {
-    let mut wide = [0; 12];
-    wide[4..].copy_from_slice(&nonce.to_be_bytes());
-    wide
 }
