@@ -822,7 +822,23 @@ impl Voice {
             return Err(self.malformed("its counter is higher than any sealer counts"));
         }
         if let Some(rules) = rules {
-            return self.open_watched(&rules, which, leaf, header, header_len, packet, now);
+            let (speaker, counter, evidence) = (sender.id, header.counter, self.evidence.as_deref_mut());
+            return match open_watched(&rules, sender, evidence, counter, header_len, packet, now) {
+                Ok((cover, frame)) => {
+                    account.open(now);
+                    let sealed = cover == Cover::Given;
+                    if sealed {
+                        account.verify(1, 0, now);
+                        self.stats.verified += 1;
+                    }
+                    self.stats.opened += 1;
+                    if cover == Cover::Never {
+                        self.flag(&speaker, number, counter, now);
+                    }
+                    Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for: Duration::ZERO, frame })
+                }
+                Err(why) => Err(self.not_played(why, speaker, place, leaf, number, counter, now)),
+            };
         }
         if let Err(stale) = sender.window.check(header.counter) {
             return Err(self.stale(stale, place, leaf, number, header.counter, now));
@@ -840,97 +856,6 @@ impl Voice {
                 Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for: Duration::ZERO, frame })
             }
             Err(Refused) => Err(self.forged(place, leaf, number, now)),
-        }
-    }
-
-    /// Opens a frame where the room seals. All that [`open_at`](Self::open_at) checks first has been checked.
-    #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "what `open_at` has found out")]
-    fn open_watched<'p>(
-        &mut self,
-        rules: &SealRules,
-        which: Which,
-        leaf: LeafIndex,
-        Header { counter, .. }: Header,
-        header_len: usize,
-        packet: &'p mut [u8],
-        now: Duration,
-    ) -> Result<Heard<&'p [u8]>> {
-        let hash = packet_hash(packet);
-        let epoch = match which {
-            Which::Current => Some(&mut self.current),
-            Which::Previous(place) => self.previous.get_mut(place),
-        };
-        let Some((number, sender)) = epoch.and_then(|epoch| Some((epoch.number, epoch.sender_mut(leaf)?))) else {
-            return Err(self.no_such_sender(which, leaf, None, now));
-        };
-        let (place, speaker) = (sender.account, sender.id);
-        let Some(account) = self.accounts.get_mut(place) else {
-            return Err(self.no_such_sender(which, leaf, None, now));
-        };
-        let Some(watcher) = &mut sender.watcher else {
-            if rules.mode == SealMode::Strict || rules.unsealed == Unsealed::Hold {
-                account.refuse(Refusal::Held, now);
-                account.drop_held(1);
-                self.stats.held += 1;
-                self.stats.unsealed += 1;
-                return Err(Error::Unsealed { leaf, epoch: number });
-            }
-            // Nothing of theirs will ever be sealed, so that nothing tells a true packet of a counter from another.
-            if let Err(stale) = sender.window.check(counter) {
-                return Err(self.stale(stale, place, leaf, number, counter, now));
-            }
-            let Ok(frame) = sender.key.open(counter, header_len, &[], packet) else {
-                return Err(self.forged(place, leaf, number, now));
-            };
-            sender.window.mark(counter);
-            account.open(now);
-            self.stats.opened += 1;
-            self.flag(&speaker, number, counter, now);
-            let (sealed, parked_for) = (false, Duration::ZERO);
-            return Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for, frame });
-        };
-        let look = watcher.watch.look(rules, counter, &hash, now);
-        if let Look::Stale(stale) = look {
-            return Err(self.stale(stale, place, leaf, number, counter, now));
-        }
-        let archived = watcher.archived.filter(|_| look != Look::NotTheirs);
-        let mut evidence = self.evidence.as_mut().zip(archived);
-        if let Some((evidence, _)) = &mut evidence {
-            evidence.copy(packet);
-        }
-        let Ok(frame) = sender.key.open(counter, header_len, &[], packet) else {
-            return Err(self.forged(place, leaf, number, now));
-        };
-        if let Some((evidence, source)) = evidence {
-            evidence.keep(source, counter);
-        }
-        match look {
-            Look::Open | Look::OpenSealed => {
-                let sealed = look == Look::OpenSealed;
-                watcher.watch.opened(counter, &hash, now, sealed);
-                account.open(now);
-                if sealed {
-                    account.verify(1, 0, now);
-                    self.stats.verified += 1;
-                }
-                self.stats.opened += 1;
-                Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for: Duration::ZERO, frame })
-            }
-            Look::Hold => {
-                let room = watcher.watch.hold(counter, &hash, frame, now);
-                account.refuse(Refusal::Held, now);
-                self.stats.held += 1;
-                if !room {
-                    account.drop_held(1);
-                    self.stats.unsealed += 1;
-                }
-                Err(Error::Held { leaf, epoch: number, counter })
-            }
-            Look::NotTheirs | Look::Stale(_) => {
-                watcher.watch.contest(now);
-                Err(self.impersonated(speaker, place, leaf, number, MICROPHONE, counter, now))
-            }
         }
     }
 
@@ -1325,6 +1250,37 @@ impl Voice {
         Error::Forged { leaf, epoch }
     }
 
+    /// A frame of a room that seals is not played, or not yet.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "all that there is to say of it")]
+    fn not_played(
+        &mut self,
+        why: NotPlayed,
+        speaker: MemberId,
+        place: usize,
+        leaf: LeafIndex,
+        epoch: u64,
+        counter: u64,
+        now: Duration,
+    ) -> Error {
+        let (kept, error) = match why {
+            NotPlayed::Stale(stale) => return self.stale(stale, place, leaf, epoch, counter, now),
+            NotPlayed::Forged => return self.forged(place, leaf, epoch, now),
+            NotPlayed::NotTheirs => return self.impersonated(speaker, place, leaf, epoch, MICROPHONE, counter, now),
+            NotPlayed::NeverSealed => (false, Error::Unsealed { leaf, epoch }),
+            NotPlayed::Held { room } => (room, Error::Held { leaf, epoch, counter }),
+        };
+        self.book_at(place, Refusal::Held, now);
+        self.stats.held += 1;
+        if !kept {
+            self.stats.unsealed += 1;
+            if let Some(account) = self.accounts.get_mut(place) {
+                account.drop_held(1);
+            }
+        }
+        error
+    }
+
     /// A packet in the name of `speaker`, whose account is at `place`, was made by somebody else in the room.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "all that there is to say of it")]
@@ -1456,6 +1412,83 @@ enum Located {
     /// This epoch is on its way.
     Ahead(u64),
     Gone,
+}
+
+/// What seals say of a frame that is played.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cover {
+    /// One covers it.
+    Given,
+    /// One is to come.
+    Later,
+    /// None ever will.
+    Never,
+}
+
+/// Why a frame of a room that seals is not played.
+enum NotPlayed {
+    Stale(Stale),
+    /// Its tag did not verify.
+    Forged,
+    /// The speaker sealed another packet of that counter.
+    NotTheirs,
+    /// The speaker makes no seals, and here nothing is played without.
+    NeverSealed,
+    /// It waits for its seal; without room it does not, or another had to go for it.
+    Held {
+        room: bool,
+    },
+}
+
+/// Opens a frame where the room seals.
+#[inline(never)]
+fn open_watched<'p>(
+    rules: &SealRules,
+    sender: &mut Sender,
+    evidence: Option<&mut Evidence>,
+    counter: u64,
+    header_len: usize,
+    packet: &'p mut [u8],
+    now: Duration,
+) -> Result<(Cover, &'p [u8]), NotPlayed> {
+    let Some(watcher) = &mut sender.watcher else {
+        if rules.mode == SealMode::Strict || rules.unsealed == Unsealed::Hold {
+            return Err(NotPlayed::NeverSealed);
+        }
+        // Nothing of theirs will ever be sealed, so that nothing tells a true packet of a counter from another.
+        sender.window.check(counter).map_err(NotPlayed::Stale)?;
+        let opened = sender.key.open(counter, header_len, &[], packet);
+        let frame = opened.map_err(|Refused| NotPlayed::Forged)?;
+        sender.window.mark(counter);
+        return Ok((Cover::Never, frame));
+    };
+    let hash = packet_hash(packet);
+    let look = watcher.watch.look(rules, counter, &hash, now);
+    if let Look::Stale(stale) = look {
+        return Err(NotPlayed::Stale(stale));
+    }
+    let archived = watcher.archived.filter(|_| look != Look::NotTheirs);
+    let mut evidence = evidence.zip(archived);
+    if let Some((evidence, _)) = &mut evidence {
+        evidence.copy(packet);
+    }
+    let opened = sender.key.open(counter, header_len, &[], packet);
+    let frame = opened.map_err(|Refused| NotPlayed::Forged)?;
+    if let Some((evidence, source)) = evidence {
+        evidence.keep(source, counter);
+    }
+    match look {
+        Look::Open | Look::OpenSealed => {
+            let sealed = look == Look::OpenSealed;
+            watcher.watch.opened(counter, &hash, now, sealed);
+            Ok((if sealed { Cover::Given } else { Cover::Later }, frame))
+        }
+        Look::Hold => Err(NotPlayed::Held { room: watcher.watch.hold(counter, &hash, frame, now) }),
+        Look::NotTheirs | Look::Stale(_) => {
+            watcher.watch.contest(now);
+            Err(NotPlayed::NotTheirs)
+        }
+    }
 }
 
 /// The account of who sits at `leaf`.

@@ -472,7 +472,9 @@ impl Watch {
     /// The entry of a counter, made if it is within bounds.
     fn entry(&mut self, counter: u64) -> Option<&mut Entry> {
         let ahead = counter.checked_sub(self.base).filter(|ahead| *ahead < self.limit)? as usize;
-        if ahead >= self.entries.len() {
+        if ahead == self.entries.len() {
+            self.entries.push_back(UNKNOWN);
+        } else if ahead > self.entries.len() {
             self.entries.resize(ahead + 1, UNKNOWN);
         }
         self.entries.get_mut(ahead)
