@@ -485,8 +485,9 @@ impl Watch {
         (counter.saturating_sub(self.base) as usize).min(self.entries.len())
     }
 
-    /// The place of the held frame that is the least likely to be true: the farthest, if it is farther from where the
-    /// speaker is than they get while it is held; else the oldest of the counter that has the most.
+    /// The place of the held frame that is the least likely to be true, or costs the most: the farthest, if it is farther
+    /// from where the speaker is than they get while it is held; else one of the counter that has the most, of bytes
+    /// the longest, of frames the oldest.
     fn least_likely(&self) -> usize {
         let far = |held: &HeldFrame| held.counter.abs_diff(self.sealed_to);
         let last = self.held.len().saturating_sub(1);
@@ -496,13 +497,18 @@ impl Watch {
         {
             return at;
         }
+        // A few long frames would take the room of many as short as a voice's are.
+        let by_bytes = self.held_bytes > MAX_HELD_BYTES;
+        let len = |held: &HeldFrame| if by_bytes { held.frame.len() } else { 1 };
         let mut place = 0;
         let runs = self.held.chunk_by(|one, other| one.counter == other.counter).map(|run| {
             let first = place;
             place += run.len();
-            (run.len(), first)
+            (run.iter().map(len).sum::<usize>(), first, run)
         });
-        runs.max_by_key(|(len, _)| *len).map_or(0, |(_, first)| first)
+        let Some((_, first, run)) = runs.max_by_key(|(size, ..)| *size) else { return 0 };
+        let longest = run.iter().map(len).max();
+        first + run.iter().position(|held| Some(len(held)) == longest).unwrap_or_default()
     }
 
     fn drop_held(&mut self, at: usize) -> HeldFrame {
@@ -515,5 +521,262 @@ impl Watch {
 impl State {
     const fn is_uncovered(self) -> bool {
         matches!(self, Self::Opened | Self::Overdue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::media::{replay, seal::Proof};
+
+    /// Two kinds of packets at each counter: 0 is the speaker's, the others are forged.
+    fn hash(counter: u64, kind: u8) -> PacketHash {
+        let mut hash = [kind; 16];
+        hash[..8].copy_from_slice(&counter.to_be_bytes());
+        hash
+    }
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// The same promises, kept the slow way: everything that ever happened, by counter and kind.
+    #[derive(Default)]
+    struct Model {
+        /// The end of the newest seal.
+        sealed_to: u64,
+        /// Counters that a seal covered which came in time.
+        sealed: BTreeSet<u64>,
+        /// When each packet was played; never forgotten.
+        opened: BTreeMap<(u64, u8), u64>,
+        held: BTreeMap<(u64, u8), u64>,
+        /// Packets that were told of: flagged, forged, or confirmed.
+        flagged: BTreeSet<(u64, u8)>,
+        forged: BTreeSet<(u64, u8)>,
+        verified: BTreeSet<u64>,
+    }
+
+    impl Model {
+        fn base(&self) -> u64 {
+            self.sealed_to.saturating_sub(BACK)
+        }
+
+        fn look(&self, limit: u64, counter: u64, kind: u8, must_hold: bool) -> Look {
+            let is_open = |kind| self.opened.contains_key(&(counter, kind));
+            let unless_held = |look| {
+                if self.held.contains_key(&(counter, kind)) { Look::Stale(Stale::Seen) } else { look }
+            };
+            if counter < self.base() {
+                Look::Stale(Stale::TooOld)
+            } else if counter >= self.base() + limit {
+                unless_held(Look::Hold)
+            } else if self.sealed.contains(&counter) {
+                match (kind, is_open(0)) {
+                    (0, true) => Look::Stale(Stale::Seen),
+                    (0, false) => Look::OpenSealed,
+                    _ => Look::NotTheirs,
+                }
+            } else if is_open(kind) {
+                Look::Stale(Stale::Seen)
+            } else if must_hold || (0..4).any(is_open) {
+                unless_held(Look::Hold)
+            } else {
+                unless_held(Look::Open)
+            }
+        }
+
+        /// Flags what was played, is not told of yet, and is due: by counter, and the time when it was played.
+        fn flag(&mut self, is_due: impl Fn(u64, u64) -> bool) -> BTreeSet<u64> {
+            let due = self.opened.iter().filter(|((counter, _), at)| is_due(*counter, **at)).map(|(key, _)| *key);
+            let is_new = |key: &(u64, u8)| {
+                !self.flagged.contains(key) && !self.forged.contains(key) && !self.sealed.contains(&key.0)
+            };
+            let due: BTreeSet<_> = due.filter(is_new).collect();
+            self.flagged.extend(&due);
+            due.iter().map(|(counter, _)| *counter).collect()
+        }
+    }
+
+    #[test]
+    fn the_watch_does_what_a_plain_list_of_all_that_happened_says() {
+        for seed in 0..400 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let every = [1_u64, 5, 25, 50][random.random_range(0..4)];
+            let mut rules = SealRules::default();
+            rules.mode = if seed % 4 == 0 { SealMode::Strict } else { SealMode::Live };
+            rules.unsealed = if seed % 3 == 0 { Unsealed::Hold } else { Unsealed::Play };
+            rules.every = every as u8;
+            // One of many, so that the bound is met.
+            let (mut watch, mut model) = (Watch::new(100_000), Model::default());
+            let limit = watch.limit;
+            // Seals on their way, those taken, where the speaker is, and the time.
+            let (mut seals, mut taken) = (Vec::new(), Vec::new());
+            let (mut said, mut made, mut now) = (0, 0, 5_u64);
+            for step in 0..1_500 {
+                let what = format!("seed {seed}, step {step}");
+                now += [0, 1, 20, 20, 20, 30][random.random_range(0..6)];
+                if random.random_range(0..300) == 0 {
+                    now += random.random_range(0..3_000);
+                }
+                match random.random_range(0..20) {
+                    0..=1 => {
+                        let mut told = BTreeSet::new();
+                        let dropped = watch.expire(ms(now), |counter| assert!(told.insert(counter), "{what}"));
+                        let before = model.held.len();
+                        model.held.retain(|_, at| now - *at <= 2000);
+                        assert_eq!(dropped as usize, before - model.held.len(), "{what}");
+                        let base = model.base();
+                        assert_eq!(told, model.flag(|counter, at| counter >= base && now - at >= 1000), "{what}");
+                    }
+                    2..=3 if !seals.is_empty() => {
+                        let seal: Seal = if random.random_range(0..5) == 0 && !taken.is_empty() {
+                            Seal::clone(&taken[random.random_range(0..taken.len())])
+                        } else {
+                            seals.swap_remove(random.random_range(0..seals.len()))
+                        };
+                        let of_no_use = |other: &Seal| {
+                            other.number == seal.number || other.number + 1 > seal.number + replay::WIDTH
+                        };
+                        let again = taken.iter().any(of_no_use);
+                        assert_eq!(watch.knows(seal.number), again, "{what}");
+                        if again {
+                            continue;
+                        }
+                        let outcome = watch.take(&seal, ms(now)).expect("no honest speaker contradicts themselves");
+                        // First what falls behind is told.
+                        let sealed_to = model.sealed_to.max(seal.end());
+                        let told = model.flag(|counter, _| counter < sealed_to.saturating_sub(BACK));
+                        assert_eq!(outcome.unverified.iter().copied().collect::<BTreeSet<_>>(), told, "{what}");
+                        model.sealed_to = sealed_to;
+                        let (mut verified, mut flagged_before) = (0, 0);
+                        let (mut forged, mut released) = (Vec::new(), Vec::new());
+                        for counter in seal.first.max(model.base())..seal.end() {
+                            model.sealed.insert(counter);
+                            for kind in 0..4 {
+                                let key = (counter, kind);
+                                let (was_held, was_open) =
+                                    (model.held.remove(&key).is_some(), model.opened.contains_key(&key));
+                                match kind {
+                                    0 if was_open && model.verified.insert(counter) => {
+                                        verified += 1;
+                                        flagged_before += u64::from(model.flagged.contains(&key));
+                                    }
+                                    0 if was_held => {
+                                        released.push(counter);
+                                        model.verified.insert(counter);
+                                        assert!(model.opened.insert(key, now).is_none(), "{what}");
+                                    }
+                                    0 => {}
+                                    _ if was_open && model.forged.insert(key) => forged.push((counter, true)),
+                                    _ if was_held => forged.push((counter, false)),
+                                    _ => {}
+                                }
+                            }
+                        }
+                        let mut told = outcome.forged.clone();
+                        told.sort_unstable();
+                        forged.sort_unstable();
+                        assert_eq!(told, forged, "{what}");
+                        let out: Vec<_> = outcome.released.iter().map(|held| held.counter).collect();
+                        assert_eq!(out, released, "{what}");
+                        assert!(outcome.released.iter().all(|held| held.hash == hash(held.counter, 0)), "{what}");
+                        assert_eq!((outcome.verified, outcome.flagged_before), (verified, flagged_before), "{what}");
+                        assert!(forged.is_empty() || watch.is_contested(ms(now)), "{what}");
+                        taken.push(seal);
+                    }
+                    _ => {
+                        said += 1;
+                        if said % every == 0 {
+                            let first = said - every;
+                            let hashes = (first..said).map(|counter| hash(counter, 0)).collect();
+                            let signature = [0; 64];
+                            seals.push(Seal { number: made, proof: Proof::Deniable, first, hashes, signature });
+                            made += 1;
+                            // Some are lost, others late.
+                            if random.random_range(0..6) == 0 {
+                                seals.swap_remove(random.random_range(0..seals.len()));
+                            }
+                        }
+                        for _ in 0..random.random_range(1..3) {
+                            if model.held.len() >= 120 {
+                                break;
+                            }
+                            let (counter, kind) = match random.random_range(0..12) {
+                                0 => (said + random.random_range(0..60), random.random_range(1..4)),
+                                1 => (said + limit - random.random_range(0..200), random.random_range(1..4)),
+                                2 => (said + (1 << 24), 1),
+                                3 => (u64::from(random.random::<u32>()) % said, random.random_range(0..4)),
+                                4 => (said.saturating_sub(random.random_range(0..90)), random.random_range(0..3)),
+                                _ => (said - 1, 0),
+                            };
+                            // There is no true packet of what was not said.
+                            let kind = if counter >= said { kind.max(1) } else { kind };
+                            let must_hold = rules.mode == SealMode::Strict
+                                || watch.is_contested(ms(now))
+                                || rules.unsealed == Unsealed::Hold && watch.lapsed(ms(now)).is_some();
+                            let packet = hash(counter, kind);
+                            let look = watch.look(&rules, counter, &packet, ms(now));
+                            let plain = model.look(limit, counter, kind, must_hold);
+                            assert_eq!(look, plain, "{what}: {counter}, {kind}");
+                            // Some packets do not verify, and must leave no mark.
+                            if random.random_range(0..10) == 0 {
+                                continue;
+                            }
+                            match look {
+                                Look::Open | Look::OpenSealed => {
+                                    watch.opened(counter, &packet, ms(now), look == Look::OpenSealed);
+                                    let again = model.opened.insert((counter, kind), now);
+                                    assert!(again.is_none(), "{what}: {counter}, {kind} came out twice");
+                                    if look == Look::OpenSealed {
+                                        assert_eq!(kind, 0, "{what}");
+                                        model.verified.insert(counter);
+                                    }
+                                }
+                                Look::Hold => {
+                                    let other = |key: &&(u64, u8)| key.0 == counter && key.1 != kind;
+                                    let is_conflict = model.held.keys().any(|key| other(&key))
+                                        || counter < model.base() + limit && model.opened.keys().any(|key| other(&key));
+                                    assert!(watch.hold(counter, &packet, b"frame", ms(now)), "{what}");
+                                    model.held.insert((counter, kind), now);
+                                    assert!(!is_conflict || watch.is_contested(ms(now)), "{what}");
+                                }
+                                Look::NotTheirs => assert_ne!(kind, 0, "{what}"),
+                                Look::Stale(_) => {}
+                            }
+                        }
+                    }
+                }
+                assert_eq!(watch.held.len(), model.held.len(), "{what}");
+                assert!(watch.entries.len() as u64 <= limit, "{what}");
+            }
+            // Whatever was played is confirmed, told, or still open.
+            let left: BTreeSet<_> = watch.leftover().collect();
+            for (key, _) in &model.opened {
+                let told = model.flagged.contains(key) || model.forged.contains(key);
+                let confirmed = key.1 == 0 && model.verified.contains(&key.0);
+                assert!(told || confirmed || left.contains(&key.0), "seed {seed}: {key:?}");
+            }
+        }
+    }
+
+    /// More than is held: the frames that take the most room for what they are worth go first.
+    #[test]
+    fn long_and_far_frames_make_room_for_those_where_the_speaker_is() {
+        let mut watch = Watch::new(1);
+        for counter in 0..50 {
+            for kind in [1, 2, 0, 3, 4] {
+                watch.hold(counter, &hash(counter, kind), &vec![0; if kind == 0 { 60 } else { 2048 }], ms(counter));
+                watch.hold(counter + 5_000, &hash(counter + 5_000, kind), &[0; 2048], ms(counter));
+            }
+        }
+        assert!(watch.held_bytes <= MAX_HELD_BYTES && watch.held.len() <= MAX_HELD);
+        let hashes = (0..50).map(|counter| hash(counter, 0)).collect();
+        let seal = Seal { number: 0, proof: Proof::Deniable, first: 0, hashes, signature: [0; 64] };
+        let released = watch.take(&seal, ms(60)).unwrap().released;
+        assert_eq!(released.iter().map(|held| held.counter).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
     }
 }
