@@ -228,6 +228,7 @@ fn only_what_the_speaker_signed_of_this_very_place_is_taken() {
         alter(&|it| it.transcript.push(0));
         alter(&|it| it.transcript.clear());
         alter(&|it| it.leaf = 1);
+        alter(&|it| it.speaker = *room.id(2).as_bytes());
         alter(&|it| it.stream = 2);
         alter(&|it| it.stream = 1);
         alter(&|it| it.suite ^= 1);
@@ -314,7 +315,7 @@ fn nobody_seals_with_a_weak_key() {
         assert_eq!((ear.stats().seals_taken, ear.stats().verified), (0, 0));
     }
     println!("{tried} seals under weak keys, of which {lax} would pass a lax verification: 0 taken");
-    assert!(lax > 50, "{lax}");
+    assert!(lax > 20, "{lax}");
 }
 
 fn bytes(hex: &str) -> [u8; 32] {

@@ -116,6 +116,7 @@ pub struct Statement {
     pub epoch: u64,
     pub transcript: Vec<u8>,
     pub leaf: u32,
+    pub speaker: [u8; 32],
     pub stream: u64,
     pub suite: u16,
     pub commitment: [u8; 32],
@@ -142,6 +143,7 @@ impl Statement {
             epoch,
             transcript: vec![epoch as u8; 32],
             leaf: ANA as u32,
+            speaker: *room.id(ANA).as_bytes(),
             stream: MICROPHONE,
             suite: room.suite.id(),
             commitment: commitment.finalize().into(),
@@ -159,6 +161,7 @@ impl Statement {
         out.push(self.transcript.len() as u8);
         out.extend(&self.transcript);
         out.extend(self.leaf.to_be_bytes());
+        out.extend(self.speaker);
         out.extend(self.stream.to_be_bytes());
         out.extend(self.suite.to_be_bytes());
         out.extend(self.commitment);
