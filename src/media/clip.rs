@@ -404,3 +404,398 @@ const fn malformed(why: &'static str) -> Error {
 const fn cut_short() -> Error {
     malformed("it was cut short")
 }
+
+#[cfg(test)]
+mod tests {
+    use aes::{
+        Aes128,
+        cipher::{BlockEncrypt, KeyInit},
+    };
+    use ghash::{GHash, universal_hash::UniversalHash};
+
+    use super::*;
+    use crate::media::{
+        Backend,
+        keys::Secret,
+        seal::MediaKey,
+        sframe::{NONCE_LEN, Sealer, TAG_LEN},
+    };
+
+    const ROOM: [u8; 32] = [7; 32];
+    const KID: u64 = 0x305;
+    const BASE: &[u8] = b"a base key";
+
+    fn person(name: &str) -> Identity {
+        Identity::from_secret(name, &[name.len() as u8; 32]).unwrap()
+    }
+
+    fn source_of(who: &Identity, media: &MediaKey, suite: Suite, epoch: u64) -> Source {
+        Source {
+            epoch,
+            transcript: [epoch as u8; 32].into(),
+            leaf: LeafIndex(3),
+            speaker: who.id(),
+            name: who.name().to_owned(),
+            certificate: MediaCertificate::new(who, media),
+            kid: KID,
+            key: Secret::extract(suite, BASE).derive(KID).unwrap(),
+        }
+    }
+
+    /// What ana said: `counts` of packets, a seal each, from `first` on.
+    struct Said {
+        suite: Suite,
+        epoch: u64,
+        ana: Identity,
+        media: MediaKey,
+        seals: Vec<Seal>,
+        packets: Vec<Option<Vec<u8>>>,
+    }
+
+    impl Said {
+        fn new(suite: Suite, proof: Proof, first: u64, counts: &[u8]) -> Self {
+            let (ana, media) = (person("ana"), MediaKey::from_seed(&[1; 32]));
+            let mut said = Self { suite, epoch: 5, ana, media, seals: Vec::new(), packets: Vec::new() };
+            let mut sealer = Sealer::new(suite, Backend::default(), BASE, KID, first).unwrap();
+            for (number, count) in (first..).zip(counts) {
+                let (mut hashes, begin) = (Vec::new(), sealer.next_counter());
+                for _ in 0..*count {
+                    let frame = format!("frame {}", sealer.next_counter());
+                    let mut packet = vec![0; frame.len() + sealer.overhead()];
+                    sealer.seal_into(&[], frame.as_bytes(), &mut packet).unwrap();
+                    hashes.push(packet_hash(&packet));
+                    said.packets.push(Some(packet));
+                }
+                said.seal(number, proof, begin, &hashes);
+            }
+            said
+        }
+
+        fn true_one() -> Self {
+            Self::new(Suite::default(), Proof::Evidence, 10, &[2, 3, 1])
+        }
+
+        fn seal(&mut self, number: u64, proof: Proof, first: u64, hashes: &[[u8; HASH_LEN]]) {
+            let source = self.source();
+            let commitment = source.key.commitment(self.suite, KID);
+            let context = Context {
+                room: &ROOM,
+                epoch: source.epoch,
+                transcript: &source.transcript,
+                leaf: source.leaf,
+                speaker: &source.speaker,
+                stream: STREAM,
+                suite: self.suite,
+                commitment: &commitment,
+            };
+            self.seals.push(Seal::sign(&context, &self.media, number, proof, first, hashes));
+        }
+
+        fn source(&self) -> Source {
+            source_of(&self.ana, &self.media, self.suite, self.epoch)
+        }
+
+        /// The clip of all this, as whoever exports it likes it.
+        fn clip_by(&self, exporter: &Identity) -> Vec<u8> {
+            self.clip_of(&self.source(), exporter)
+        }
+
+        fn clip_of(&self, source: &Source, exporter: &Identity) -> Vec<u8> {
+            Draft::new(ROOM, self.suite, source, &self.seals, &self.packets).unwrap().signed_by(exporter)
+        }
+
+        fn clip(&self) -> Vec<u8> {
+            self.clip_by(&person("benno"))
+        }
+    }
+
+    #[track_caller]
+    fn refused(bytes: &[u8], because: &str) {
+        for result in [Clip::verify(bytes), Clip::verify_with_gaps(bytes)] {
+            let error = result.expect_err(because).to_string();
+            assert!(error.contains(because), "{error}, not {because}");
+        }
+    }
+
+    #[test]
+    fn a_true_clip_verifies_in_every_suite_and_says_who_said_what() {
+        for suite in Suite::ALL {
+            for first in [0, 10, MAX_COUNTER - 6] {
+                let said = Said::new(suite, Proof::Evidence, first, &[2, 3, 2]);
+                let bytes = said.clip();
+                assert_eq!(bytes.len(), length(&said.source(), &said.seals, &said.packets));
+                let clip = Clip::verify(&bytes).unwrap();
+                assert_eq!(
+                    (clip.speaker(), clip.name(), clip.exporter()),
+                    (said.ana.id(), "ana", person("benno").id())
+                );
+                assert_eq!((clip.room(), clip.epoch(), clip.leaf()), (&ROOM, 5, LeafIndex(3)));
+                assert_eq!((clip.first_counter(), clip.missing(), clip.is_whole()), (first, 0, true));
+                let expected = (first..first + 7).map(|counter| (counter, format!("frame {counter}").into_bytes()));
+                let frames = clip.frames().map(|(counter, frame)| (counter, frame.unwrap().to_vec()));
+                assert!(frames.eq(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_clip_with_any_bit_flipped_or_any_byte_off_its_ends_is_refused() {
+        let bytes = Said::true_one().clip();
+        for bit in 0..bytes.len() * 8 {
+            let mut altered = bytes.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert!(Clip::verify_with_gaps(&altered).is_err(), "bit {bit}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(Clip::verify_with_gaps(&bytes[..cut]).is_err(), "the first {cut} bytes");
+            assert!(cut == 0 || Clip::verify_with_gaps(&bytes[cut..]).is_err(), "without the first {cut} bytes");
+        }
+        assert!(Clip::verify_with_gaps(&[&bytes[..], &[0]].concat()).is_err());
+        assert!(matches!(Clip::verify(&vec![0; MAX_CLIP + 1]), Err(Error::TooLarge { .. })));
+    }
+
+    #[test]
+    fn the_exporter_cannot_change_a_bit_and_sign_again() {
+        let mallory = person("mallory");
+        let bytes = Said::true_one().clip_by(&mallory);
+        let body = &bytes[..bytes.len() - VOUCHED];
+        for bit in 0..body.len() * 8 {
+            let mut altered = body.to_vec();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            altered.extend(mallory.id().as_bytes());
+            altered.extend(mallory.sign(&altered));
+            assert!(Clip::verify_with_gaps(&altered).is_err(), "bit {bit}");
+        }
+        for cut in 0..body.len() {
+            let mut altered = body[..cut].to_vec();
+            altered.extend(mallory.id().as_bytes());
+            altered.extend(mallory.sign(&altered));
+            assert!(Clip::verify_with_gaps(&altered).is_err(), "the first {cut} bytes");
+        }
+        let mut longer = [body, &[0, 0]].concat();
+        longer.extend(mallory.id().as_bytes());
+        longer.extend(mallory.sign(&longer));
+        refused(&longer, "longer than it should be");
+    }
+
+    #[test]
+    fn seals_left_out_of_the_middle_swapped_or_doubled_are_refused() {
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            let mut said = Said::true_one();
+            said.seals.swap(a, b);
+            refused(&said.clip(), "not its speaker's in that place");
+        }
+        let mut said = Said::true_one();
+        let left_out = said.seals.remove(1);
+        refused(&said.clip(), "not its speaker's in that place");
+        said.packets.drain(2..5);
+        refused(&said.clip(), "not its speaker's in that place");
+        said.seals.insert(0, left_out.clone());
+        refused(&said.clip(), "not its speaker's in that place");
+        for at in 0..3 {
+            let mut said = Said::true_one();
+            said.seals.insert(at, said.seals[at].clone());
+            refused(&said.clip(), "not its speaker's in that place");
+        }
+        // The last seal cut short, packets along with it.
+        let mut said = Said::new(Suite::default(), Proof::Evidence, 0, &[3]);
+        said.packets.pop();
+        said.seals[0].hashes.pop();
+        refused(&said.clip(), "not its speaker's in that place");
+        assert!(Draft::new(ROOM, said.suite, &said.source(), &[], &[]).is_err());
+    }
+
+    #[test]
+    fn whole_seals_off_either_end_leave_a_shorter_clip_that_says_where_it_begins() {
+        let mut said = Said::true_one();
+        said.seals.remove(0);
+        said.packets.drain(..2);
+        let clip = Clip::verify(&said.clip()).unwrap();
+        assert_eq!((clip.first_counter(), clip.frames().len()), (12, 4));
+    }
+
+    #[test]
+    fn packets_swapped_doubled_or_of_somebody_else_are_refused_and_missing_ones_counted() {
+        let count = Said::true_one().packets.len();
+        for a in 0..count {
+            for b in 0..count {
+                if a == b {
+                    continue;
+                }
+                let (mut doubled, mut swapped) = (Said::true_one(), Said::true_one());
+                doubled.packets[a] = doubled.packets[b].clone();
+                refused(&doubled.clip(), "not the one that its speaker sealed");
+                swapped.packets.swap(a, b);
+                refused(&swapped.clip(), "not the one that its speaker sealed");
+            }
+            let mut said = Said::true_one();
+            said.packets[a] = None;
+            let error = Clip::verify(&said.clip()).unwrap_err().to_string();
+            assert!(error.contains("it has gaps"), "{error}");
+            let clip = Clip::verify_with_gaps(&said.clip()).unwrap();
+            let gaps: Vec<u64> =
+                clip.frames().filter(|(_, frame)| frame.is_none()).map(|(counter, _)| counter).collect();
+            assert_eq!((clip.missing(), clip.is_whole(), gaps), (1, false, vec![10 + a as u64]));
+            // A packet taken out altogether, none in its place.
+            said.packets.remove(a);
+            assert!(Clip::verify_with_gaps(&said.clip()).is_err(), "without packet {a}");
+            // One in its place that only somebody with the frame key can make.
+            let mut said = Said::true_one();
+            let mut sealer = Sealer::new(said.suite, Backend::default(), BASE, KID, 10 + a as u64).unwrap();
+            let mut forged = vec![0; 5 + sealer.overhead()];
+            sealer.seal_into(&[], b"I did", &mut forged).unwrap();
+            said.packets[a] = Some(forged);
+            refused(&said.clip(), "not the one that its speaker sealed");
+        }
+    }
+
+    #[test]
+    fn it_cannot_be_shown_as_said_by_somebody_else_elsewhere_or_at_another_time() {
+        let said = Said::true_one();
+        let mallory = person("mallory");
+        let by = "not its speaker's in that place";
+        // Mallory certifies ana's media key as theirs, which anybody can.
+        refused(&said.clip_of(&source_of(&mallory, &said.media, said.suite, 5), &mallory), by);
+        let seals_of_ana = source_of(&mallory, &MediaKey::from_seed(&[2; 32]), said.suite, 5);
+        refused(&said.clip_of(&seals_of_ana, &mallory), by);
+        let certified = |certificate| Source { certificate, ..source_of(&said.ana, &said.media, said.suite, 5) };
+        let another = MediaCertificate::new(&mallory, &said.media);
+        refused(&said.clip_of(&certified(another), &mallory), "does not vouch for the key");
+        let another = MediaCertificate::new(&said.ana, &MediaKey::from_seed(&[2; 32]));
+        refused(&said.clip_of(&certified(another), &mallory), by);
+        let source = || said.source();
+        refused(&said.clip_of(&Source { name: "anna".into(), ..source() }, &mallory), "under that name");
+        refused(&said.clip_of(&Source { name: String::new(), ..source() }, &mallory), "under that name");
+        refused(&said.clip_of(&Source { epoch: 6, ..source() }, &mallory), by);
+        refused(&said.clip_of(&Source { transcript: [6; 32].into(), ..source() }, &mallory), by);
+        refused(&said.clip_of(&Source { leaf: LeafIndex(4), ..source() }, &mallory), by);
+        refused(&said.clip_of(&Source { kid: KID + 1, ..source() }, &mallory), by);
+        let elsewhere = Draft::new([8; 32], said.suite, &said.source(), &said.seals, &said.packets).unwrap();
+        refused(&elsewhere.signed_by(&mallory), by);
+        let mut later = Said::true_one();
+        later.seals.iter_mut().for_each(|seal| seal.first += 1);
+        refused(&later.clip(), by);
+        let mut later = Said::true_one();
+        later.seals.iter_mut().for_each(|seal| seal.number += 1);
+        refused(&later.clip(), by);
+        // Another exporter may sign what is true.
+        assert_eq!(Clip::verify(&said.clip_by(&mallory)).unwrap().exporter(), mallory.id());
+    }
+
+    #[test]
+    fn two_clips_cannot_be_joined() {
+        let (one, other) = (Said::true_one(), Said::new(Suite::default(), Proof::Evidence, 20, &[2]));
+        let mut joined = Said::true_one();
+        joined.seals.extend(other.seals.clone());
+        joined.packets.extend(other.packets.clone());
+        refused(&joined.clip(), "not its speaker's in that place");
+        let mut later = Said { epoch: 6, seals: Vec::new(), ..Said::new(one.suite, Proof::Evidence, 16, &[2]) };
+        let hashes: Vec<_> = later.packets.iter().flatten().map(|packet| packet_hash(packet)).collect();
+        later.seal(13, Proof::Evidence, 16, &hashes);
+        let mut joined = Said::true_one();
+        joined.seals.extend(later.seals.clone());
+        joined.packets.extend(later.packets.clone());
+        refused(&joined.clip(), "not its speaker's in that place");
+        let two = [one.clip(), other.clip()].concat();
+        refused(&two, "altered or cut on its way");
+    }
+
+    #[test]
+    fn a_clip_out_of_a_deniable_room_is_refused() {
+        let mallory = person("mallory");
+        let said = Said::new(Suite::default(), Proof::Deniable, 0, &[3]);
+        refused(&said.clip(), "not its speaker's in that place");
+        let mut bytes = said.clip_by(&mallory);
+        let marks = length(&said.source(), &[], &[]) - VOUCHED - 8 - 8 - 2 - 1;
+        assert_eq!(bytes[marks], EVIDENCE);
+        bytes[marks] = 0;
+        bytes.truncate(bytes.len() - 64);
+        bytes.extend(mallory.sign(&bytes));
+        refused(&bytes, "keeps no evidence");
+    }
+
+    #[test]
+    fn what_a_speaker_sealed_that_is_no_frame_of_theirs_is_refused() {
+        let mut said = Said::new(Suite::default(), Proof::Evidence, 0, &[3]);
+        let hashes: Vec<_> = said.packets.iter().flatten().map(|packet| packet_hash(packet)).collect();
+        said.seals.clear();
+        said.seal(0, Proof::Evidence, 1, &hashes);
+        refused(&said.clip(), "does not open as the frame");
+        said.seals.clear();
+        said.packets[1].as_mut().unwrap()[4] ^= 1;
+        let hashes: Vec<_> = said.packets.iter().flatten().map(|packet| packet_hash(packet)).collect();
+        said.seal(0, Proof::Evidence, 0, &hashes);
+        refused(&said.clip(), "does not open as the frame");
+    }
+
+    /// In the field of GHASH.
+    fn product(a: [u8; 16], b: [u8; 16]) -> [u8; 16] {
+        let mut hash = GHash::new(&b.into());
+        hash.update(&[a.into()]);
+        hash.finalize().into()
+    }
+
+    fn sum(a: [u8; 16], b: [u8; 16]) -> [u8; 16] {
+        (u128::from_be_bytes(a) ^ u128::from_be_bytes(b)).to_be_bytes()
+    }
+
+    /// To the power of 2^128 - 2.
+    fn inverse(a: [u8; 16]) -> [u8; 16] {
+        let (mut power, mut result) = (product(a, a), product(a, a));
+        for _ in 2..128 {
+            power = product(power, power);
+            result = product(result, power);
+        }
+        result
+    }
+
+    fn encrypt(key: &[u8], block: [u8; 16]) -> [u8; 16] {
+        let mut block = block.into();
+        Aes128::new_from_slice(key).unwrap().encrypt_block(&mut block);
+        block.into()
+    }
+
+    #[test]
+    fn a_packet_that_opens_under_two_keys_is_shown_under_the_one_that_was_sealed() {
+        let (suite, counter) = (Suite::Aes128Gcm, 0_u64);
+        let mut said = Said::new(suite, Proof::Evidence, counter, &[]);
+        let source = said.source();
+        let (one, salt) = (source.key.key().to_vec(), **source.key.salt);
+        let mut swapped = source_of(&said.ana, &said.media, suite, 5);
+        swapped.key = Secret::extract(suite, b"another base key").derive(KID).unwrap();
+        *swapped.key.salt = Zeroizing::new(salt);
+        let other = swapped.key.key().to_vec();
+
+        // One block of ciphertext for which both tags are the same: a·H³ + c·H² + l·H + E(nonce), solved for c.
+        let mut header = [0; 17];
+        let header_len = Header { kid: KID, counter }.encode(&mut header);
+        let mut aad = [0; 16];
+        aad[..header_len].copy_from_slice(&header[..header_len]);
+        let lengths = (((header_len as u128 * 8) << 64) | 128).to_be_bytes();
+        let mut nonce = [0; 16];
+        nonce[..NONCE_LEN].copy_from_slice(&salt);
+        nonce[15] = 1;
+        let parts = |key: &[u8]| {
+            let hash = encrypt(key, [0; 16]);
+            let square = product(hash, hash);
+            let rest = sum(product(aad, product(square, hash)), product(lengths, hash));
+            (square, sum(rest, encrypt(key, nonce)))
+        };
+        let ((square_one, rest_one), (square_other, rest_other)) = (parts(&one), parts(&other));
+        let block = product(sum(rest_one, rest_other), inverse(sum(square_one, square_other)));
+        let tag = sum(product(block, square_one), rest_one);
+        let packet = [&header[..header_len], &block, &tag].concat();
+        assert_eq!(packet.len(), header_len + 16 + TAG_LEN);
+
+        let [true_frame, other_frame] = [&one, &other].map(|key| {
+            let key = FrameKey::disclosed(suite, KID, key, salt).unwrap();
+            open(&key, counter, &packet).expect("it opens under both")
+        });
+        assert_ne!(true_frame, other_frame);
+        said.seal(0, Proof::Evidence, counter, &[packet_hash(&packet)]);
+        said.packets.push(Some(packet));
+        let clip = Clip::verify(&said.clip()).unwrap();
+        assert_eq!(clip.frames().next().unwrap().1.unwrap(), &*true_frame);
+        refused(&said.clip_of(&swapped, &person("mallory")), "not its speaker's in that place");
+    }
+}

@@ -292,3 +292,211 @@ impl Place {
 pub(in crate::media) const fn no_evidence() -> Error {
     Error::Unusable { what: "clip", why: "this room keeps no evidence: what is said in it cannot be proved afterwards" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        identity::Identity,
+        media::{
+            Clip,
+            keys::Secret,
+            seal::{MediaKey, statement::Context},
+        },
+    };
+
+    const SUITE: Suite = Suite::Aes128Gcm;
+    const ROOM: [u8; 32] = [7; 32];
+    const BASE: &[u8] = b"a base key";
+
+    struct Speaker {
+        identity: Identity,
+        media: MediaKey,
+        sealer: crate::media::sframe::Sealer,
+        epoch: u64,
+        seals: u64,
+    }
+
+    impl Speaker {
+        fn new(name: &str, epoch: u64) -> Self {
+            let identity = Identity::from_secret(name, &[name.len() as u8; 32]).unwrap();
+            let sealer = crate::media::sframe::Sealer::new(SUITE, Default::default(), BASE, 3, 0).unwrap();
+            Self { identity, media: MediaKey::from_seed(&[1; 32]), sealer, epoch, seals: 0 }
+        }
+
+        fn source(&self) -> Source {
+            Source {
+                epoch: self.epoch,
+                transcript: [1; 32].into(),
+                leaf: LeafIndex(2),
+                speaker: self.identity.id(),
+                name: self.identity.name().to_owned(),
+                certificate: MediaCertificate::new(&self.identity, &self.media),
+                kid: 3,
+                key: Secret::extract(SUITE, BASE).derive(3).unwrap(),
+            }
+        }
+
+        /// So many packets, with counters, and their seal.
+        fn say(&mut self, count: usize, proof: Proof) -> (Vec<(u64, Vec<u8>)>, Seal) {
+            let first = self.sealer.next_counter();
+            let mut packets = Vec::new();
+            for _ in 0..count {
+                let (counter, mut packet) = (self.sealer.next_counter(), vec![0; 100 + self.sealer.overhead()]);
+                self.sealer.seal_into(&[], &[counter as u8; 100], &mut packet).unwrap();
+                packets.push((counter, packet));
+            }
+            let source = self.source();
+            let context = Context {
+                room: &ROOM,
+                epoch: self.epoch,
+                transcript: &source.transcript,
+                leaf: source.leaf,
+                speaker: &source.speaker,
+                stream: 0,
+                suite: SUITE,
+                commitment: &source.key.commitment(SUITE, 3),
+            };
+            let hashes: Vec<_> = packets.iter().map(|(_, packet)| packet_hash(packet)).collect();
+            let seal = Seal::sign(&context, &self.media, self.seals, proof, first, &hashes);
+            self.seals += 1;
+            (packets, seal)
+        }
+
+        /// The same, all of it kept.
+        fn say_to(&mut self, archive: &mut Archive, source: SourceId, count: usize) {
+            let (packets, seal) = self.say(count, Proof::Evidence);
+            packets.iter().for_each(|(counter, packet)| archive.packet(source, *counter, packet));
+            archive.seal(source, &seal);
+        }
+    }
+
+    fn verified(draft: &Draft) -> Clip {
+        let exporter = Identity::from_secret("exporter", &[99; 32]).unwrap();
+        Clip::verify_with_gaps(&draft.signed_by(&exporter)).unwrap()
+    }
+
+    /// The counters of the first and of the one behind the last frame, and how many are missing.
+    fn span(draft: Result<Draft>) -> (u64, u64, usize) {
+        let clip = verified(&draft.unwrap());
+        (clip.first_counter(), clip.first_counter() + clip.frames().len() as u64, clip.missing())
+    }
+
+    #[test]
+    fn what_was_kept_comes_out_as_a_clip_of_the_newest_epoch_that_has_any_or_of_the_one_asked_for() {
+        let mut archive = Archive::new(1 << 20);
+        let (mut early, mut late) = (Speaker::new("ana", 1), Speaker::new("ana", 2));
+        let ana = early.identity.id();
+        let export = |archive: &Archive, of| archive.export(&ROOM, SUITE, &ana, of);
+        let first = archive.enter(early.source());
+        let nothing = export(&archive, None).unwrap_err().to_string();
+        assert!(nothing.contains("nothing of theirs"), "{nothing}");
+        (0..4).for_each(|_| early.say_to(&mut archive, first, 5));
+        let second = archive.enter(late.source());
+        assert_eq!(span(export(&archive, None)), (0, 20, 0));
+        late.say_to(&mut archive, second, 3);
+        assert_eq!(span(export(&archive, None)), (0, 3, 0));
+        assert_eq!(span(export(&archive, Some((1, 0..=u64::MAX)))), (0, 20, 0));
+        assert_eq!(span(export(&archive, Some((1, 7..=7)))), (5, 10, 0));
+        assert_eq!(span(export(&archive, Some((1, 4..=10)))), (0, 15, 0));
+        assert!(export(&archive, Some((1, 20..=30))).is_err());
+        assert!(export(&archive, Some((3, 0..=30))).is_err());
+        assert!(archive.export(&ROOM, SUITE, &MemberId::from_bytes([1; 32]), None).is_err());
+    }
+
+    #[test]
+    fn a_run_begins_after_a_seal_that_never_came_and_a_packet_that_never_came_is_missing() {
+        let mut archive = Archive::new(1 << 20);
+        let mut ana = Speaker::new("ana", 1);
+        let source = archive.enter(ana.source());
+        ana.say_to(&mut archive, source, 5);
+        let (packets, _) = ana.say(5, Proof::Evidence);
+        packets.iter().for_each(|(counter, packet)| archive.packet(source, *counter, packet));
+        let (packets, seal) = ana.say(5, Proof::Evidence);
+        archive.seal(source, &seal);
+        for (counter, packet) in packets.iter().rev().filter(|(counter, _)| *counter != 10) {
+            // A forgery that was given out first.
+            archive.packet(source, *counter, &[&packet[..20], b"not what she said"].concat());
+            archive.packet(source, *counter, packet);
+            archive.packet(source, *counter, b"given out afterwards");
+        }
+        ana.say_to(&mut archive, source, 2);
+        assert_eq!(span(archive.export(&ROOM, SUITE, &ana.identity.id(), None)), (10, 17, 1));
+        assert_eq!(span(archive.export(&ROOM, SUITE, &ana.identity.id(), Some((1, 0..=4)))), (0, 5, 0));
+    }
+
+    #[test]
+    fn a_room_that_keeps_no_evidence_has_no_clips() {
+        let mut archive = Archive::new(1 << 20);
+        let mut ana = Speaker::new("ana", 1);
+        let source = archive.enter(ana.source());
+        archive.seal(source, &ana.say(5, Proof::Deniable).1);
+        let error = archive.export(&ROOM, SUITE, &ana.identity.id(), None).unwrap_err();
+        assert_eq!(error.to_string(), no_evidence().to_string());
+    }
+
+    #[test]
+    fn it_stays_in_its_bounds_allocates_nothing_and_keeps_the_newest() {
+        for capacity in [0, 10, 63, 64, 500, 1000, 4096, 50_000] {
+            let mut archive = Archive::new(capacity);
+            let room = (archive.bytes.capacity(), archive.records.capacity());
+            let mut people = [Speaker::new("ana", 1), Speaker::new("benno", 1)];
+            let sources = people.each_ref().map(|one| archive.enter(one.source()));
+            for round in 0..200 {
+                for (one, source) in people.iter_mut().zip(sources) {
+                    one.say_to(&mut archive, source, 1 + round % 7);
+                    assert!(archive.bytes.len() <= capacity && archive.records.len() <= capacity / SHORT_RECORD);
+                    assert_eq!((archive.bytes.capacity(), archive.records.capacity()), room);
+                    let kept: usize = archive.records.iter().map(|record| record.length).sum();
+                    assert_eq!(archive.bytes.len(), kept);
+                    let counted: usize = archive.places.iter().map(|place| place.records).sum();
+                    assert_eq!(archive.records.len(), counted);
+                }
+                archive.packet(sources[0], 0, &vec![0; capacity + 1]);
+            }
+            for one in &people {
+                let exported = archive.export(&ROOM, SUITE, &one.identity.id(), None);
+                if capacity < 4096 {
+                    continue;
+                }
+                let (begin, end, missing) = span(exported);
+                assert_eq!((end, missing), (one.sealer.next_counter(), 0), "{capacity} bytes");
+                assert!(begin > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_source_goes_with_its_last_record_once_its_epoch_is_over_and_its_id_is_nobody_elses() {
+        let mut archive = Archive::new(2000);
+        let (mut early, mut late) = (Speaker::new("ana", 1), Speaker::new("ana", 2));
+        let (first, silent) = (archive.enter(early.source()), archive.enter(early.source()));
+        early.say_to(&mut archive, first, 5);
+        let second = archive.enter(late.source());
+        archive.retire(2);
+        assert!(archive.place_of(first).is_some() && archive.place_of(second).is_some());
+        assert!(archive.place_of(silent).is_none(), "it had nothing to keep");
+        for _ in 0..10 {
+            late.say_to(&mut archive, second, 3);
+        }
+        assert!(archive.place_of(first).is_none() && archive.place_of(second).is_some());
+        let third = archive.enter(Speaker::new("benno", 2).source());
+        assert_eq!(third.place, first.place);
+        archive.packet(first, 0, b"a late packet of ana's");
+        assert_eq!(archive.place_of(third).unwrap().records, 0);
+        assert!(archive.export(&ROOM, SUITE, &early.identity.id(), Some((1, 0..=9))).is_err());
+    }
+
+    #[test]
+    fn a_clip_that_would_be_too_long_loses_its_beginning() {
+        let mut archive = Archive::new(8 << 20);
+        let mut ana = Speaker::new("ana", 1);
+        let source = archive.enter(ana.source());
+        for _ in 0..700 {
+            ana.say_to(&mut archive, source, 50);
+        }
+        let (begin, end, missing) = span(archive.export(&ROOM, SUITE, &ana.identity.id(), None));
+        assert_eq!((end, missing), (35_000, 0));
+        assert!(begin > 0 && end - begin > 25_000, "{begin}");
+    }
+}
