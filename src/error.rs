@@ -297,7 +297,7 @@ const fn remedy(what: Item) -> &'static str {
         Item::Doorplate => "fetch it from the relay again, or ask who sent the link for another",
         Item::Knock => "drop it",
         Item::Answer => "fetch it from the relay again, or knock again",
-        Item::Clip => "it proves nothing: ask for the clip as it was exported",
+        Item::Clip => "ask for it as it was exported, and whole",
         Item::PublishedKeys => "fetch them from the relay again",
     }
 }

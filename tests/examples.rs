@@ -27,6 +27,9 @@ fn folder() -> &'static Path {
         for scene in SCENES {
             build.args(["--example", scene]);
         }
+        if cfg!(feature = "opus") {
+            build.args(["--example", "verify_clip"]);
+        }
         // What cargo tells a test of its package, build scripts below would take for a change and run again.
         for (name, _) in env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
@@ -140,4 +143,42 @@ fn in_the_waiting_room_one_at_a_time_is_called_in_and_all_knocks_look_alike() {
     ] {
         says(&text, line);
     }
+}
+
+#[cfg(feature = "opus")]
+#[test]
+fn a_clip_verifies_from_its_file_alone_and_no_forgery_of_it_does() {
+    let folder = env::temp_dir().join(format!("parlor-clip-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (clip, wav) = (path("true.clip"), path("said.wav"));
+    let made = run("verify_clip", &["--save", &clip]);
+    let text = String::from_utf8(made.stdout).unwrap();
+    assert!(made.status.success(), "{text}");
+    says(&text, "  frames       200 verified, 0 missing");
+    says(&text, "ana's media keys as his: he has said it      a seal in it is not its speaker's");
+    says(&text, "Taken for true: 0.");
+
+    let verified = run("verify_clip", &[&clip, "--wav", &wav]);
+    assert_eq!(verified.status.code(), Some(0));
+    says(&String::from_utf8_lossy(&verified.stdout), "  length       4.00 s");
+    assert_eq!(std::fs::metadata(&wav).unwrap().len(), 44 + 2 * 4 * 48_000);
+
+    let mut bent = std::fs::read(&clip).unwrap();
+    bent[5000] ^= 1;
+    std::fs::write(path("bent.clip"), bent).unwrap();
+    let refused = run("verify_clip", &[&path("bent.clip"), "--gaps"]);
+    assert_eq!(refused.status.code(), Some(1));
+    says(&String::from_utf8_lossy(&refused.stdout), "NOT VERIFIED: clip refused: it is not what its exporter signed");
+    for (args, why) in [
+        (vec!["--wrong"], "is no option; there is --help"),
+        (vec![&path("none.clip")], "none.clip"),
+        (vec![&clip, &clip], "one clip at a time"),
+    ] {
+        let failed = run("verify_clip", &args);
+        assert_eq!(failed.status.code(), Some(2));
+        says(&String::from_utf8_lossy(&failed.stderr), why);
+    }
+    says(&String::from_utf8_lossy(&run("verify_clip", &["--help"]).stdout), "Exit status: 0");
+    std::fs::remove_dir_all(folder).unwrap();
 }

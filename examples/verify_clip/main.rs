@@ -2,10 +2,18 @@
 //!
 //! ```text
 //! cargo run --release --example verify_clip -- FILE [--wav OUT.wav] [--gaps]
-//! cargo run --release --example verify_clip          # makes a clip of its own, and ten forgeries of it
+//! cargo run --release --example verify_clip          # makes a clip of its own, and forgeries of it
 //! ```
 
-use std::{error::Error, fs::File, io::Read as _, path::PathBuf, process::ExitCode};
+mod forger;
+
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::Read as _,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use lexopt::Arg::{Long, Short, Value};
 use parlor::{
@@ -17,14 +25,16 @@ use parlor::{
 
 const HELP: &str = "\
 Verifies a clip offline: who said what, in which room, and what that proves.
-Without FILE: makes a clip of its own out of a room, and ten forgeries of it.
+Without FILE: makes a clip of its own, out of a room of two, and tries forgeries of it.
 
-Usage: cargo run --release --example verify_clip -- [FILE] [--wav OUT.wav] [--gaps]
+Usage: cargo run --release --example verify_clip -- [FILE] [--wav OUT.wav] [--gaps] [--save CLIP]
 
   --wav OUT.wav   writes what was said; what is missing is filled in
   --gaps          takes a clip with packets missing too
+  --save CLIP     without FILE: keeps the clip that was made
 
-Exit status: 0 the clip is true and whole, 1 it was refused, 2 could not run, 3 it is true and has gaps.";
+Exit status: 0 the clip is true and whole, 1 it was refused or a forgery was not, 2 could not run, 3 it is true and
+has gaps.";
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -33,6 +43,7 @@ struct Options {
     file: Option<PathBuf>,
     wav: Option<PathBuf>,
     gaps: bool,
+    save: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -51,7 +62,13 @@ fn run() -> Outcome<u8> {
         return Ok(0);
     };
     let Some(file) = &options.file else {
-        return Err("give a clip to verify; --help lists the options".into());
+        let exported = forger::export()?;
+        println!("A clip of {} bytes, made in a room of two:\n", exported.clip.len());
+        if let Some(path) = &options.save {
+            fs::write(path, &exported.clip).map_err(|why| format!("{}: {why}", path.display()))?;
+        }
+        let status = verify(&exported.clip, &options)?;
+        return Ok(if forger::forge(&exported)? == 0 { status } else { 1 });
     };
     let mut bytes = Vec::new();
     let opened = File::open(file).map(|opened| opened.take(MAX_CLIP as u64 + 1));
@@ -66,12 +83,16 @@ fn arguments() -> Outcome<Option<Options>> {
         match argument {
             Short('h') | Long("help") => return Ok(None),
             Long("wav") => options.wav = Some(parser.value()?.into()),
+            Long("save") => options.save = Some(parser.value()?.into()),
             Long("gaps") => options.gaps = true,
             Value(file) if options.file.is_none() => options.file = Some(file.into()),
             Value(file) => return Err(format!("{}: one clip at a time, please", file.display()).into()),
             Short(other) => return Err(format!("\"-{other}\" is no option; there is --help").into()),
             Long(other) => return Err(format!("\"--{other}\" is no option; there is --help").into()),
         }
+    }
+    if options.file.is_some() && options.save.is_some() {
+        return Err("--save is for the clip that is made without FILE".into());
     }
     Ok(Some(options))
 }

@@ -87,7 +87,7 @@ impl Clip {
     pub fn verify(bytes: &[u8]) -> Result<Self> {
         let clip = Self::verify_with_gaps(bytes)?;
         if !clip.is_whole() {
-            return Err(malformed("it has gaps: what is there is true, but packets are missing, lost or left out"));
+            return Err(malformed("packets are missing in it, lost or left out; the rest is true"));
         }
         Ok(clip)
     }
@@ -631,7 +631,7 @@ mod tests {
             let mut said = Said::true_one();
             said.packets[a] = None;
             let error = Clip::verify(&said.clip()).unwrap_err().to_string();
-            assert!(error.contains("it has gaps"), "{error}");
+            assert!(error.contains("packets are missing"), "{error}");
             let clip = Clip::verify_with_gaps(&said.clip()).unwrap();
             let gaps: Vec<u64> =
                 clip.frames().filter(|(_, frame)| frame.is_none()).map(|(counter, _)| counter).collect();
