@@ -153,7 +153,7 @@ fn sound_of(clip: &Clip) -> Outcome<(Vec<f32>, usize)> {
         if !frame.is_some_and(|frame| decoder.decode(frame.opus, &mut samples).is_ok()) {
             filled_in += 1;
             let following = frames.get(at + 1).copied().flatten();
-            if !following.is_some_and(|next| decoder.recover(next.opus, &mut samples).is_ok()) {
+            if following.is_none_or(|next| decoder.recover(next.opus, &mut samples).is_err()) {
                 decoder.conceal(&mut samples)?;
             }
         }

@@ -423,6 +423,11 @@ mod tests {
         ana.say_to(&mut archive, source, 2);
         assert_eq!(span(archive.export(&ROOM, SUITE, &ana.identity.id(), None)), (10, 17, 1));
         assert_eq!(span(archive.export(&ROOM, SUITE, &ana.identity.id(), Some((1, 0..=4)))), (0, 5, 0));
+        // Frames that she never sealed, so that the next seal has the next number.
+        ana.say(4, Proof::Evidence);
+        ana.seals -= 1;
+        ana.say_to(&mut archive, source, 3);
+        assert_eq!(span(archive.export(&ROOM, SUITE, &ana.identity.id(), None)), (21, 24, 0));
     }
 
     #[test]
