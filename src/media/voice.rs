@@ -9,33 +9,34 @@
 //! Key ids: RFC 9605 §5.2. Time is an argument, on a monotonic clock of the caller's; a clock that jumps, either way,
 //! makes old keys and parked packets go sooner, never stay for longer.
 
-use std::{collections::VecDeque, fmt, ops::RangeInclusive, time::Duration};
+mod limits;
+mod sealed;
+mod stats;
+
+use std::{collections::VecDeque, fmt, time::Duration};
 
 use sha2::{Digest, Sha256};
 
+use self::sealed::{Cover, Evidence, Outgoing, Ready, open_watched};
 use crate::{
     error::{Error, Item, Result},
     identity::{LeafIndex, MemberId},
     media::{
-        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, SealState, Suite,
+        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, Suite,
         backend::Refused,
-        clip::Draft,
-        epoch::{Epoch, MICROPHONE, SEALS, Sender},
+        epoch::{Epoch, SEALS, Sender},
         header::{Header, MAX_HEADER},
         hearing::{Account, Refusal},
-        parking::{Lot, MAX_PACKETS, Parked},
+        parking::{Lot, Parked},
         people::People,
         replay::Stale,
-        seal::{
-            Finding, Findings, Forgery, SealMode, SealRules, Unsealed,
-            archive::{Archive, SourceId, no_evidence},
-            statement::{Seal, packet_hash},
-            watch::{HeldFrame, Look, Outcome},
-        },
+        seal::Findings,
         sframe::MAX_COUNTER,
         suite::TAG_LEN,
     },
 };
+
+pub use self::{limits::Limits, stats::Stats};
 
 /// The longest frame in bytes: the longest Opus packet (1,275 bytes) and room to spare.
 pub const MAX_FRAME: usize = 2048;
@@ -46,75 +47,11 @@ pub const MAX_OVERHEAD: usize = MAX_HEADER + TAG_LEN;
 /// The longest packet of a voice in bytes.
 const MAX_PACKET: usize = MAX_FRAME + MAX_OVERHEAD;
 
-/// A seal is sent a second time after half as many frames as it covers, and after six at least, so that one burst of
-/// losses does not take both; or after this time, if the speaker pauses.
-const SECOND_COPY: Duration = Duration::from_millis(250);
-
 /// How often packets that come make the voice look for those that lack a seal.
 const LOOK_OVER: Duration = Duration::from_millis(20);
 
-/// How many seals wait to be sent, and how many frames to be taken out after their seal has come; the oldest make room.
-const MAX_OUTGOING: usize = 64;
-const MAX_READY: usize = 1024;
-
 /// How many past epochs are kept at most, each for [`Limits::previous_epoch`]: several commits may fall into that time.
 const MAX_PREVIOUS: usize = 16;
-
-/// What a voice keeps of the past and the future, at most.
-///
-/// ```
-/// let mut limits = parlor::media::Limits::default();
-/// limits.parked_bytes = 64 * 1024;
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    /// How long frames of an epoch are taken after the next one began: 2 s by default, and at most.
-    ///
-    /// At most 16 past epochs are kept. One of them holds about 1 KiB a speaker, 80 bytes a member of the room, and 2
-    /// bytes a leaf up to the highest leaf on stage.
-    pub previous_epoch: Duration,
-    /// How many packets of epochs on their way are kept, 65,535 at most: 1,024 by default, ten people who speak for 2 s.
-    pub parked_packets: usize,
-    /// How many bytes they have together: 256 KiB by default.
-    pub parked_bytes: usize,
-    /// How many of them may name one leaf: 128 by default, 2.5 s of 20 ms frames. Leaves 256 apart share.
-    pub parked_per_leaf: usize,
-    /// How long a packet waits for its epoch: 2.5 s by default, so that a commit which is 2 s late loses nothing.
-    pub parked_for: Duration,
-    /// How many bytes of packets and seals a room that keeps evidence keeps for clips: 2 MiB by default, about six
-    /// minutes of one speaker. With zero nothing is kept, and no clips can be made.
-    pub evidence_bytes: usize,
-}
-
-impl Limits {
-    /// The most that [`previous_epoch`](Self::previous_epoch) may be.
-    pub const MAX_PREVIOUS_EPOCH: Duration = Duration::from_secs(2);
-
-    fn check(&self) -> Result<()> {
-        let unusable = |why| Err(Error::Unusable { what: "limits", why });
-        if self.previous_epoch > Self::MAX_PREVIOUS_EPOCH {
-            return unusable("a previous epoch is kept for 2 s at most, so that who was removed is soon not heard");
-        }
-        if self.parked_packets > MAX_PACKETS {
-            return unusable("65,535 packets can be parked at most");
-        }
-        Ok(())
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            previous_epoch: Self::MAX_PREVIOUS_EPOCH,
-            parked_packets: 1024,
-            parked_bytes: 256 * 1024,
-            parked_per_leaf: 128,
-            parked_for: Duration::from_millis(2500),
-            evidence_bytes: 2 * 1024 * 1024,
-        }
-    }
-}
 
 /// An opened frame: authenticated sound from somebody on stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,54 +73,6 @@ pub struct Heard<F> {
     pub parked_for: Duration,
     /// The bytes that were sealed.
     pub frame: F,
-}
-
-/// What became of the frames and packets of a voice, counted since it was made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Frames sealed.
-    pub sealed: u64,
-    /// Packets opened, those out of the parking lot included.
-    pub opened: u64,
-    /// Packets refused: no packet of this kind of room, or too large for one.
-    pub malformed: u64,
-    /// Packets refused: the tag did not verify.
-    pub forged: u64,
-    /// Packets refused: opened before.
-    pub replayed: u64,
-    /// Packets refused: their epoch's keys were erased, or they fell behind the replay window.
-    pub too_late: u64,
-    /// Packets refused: their sender was not on stage.
-    pub not_on_stage: u64,
-    /// Packets refused: their sender was muted by oneself, or their microphone was off.
-    pub muted: u64,
-    /// Packets refused: one's own.
-    pub reflected: u64,
-    /// Packets parked for an epoch on its way.
-    pub parked: u64,
-    /// Parked packets dropped for younger ones, at one of the lot's bounds.
-    pub parked_dropped: u64,
-    /// Parked packets dropped because their epoch did not come in time.
-    pub parked_expired: u64,
-    /// Parked packets that were taken out after their epoch had come.
-    pub unparked: u64,
-    /// Seals made of what one said oneself, second copies not counted.
-    pub seals_made: u64,
-    /// Seals of others that were taken.
-    pub seals_taken: u64,
-    /// Seals dropped unread, because too many forged ones had come in the speaker's name within a second.
-    pub seals_unread: u64,
-    /// Frames opened that a seal of their speaker's has confirmed.
-    pub verified: u64,
-    /// Frames opened that no seal has covered within a second.
-    pub unverified: u64,
-    /// Packets that somebody else in the room made in a speaker's name, played or not.
-    pub impersonated: u64,
-    /// Frames held for their seal.
-    pub held: u64,
-    /// Frames held that no seal has covered in time, or that had to make room.
-    pub unsealed: u64,
 }
 
 /// Seals and opens the frames of one member in one room.
@@ -330,64 +219,6 @@ impl Voice {
         Ok(len)
     }
 
-    /// The next seal of what one said oneself, as a packet to send like any other; none when none is due.
-    ///
-    /// Call it until it gives none after each frame, and now and then while one is silent. Seals go where packets go;
-    /// on a lossy network each comes out twice, a little apart. Where the transport has a reliable channel, send them
-    /// on that and say so: [`send_seals_once`](Self::send_seals_once).
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use parlor::{EpochKeys, Identity, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
-    /// # use parlor::media::seal::{MediaCertificate, MediaKey, SealKeys, SealRules};
-    /// # let ana = Identity::generate("ana")?;
-    /// # let media = MediaKey::from_seed(&[9; 32]);
-    /// # let certificate = MediaCertificate::new(&ana, &media);
-    /// # let keys = |me: u32| EpochKeys::new(
-    /// #     Suite::default(), KeyIdLayout::default(), 0, zeroize::Zeroizing::new(vec![7; 32]), LeafIndex(me),
-    /// #     vec![Speaker { leaf: LeafIndex(0), id: ana.id() }], Duration::ZERO,
-    /// # );
-    /// # let seals = || SealKeys::new(SealRules::default(), b"").with_speaker(LeafIndex(0), ana.id(), "ana", certificate);
-    /// # let (ana_keys, ben_keys) = (keys(0)?.with_seals(seals().with_signer(media))?, keys(1)?.with_seals(seals())?);
-    /// # let (mut voice, mut ben) = (Voice::new(ana_keys), Voice::new(ben_keys));
-    /// # let mut relay = Vec::new();
-    /// # for frame in 0..50_u64 {
-    /// #     let now = Duration::from_millis(20 * frame);
-    /// relay.push(voice.seal(b"an Opus frame")?);
-    /// while let Some(seal) = voice.next_seal(now) {
-    ///     relay.push(seal);
-    /// }
-    /// #     for packet in relay.drain(..) { let _ = ben.open(&packet, now); }
-    /// # }
-    /// # assert_eq!(ben.stats().verified, 50);
-    /// # Ok::<(), parlor::Error>(())
-    /// ```
-    pub fn next_seal(&mut self, now: Duration) -> Option<Vec<u8>> {
-        let frames = self.stats.sealed;
-        let due = |waiting: &Outgoing| {
-            // Either way: a clock that jumps holds nothing back.
-            frames >= waiting.after || now >= waiting.at || waiting.at - now > SECOND_COPY
-        };
-        if let Some(at) = self.outgoing.iter().position(due) {
-            let Outgoing { packet, first, .. } = self.outgoing.remove(at)?;
-            return Some(if first { self.send_again(packet, now) } else { packet });
-        }
-        let Epoch { number, me, seals, .. } = &mut self.current;
-        let seals = seals.as_mut().filter(|seals| !seals.unneeded)?;
-        let mut maker = seals.maker.take()?;
-        let (own, commitment) = (maker.own_id, maker.commitment);
-        let made = maker.due(&seals.context(&self.room, *number, *me, &own, self.suite, &commitment), now);
-        seals.maker = Some(maker);
-        // A key that has made its last seal makes no more; frames go on unsealed.
-        let packet = made.ok()??;
-        self.stats.seals_made += 1;
-        Some(self.send_again(packet, now))
-    }
-
-    /// Each seal comes out of [`next_seal`](Self::next_seal) once: for a transport that loses none.
-    pub fn send_seals_once(&mut self) {
-        self.seals_twice = false;
-    }
     /// Opens a packet that arrived at `now`.
     ///
     /// # Errors
@@ -579,16 +410,6 @@ impl Voice {
         }
     }
 
-    /// What seals, or the want of them, have brought to light since: each once. None when there is nothing more.
-    ///
-    /// Call it as often as frames come: what no seal has covered is told a second after it was played.
-    pub fn next_finding(&mut self, now: Duration) -> Option<Finding> {
-        if now != self.looked_over {
-            self.look_over(now);
-        }
-        self.findings.next()
-    }
-
     /// Erases what time has outlived: keys of past epochs, parked packets. Every call that is given the time does so;
     /// call this one too, once a second or so, when no packets come.
     #[cold]
@@ -643,26 +464,6 @@ impl Voice {
         }
         let hearing = account.hearing(person.off_stage, self.limits.parked_for, now);
         Hearing { seals: self.seal_state(account, person.leaf, now), ..hearing }
-    }
-
-    /// The newest that `speaker` has said under seals that follow one another, in a room that keeps evidence: a clip to be
-    /// vouched for ([`Room::vouch`](crate::Room::vouch)), which anybody can [verify](crate::Clip::verify).
-    ///
-    /// It is of one epoch, and of what [`Limits::evidence_bytes`] has room for. It stays possible after
-    /// [`close`](Self::close), until the voice is dropped.
-    ///
-    /// # Errors
-    /// [`Error::Unusable`] if the room keeps no evidence, or nothing sealed of theirs is kept.
-    pub fn clip(&self, speaker: &MemberId) -> Result<Draft> {
-        self.export(speaker, None)
-    }
-
-    /// The same, of what they said in `epoch` under those `counters`: as much as the seals that cover one of them.
-    ///
-    /// # Errors
-    /// As [`clip`](Self::clip).
-    pub fn clip_of(&self, speaker: &MemberId, epoch: u64, counters: RangeInclusive<u64>) -> Result<Draft> {
-        self.export(speaker, Some((epoch, counters)))
     }
 
     /// The epoch that frames are sealed under.
@@ -859,150 +660,6 @@ impl Voice {
         }
     }
 
-    /// Takes a packet of a stream of seals, and says what it was.
-    #[cold]
-    fn take_seal(
-        &mut self,
-        which: Which,
-        leaf: LeafIndex,
-        Header { counter: number, .. }: Header,
-        header_len: usize,
-        packet: &mut [u8],
-        now: Duration,
-    ) -> Error {
-        let epoch = match which {
-            Which::Current => &mut self.current,
-            Which::Previous(place) => match self.previous.get_mut(place) {
-                Some(epoch) => epoch,
-                None => return self.keys_gone(leaf, "the keys of its epoch were erased", now),
-            },
-        };
-        let in_epoch = epoch.number;
-        let is_speaker = epoch.sender(leaf).is_some();
-        let sealing = epoch.sealing_sender(leaf);
-        let Some((sender, watcher, seals)) = sealing else {
-            if is_speaker {
-                self.book(leaf, Refusal::Malformed, now);
-                return self.malformed("it is a seal, and seals of this sender count for nothing here");
-            }
-            return self.no_such_sender(which, leaf, None, now);
-        };
-        let (place, speaker) = (sender.account, sender.id);
-        if watcher.watch.knows(number) {
-            return Error::Seal { leaf, epoch: in_epoch };
-        }
-        let Ok(text) = watcher.key.open(number, header_len, &[], packet) else {
-            return self.forged(place, leaf, in_epoch, now);
-        };
-        let rules = seals.rules;
-        let context = seals.context(&self.room, in_epoch, leaf, &speaker, self.suite, &watcher.commitment);
-        let seal = Seal::decode(text, number, rules.every).ok().filter(|seal| seal.proof == rules.proof);
-        let Some(seal) = seal else {
-            return self.impersonated(speaker, place, leaf, in_epoch, SEALS, number, now);
-        };
-        if !watcher.watch.has_time_for(&seal, &rules, now) {
-            // It may be the speaker's: nobody is accused.
-            self.stats.seals_unread += 1;
-            return Error::Seal { leaf, epoch: in_epoch };
-        }
-        if !seal.verifies(&context, &watcher.certificate) {
-            watcher.watch.fail(&seal, &rules, now);
-            return self.impersonated(speaker, place, leaf, in_epoch, SEALS, number, now);
-        }
-        let Ok(outcome) = watcher.watch.take(&seal, now) else {
-            watcher.watch.fail(&seal, &rules, now);
-            self.findings.equivocation(speaker, in_epoch, now);
-            self.book_at(place, Refusal::Malformed, now);
-            return Error::Malformed { what: Item::Seal, why: "it contradicts an earlier one of the same speaker's" };
-        };
-        self.stats.seals_taken += 1;
-        if let Some((evidence, source)) = self.evidence.as_mut().zip(watcher.archived) {
-            evidence.archive.seal(source, &seal);
-        }
-        self.settle(outcome, speaker, place, leaf, in_epoch, now);
-        Error::Seal { leaf, epoch: in_epoch }
-    }
-
-    /// Books what a seal of `speaker`'s has brought to light.
-    fn settle(
-        &mut self,
-        outcome: Outcome,
-        speaker: MemberId,
-        place: usize,
-        leaf: LeafIndex,
-        epoch: u64,
-        now: Duration,
-    ) {
-        let Outcome { verified, flagged_before, released, forged, unverified } = outcome;
-        self.stats.verified += verified;
-        self.stats.unverified = self.stats.unverified.saturating_sub(flagged_before);
-        if let Some(account) = self.accounts.get_mut(place) {
-            account.verify(verified, flagged_before, now);
-            account.impersonate(forged.len() as u64);
-        }
-        for counter in unverified {
-            self.flag(&speaker, epoch, counter, now);
-        }
-        for (counter, played) in forged {
-            self.stats.impersonated += 1;
-            self.findings.forgery(Forgery::one(speaker, epoch, MICROPHONE, counter, played, None, now));
-        }
-        for HeldFrame { counter, frame, arrived, .. } in released {
-            if self.ready.len() >= MAX_READY {
-                self.ready.pop_front();
-            }
-            self.ready.push_back(Ready { speaker, leaf, epoch, counter, frame, arrived });
-        }
-    }
-
-    /// The next frame whose seal has come, of somebody who is still to be played.
-    fn take_ready(&mut self, now: Duration) -> Option<Heard<Vec<u8>>> {
-        loop {
-            let Ready { speaker, leaf, epoch, counter, frame, arrived } = self.ready.pop_front()?;
-            let found = self.current.people.find(&speaker).filter(|(_, person)| person.off_stage.is_none());
-            let account = found.and_then(|(place, _)| self.accounts.get_mut(place));
-            let Some(account) = account.filter(|account| !account.is_silenced()) else { continue };
-            account.open(now);
-            account.verify(1, 0, now);
-            self.stats.opened += 1;
-            self.stats.verified += 1;
-            let parked_for = now.saturating_sub(arrived);
-            return Some(Heard { speaker, leaf, epoch, counter, sealed: true, parked_for, frame: frame.into() });
-        }
-    }
-
-    /// Flags a frame that was played and that no seal covers.
-    fn flag(&mut self, speaker: &MemberId, epoch: u64, counter: u64, now: Duration) {
-        self.stats.unverified += 1;
-        let found = self.current.people.find(speaker);
-        if let Some(account) = found.and_then(|(place, _)| self.accounts.get_mut(place)) {
-            account.flag(1);
-        }
-        self.findings.unverified(*speaker, epoch, counter, now);
-    }
-
-    /// Flags what no seal has covered in time, and drops what was held for too long.
-    fn look_over(&mut self, now: Duration) {
-        self.looked_over = now;
-        let mut flagged = Vec::new();
-        for epoch in std::iter::once(&mut self.current).chain(&mut self.previous) {
-            let number = epoch.number;
-            for sender in epoch.senders_mut() {
-                let (id, Some(watcher)) = (sender.id, &mut sender.watcher) else { continue };
-                let dropped = watcher.watch.expire(now, |counter| flagged.push((id, number, counter)));
-                if dropped > 0 {
-                    self.stats.unsealed += dropped;
-                    if let Some(account) = self.accounts.get_mut(sender.account) {
-                        account.drop_held(dropped);
-                    }
-                }
-            }
-        }
-        for (speaker, epoch, counter) in flagged {
-            self.flag(&speaker, epoch, counter, now);
-        }
-    }
-
     /// Erases those past epochs that `keep` does not, and flags what is left of theirs without a seal.
     fn forget_past(&mut self, now: Duration, keep: impl Fn(usize, &Epoch) -> bool) {
         let mut unverified = Vec::new();
@@ -1023,55 +680,6 @@ impl Voice {
         if let Some(evidence) = &mut self.evidence {
             let oldest = self.previous.back().map_or(self.current.number, |past| past.number);
             evidence.archive.retire(oldest);
-        }
-    }
-
-    /// Keeps what clips need of the current epoch, if the room keeps evidence.
-    fn keep_evidence(&mut self) {
-        if !self.current.keeps_evidence() || self.limits.evidence_bytes == 0 {
-            return;
-        }
-        let bytes = self.limits.evidence_bytes;
-        let evidence = self.evidence.get_or_insert_with(|| Box::new(Evidence::new(bytes)));
-        self.current.enter(&mut evidence.archive);
-    }
-
-    fn export(&self, speaker: &MemberId, of: Option<(u64, RangeInclusive<u64>)>) -> Result<Draft> {
-        let evidence = self.evidence.as_ref().ok_or_else(no_evidence)?;
-        evidence.archive.export(&self.room, self.suite, speaker, of)
-    }
-
-    /// A first copy goes out: the second follows.
-    fn send_again(&mut self, packet: Vec<u8>, now: Duration) -> Vec<u8> {
-        if self.seals_twice {
-            let every = self.current.seals.as_ref().map_or(0, |seals| seals.rules.every);
-            let after = self.stats.sealed + u64::from(every / 2).max(6);
-            self.send(Outgoing { packet: packet.clone(), first: false, after, at: now + SECOND_COPY });
-        }
-        packet
-    }
-
-    fn send(&mut self, packet: Outgoing) {
-        if self.outgoing.len() >= MAX_OUTGOING {
-            self.outgoing.pop_front();
-        }
-        self.outgoing.push_back(packet);
-    }
-
-    fn seal_state(&self, account: &Account, leaf: LeafIndex, now: Duration) -> SealState {
-        let Some(seals) = &self.current.seals else { return SealState::Off };
-        let Some(sender) = self.current.sender(leaf) else { return SealState::Waiting };
-        let Some(watcher) = &sender.watcher else { return SealState::Unverified };
-        if seals.unneeded {
-            SealState::Verified
-        } else if watcher.watch.is_contested(now) {
-            SealState::Contested
-        } else if watcher.watch.lapsed(now).is_some() {
-            SealState::Unverified
-        } else if account.was_verified() {
-            SealState::Verified
-        } else {
-            SealState::Waiting
         }
     }
 
@@ -1250,75 +858,6 @@ impl Voice {
         Error::Forged { leaf, epoch }
     }
 
-    /// A frame of a room that seals is not played, or not yet.
-    #[cold]
-    #[expect(clippy::too_many_arguments, reason = "all that there is to say of it")]
-    fn not_played(
-        &mut self,
-        why: NotPlayed,
-        speaker: MemberId,
-        place: usize,
-        leaf: LeafIndex,
-        epoch: u64,
-        counter: u64,
-        now: Duration,
-    ) -> Error {
-        let (kept, error) = match why {
-            NotPlayed::Stale(stale) => return self.stale(stale, place, leaf, epoch, counter, now),
-            NotPlayed::Forged => return self.forged(place, leaf, epoch, now),
-            NotPlayed::NotTheirs => return self.impersonated(speaker, place, leaf, epoch, MICROPHONE, counter, now),
-            NotPlayed::NeverSealed => (false, Error::Unsealed { leaf, epoch }),
-            NotPlayed::Held { room } => (room, Error::Held { leaf, epoch, counter }),
-        };
-        self.book_at(place, Refusal::Held, now);
-        self.stats.held += 1;
-        if !kept {
-            self.stats.unsealed += 1;
-            if let Some(account) = self.accounts.get_mut(place) {
-                account.drop_held(1);
-            }
-        }
-        error
-    }
-
-    /// A packet in the name of `speaker`, whose account is at `place`, was made by somebody else in the room.
-    #[cold]
-    #[expect(clippy::too_many_arguments, reason = "all that there is to say of it")]
-    fn impersonated(
-        &mut self,
-        speaker: MemberId,
-        place: usize,
-        leaf: LeafIndex,
-        epoch: u64,
-        stream: u64,
-        counter: u64,
-        now: Duration,
-    ) -> Error {
-        self.stats.impersonated += 1;
-        self.book_at(place, Refusal::Impersonated, now);
-        // The speaker might have made it themselves, to put it on another: nobody is proven to be the forger.
-        self.findings.forgery(Forgery::one(speaker, epoch, stream, counter, false, None, now));
-        Error::Impersonated { leaf, epoch, counter }
-    }
-
-    /// Somebody speaks in one's own name: of that one is sure, and of who it is where there is one other.
-    #[cold]
-    fn spoke_as_me(
-        &mut self,
-        me: Option<MemberId>,
-        forger: Option<MemberId>,
-        leaf: LeafIndex,
-        epoch: u64,
-        counter: u64,
-        now: Duration,
-    ) -> Error {
-        self.stats.impersonated += 1;
-        if let Some(me) = me {
-            self.findings.forgery(Forgery::one(me, epoch, MICROPHONE, counter, false, forger, now));
-        }
-        Error::Impersonated { leaf, epoch, counter }
-    }
-
     fn book_at(&mut self, place: usize, as_what: Refusal, now: Duration) {
         if let Some(account) = self.accounts.get_mut(place) {
             account.refuse(as_what, now);
@@ -1352,53 +891,6 @@ impl<F> Heard<F> {
     }
 }
 
-/// What clips are made of, and the packet that is being opened: in place, so that it is copied first.
-struct Evidence {
-    archive: Archive,
-    packet: Box<[u8; MAX_PACKET]>,
-    length: usize,
-}
-
-impl Evidence {
-    fn new(bytes: usize) -> Self {
-        Self { archive: Archive::new(bytes), packet: Box::new([0; MAX_PACKET]), length: 0 }
-    }
-
-    fn copy(&mut self, packet: &[u8]) {
-        if let Some(to) = self.packet.get_mut(..packet.len()) {
-            to.copy_from_slice(packet);
-            self.length = packet.len();
-        }
-    }
-
-    fn keep(&mut self, source: SourceId, counter: u64) {
-        if let Some(packet) = self.packet.get(..self.length) {
-            self.archive.packet(source, counter, packet);
-        }
-    }
-}
-
-/// A seal on its way out.
-struct Outgoing {
-    packet: Vec<u8>,
-    /// A second copy is to follow it.
-    first: bool,
-    /// It goes once so many frames were sealed,
-    after: u64,
-    /// or at this time.
-    at: Duration,
-}
-
-/// A frame whose seal has come.
-struct Ready {
-    speaker: MemberId,
-    leaf: LeafIndex,
-    epoch: u64,
-    counter: u64,
-    frame: Box<[u8]>,
-    arrived: Duration,
-}
-
 /// Where the keys of an epoch are.
 #[derive(Clone, Copy)]
 enum Which {
@@ -1412,83 +904,6 @@ enum Located {
     /// This epoch is on its way.
     Ahead(u64),
     Gone,
-}
-
-/// What seals say of a frame that is played.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cover {
-    /// One covers it.
-    Given,
-    /// One is to come.
-    Later,
-    /// None ever will.
-    Never,
-}
-
-/// Why a frame of a room that seals is not played.
-enum NotPlayed {
-    Stale(Stale),
-    /// Its tag did not verify.
-    Forged,
-    /// The speaker sealed another packet of that counter.
-    NotTheirs,
-    /// The speaker makes no seals, and here nothing is played without.
-    NeverSealed,
-    /// It waits for its seal; without room it does not, or another had to go for it.
-    Held {
-        room: bool,
-    },
-}
-
-/// Opens a frame where the room seals.
-#[inline(never)]
-fn open_watched<'p>(
-    rules: &SealRules,
-    sender: &mut Sender,
-    evidence: Option<&mut Evidence>,
-    counter: u64,
-    header_len: usize,
-    packet: &'p mut [u8],
-    now: Duration,
-) -> Result<(Cover, &'p [u8]), NotPlayed> {
-    let Some(watcher) = &mut sender.watcher else {
-        if rules.mode == SealMode::Strict || rules.unsealed == Unsealed::Hold {
-            return Err(NotPlayed::NeverSealed);
-        }
-        // Nothing of theirs will ever be sealed, so that nothing tells a true packet of a counter from another.
-        sender.window.check(counter).map_err(NotPlayed::Stale)?;
-        let opened = sender.key.open(counter, header_len, &[], packet);
-        let frame = opened.map_err(|Refused| NotPlayed::Forged)?;
-        sender.window.mark(counter);
-        return Ok((Cover::Never, frame));
-    };
-    let hash = packet_hash(packet);
-    let look = watcher.watch.look(rules, counter, &hash, now);
-    if let Look::Stale(stale) = look {
-        return Err(NotPlayed::Stale(stale));
-    }
-    let archived = watcher.archived.filter(|_| look != Look::NotTheirs);
-    let mut evidence = evidence.zip(archived);
-    if let Some((evidence, _)) = &mut evidence {
-        evidence.copy(packet);
-    }
-    let opened = sender.key.open(counter, header_len, &[], packet);
-    let frame = opened.map_err(|Refused| NotPlayed::Forged)?;
-    if let Some((evidence, source)) = evidence {
-        evidence.keep(source, counter);
-    }
-    match look {
-        Look::Open | Look::OpenSealed => {
-            let sealed = look == Look::OpenSealed;
-            watcher.watch.opened(counter, &hash, now, sealed);
-            Ok((if sealed { Cover::Given } else { Cover::Later }, frame))
-        }
-        Look::Hold => Err(NotPlayed::Held { room: watcher.watch.hold(counter, &hash, frame, now) }),
-        Look::NotTheirs | Look::Stale(_) => {
-            watcher.watch.contest(now);
-            Err(NotPlayed::NotTheirs)
-        }
-    }
 }
 
 /// The account of who sits at `leaf`.
