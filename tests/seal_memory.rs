@@ -37,9 +37,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The entries that one speaker may take, and the frames held of them with what stands around each; then findings, and
-/// frames that wait to be taken out.
-const A_SPEAKER: usize = 16_384 * 24 * 2 + 64 * 1024 + 256 * 96;
+/// The entries that one speaker may take, while their place grows to twice as much; the frames held of them with what
+/// stands around each; then findings, and frames that wait to be taken out.
+const A_SPEAKER: usize = 16_384 * 24 * 3 + 64 * 1024 + 256 * 96;
 const BESIDES: usize = 256 * 160 + 64 * 1024;
 
 #[test]
