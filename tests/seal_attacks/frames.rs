@@ -322,3 +322,35 @@ fn a_counter_far_ahead_silences_nobody() {
     }
     println!("worst gap after a counter far ahead: {worst:?}");
 }
+
+/// Of one speaker 256 frames are held. Who sends more of them to each true one, and behind it, drives it out before its
+/// seal comes: up to eight lose nothing.
+fn lost_behind(twins: u64) -> usize {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let (mut ana, mut ear) = (room.voice(ANA, 0), Ear::new(room.voice(BEN, 0)));
+    let insider = forger(&room, MICROPHONE, 0);
+    for tick in 0..250_u32 {
+        let now = FRAME * tick;
+        let packet = ana.seal(&[0; 60]).unwrap();
+        let _ = ear.take(&packet, now);
+        for twin in 1..=twins {
+            let _ = ear.take(&insider.seal_at(tick.into(), &[twin as u8; 60]), now);
+        }
+        while let Some(seal) = ana.next_seal(now) {
+            let _ = ear.take(&seal, now);
+        }
+        ear.poll(now);
+    }
+    250 - ear.given.iter().filter(|given| given.frame == [0; 60]).count()
+}
+
+#[test]
+fn eight_forged_frames_to_each_true_one_drive_none_out() {
+    assert_eq!(lost_behind(8), 0);
+}
+
+#[test]
+#[ignore = "more forged frames than are held drive the true ones out: bounded memory has this price"]
+fn any_number_of_forged_frames_to_each_true_one_drives_none_out() {
+    assert_eq!([12, 20, 50].map(lost_behind), [0; 3]);
+}
