@@ -32,7 +32,8 @@ fn nothing_opens_twice_whatever_is_withheld_and_replayed() {
         let (mut ana, mut ear) = (room.voice(ANA, 0), Ear::new(room.voice(BEN, 0)));
         let mut said = HashSet::new();
         // All that was ever sent; and what is on its way, with the tick when it comes.
-        let (mut all, mut way): (Vec<Vec<u8>>, Vec<(u32, Vec<u8>)>) = (Vec::new(), Vec::new());
+        let mut all: Vec<Vec<u8>> = Vec::new();
+        let mut way: Vec<(u32, Vec<u8>)> = Vec::new();
         let (mut now, mut muted) = (Duration::ZERO, false);
         for tick in 0..250_u32 {
             now += match random.random_range(0..300) {
