@@ -323,8 +323,8 @@ fn a_counter_far_ahead_silences_nobody() {
     println!("worst gap after a counter far ahead: {worst:?}");
 }
 
-/// Of one speaker 256 frames are held. Who sends more of them to each true one, and behind it, drives it out before its
-/// seal comes: up to eight lose nothing.
+/// Of one speaker 1,024 frames are held. Who sends more of them to each true one, and behind it, drives some out before
+/// their seal comes.
 fn lost_behind(twins: u64) -> usize {
     let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
     let (mut ana, mut ear) = (room.voice(ANA, 0), Ear::new(room.voice(BEN, 0)));
@@ -345,12 +345,8 @@ fn lost_behind(twins: u64) -> usize {
 }
 
 #[test]
-fn eight_forged_frames_to_each_true_one_drive_none_out() {
-    assert_eq!(lost_behind(8), 0);
-}
-
-#[test]
-#[ignore = "more forged frames than are held drive the true ones out: bounded memory has this price"]
-fn any_number_of_forged_frames_to_each_true_one_drives_none_out() {
-    assert_eq!([12, 20, 50].map(lost_behind), [0; 3]);
+fn thirty_forged_frames_to_each_true_one_drive_none_out_and_a_hundred_not_all() {
+    assert_eq!([8, 12, 30].map(lost_behind), [0; 3]);
+    let lost = lost_behind(100);
+    assert!((1..200).contains(&lost), "{lost} of 250 lost");
 }

@@ -8,7 +8,11 @@
 //!   speaker in whose name somebody else has been caught. The next seal tells which are true;
 //! - memory is bounded: [`FARTHEST`] entries of 24 bytes, and [`MAX_HELD`] frames of [`MAX_HELD_BYTES`] together.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{VecDeque, hash_map::RandomState},
+    hash::BuildHasher as _,
+    time::Duration,
+};
 
 use crate::media::{
     replay::{Stale, Window},
@@ -27,14 +31,16 @@ pub(in crate::media) const CONTEST: Duration = Duration::from_secs(10);
 /// How far behind the newest seal a packet may be: 1.3 s of 20 ms frames. At least as much as one seal covers.
 const BACK: u64 = 64;
 /// How far ahead of that place a packet may be without any seal: five minutes of 20 ms frames, as long as an epoch
-/// should be. Where many are on stage it is less, for they share [`MOST_ENTRIES`], but never below 41 s.
+/// should be. Where many are on stage it is less, for they share [`MOST_ENTRIES`], but never below 20 s.
 const FARTHEST: u64 = 16_384;
-const NEAREST: u64 = 2_048;
-const MOST_ENTRIES: u64 = 700_000;
+const NEAREST: u64 = 1_024;
+const MOST_ENTRIES: u64 = 200_000;
 /// The most frames held of one speaker.
-const MAX_HELD: usize = 256;
+const MAX_HELD: usize = 1024;
 /// The most bytes of them.
-const MAX_HELD_BYTES: usize = 64 * 1024;
+const MAX_HELD_BYTES: usize = 128 * 1024;
+/// Farther from where a speaker is than this, a held frame is hardly theirs: what they say while it is held.
+const FAR: u64 = 128;
 /// The most seals a second that are checked and prove to be forged, and as many more of those that are expected: half a
 /// percent of a core each.
 const MAX_FAILURES: u32 = 100;
@@ -146,6 +152,8 @@ pub(in crate::media) struct Watch {
     /// By counter, those of one counter by arrival.
     held: Vec<HeldFrame>,
     held_bytes: usize,
+    /// What chance is drawn from.
+    chance: RandomState,
     failures: Failures,
     /// The same of those that looked like the speaker's next.
     expected_failures: Failures,
@@ -189,6 +197,7 @@ impl Watch {
             suspected: false,
             held: Vec::new(),
             held_bytes: 0,
+            chance: RandomState::new(),
             failures: Failures::default(),
             expected_failures: Failures::default(),
         }
@@ -397,15 +406,26 @@ impl Watch {
 
     /// A replay of what is held, or `otherwise`.
     fn held_or(&self, counter: u64, hash: &PacketHash, otherwise: Look) -> Look {
-        let is_held = self.held.iter().any(|held| held.counter == counter && held.hash == *hash);
+        let is_held = self.held_of(counter).iter().any(|held| held.hash == *hash);
         if is_held { Look::Stale(Stale::Seen) } else { otherwise }
+    }
+
+    /// What is held of one counter.
+    fn held_of(&self, counter: u64) -> &[HeldFrame] {
+        let (first, end) = (self.held_before(counter), self.held_before(counter.saturating_add(1)));
+        self.held.get(first..end).unwrap_or_default()
+    }
+
+    /// How many held frames are of lower counters.
+    fn held_before(&self, counter: u64) -> usize {
+        self.held.partition_point(|held| held.counter < counter)
     }
 
     /// Whether another packet of that counter is there: one of them is forged.
     fn is_conflict(&self, counter: u64, hash: &PacketHash) -> bool {
         let opened = counter.checked_sub(self.base).and_then(|ahead| self.entries.get(ahead as usize));
         opened.is_some_and(|entry| entry.state.is_uncovered() && entry.hash != *hash)
-            || self.held.iter().any(|held| held.counter == counter && held.hash != *hash)
+            || self.held_of(counter).iter().any(|held| held.hash != *hash)
     }
 
     /// Whether a seal is what the speaker sends next: a whole one that follows the last, and whose last packet came. Who
@@ -454,7 +474,8 @@ impl Watch {
             State::Opened | State::Overdue => outcome.forged.push((counter, true)),
             State::Unknown | State::Sealed => {}
         }
-        while let Some(at) = self.held.iter().position(|held| held.counter == counter) {
+        while !self.held_of(counter).is_empty() {
+            let at = self.held_before(counter);
             let held = self.drop_held(at);
             if held.hash != *hash {
                 outcome.forged.push((counter, false));
@@ -486,14 +507,14 @@ impl Watch {
     }
 
     /// The place of the held frame that is the least likely to be true, or costs the most: the farthest, if it is farther
-    /// from where the speaker is than they get while it is held; else one of the counter that has the most, of bytes
-    /// the longest, of frames the oldest.
+    /// from where the speaker is than they get while it is held; else one of the counter that has the most: by
+    /// chance, for whoever floods would get around any order.
     fn least_likely(&self) -> usize {
         let far = |held: &HeldFrame| held.counter.abs_diff(self.sealed_to);
         let last = self.held.len().saturating_sub(1);
         let farthest = [0, last].into_iter().max_by_key(|at| self.held.get(*at).map(far));
         if let Some(at) = farthest
-            && self.held.get(at).map(far) > Some(MAX_HELD as u64 / 2)
+            && self.held.get(at).map(far) > Some(FAR)
         {
             return at;
         }
@@ -508,7 +529,8 @@ impl Watch {
         });
         let Some((_, first, run)) = runs.max_by_key(|(size, ..)| *size) else { return 0 };
         let longest = run.iter().map(len).max();
-        first + run.iter().position(|held| Some(len(held)) == longest).unwrap_or_default()
+        let among = run.iter().enumerate().filter(|(_, held)| Some(len(held)) == longest);
+        first + among.min_by_key(|(_, held)| self.chance.hash_one(held.hash)).map_or(0, |(place, _)| place)
     }
 
     fn drop_held(&mut self, at: usize) -> HeldFrame {
