@@ -3,11 +3,19 @@
 mod common;
 #[path = "common/memory.rs"]
 mod memory;
+mod sealed;
 
 use std::time::Duration;
 
 use common::Room;
-use parlor::{Error, media::MAX_OVERHEAD};
+use parlor::{
+    Error, Suite,
+    media::{
+        Backend, MAX_OVERHEAD,
+        seal::{Proof, SealRules},
+    },
+};
+use sealed::FRAME;
 
 #[global_allocator]
 static ALLOCATOR: memory::Watched = memory::Watched;
@@ -38,6 +46,43 @@ fn seal_into_and_open_in_place_allocate_nothing() {
             room.next(NOW, &[1, 2]);
             ana.rekey(room.keys(1)).unwrap();
             ben.rekey(room.keys(9)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn nor_do_they_in_a_room_that_seals() {
+    for (suite, backend) in Suite::ALL.into_iter().flat_map(|suite| Backend::ALL.iter().map(move |by| (suite, *by))) {
+        for (every, proof) in
+            [(1, Proof::Deniable), (25, Proof::Deniable), (50, Proof::Deniable), (25, Proof::Evidence)]
+        {
+            let mut rules = SealRules::default();
+            (rules.every, rules.proof) = (every, proof);
+            let room = sealed::Room { backend, ..sealed::Room::new(suite, rules, 3) };
+            let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+            let (frame, mut buffer, mut other) = ([7; 120], [0; 120 + MAX_OVERHEAD], [0; 120 + MAX_OVERHEAD]);
+            let mut allocated = 0;
+            for tick in 0..1000 {
+                let now = FRAME * tick;
+                let before = memory::allocations();
+                let len = ana.seal_into(&frame, &mut buffer).unwrap();
+                other[..len].copy_from_slice(&buffer[..len]);
+                other[len - 1] ^= 1;
+                assert!(matches!(ben.open_in_place(&mut other[..len], now), Err(Error::Forged { .. })));
+                other[..len].copy_from_slice(&buffer[..len]);
+                assert_eq!(ben.open_in_place(&mut other[..len], now).unwrap().frame, frame);
+                other[..len].copy_from_slice(&buffer[..len]);
+                assert!(matches!(ben.open_in_place(&mut other[..len], now), Err(Error::Replayed { .. })));
+                assert!(ana.open_in_place(&mut buffer[..len], now).is_err());
+                allocated += memory::allocations() - before;
+                // A seal is made and taken between two frames, and may allocate.
+                while let Some(mut seal) = ana.next_seal(now) {
+                    assert!(matches!(ben.open_in_place(&mut seal, now), Err(Error::Seal { .. })));
+                }
+                assert_eq!(ben.next_finding(now), None);
+            }
+            assert_eq!(allocated, 0, "{suite:?} {backend:?}, {every} frames a seal, {proof:?}");
+            assert_eq!(ben.stats().verified, 1000);
         }
     }
 }

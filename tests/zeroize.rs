@@ -5,6 +5,7 @@
 mod common;
 #[path = "common/memory.rs"]
 mod memory;
+mod sealed;
 
 use std::time::Duration;
 
@@ -12,7 +13,11 @@ use common::Room;
 use memory::freed_blocks_with;
 use parlor::{
     LeafIndex,
-    media::sframe::{Aead, Derivation, Opener, Sealer},
+    media::{
+        Backend,
+        seal::{MediaKey, Proof, SealRules},
+        sframe::{Aead, Derivation, Opener, Sealer},
+    },
 };
 
 #[global_allocator]
@@ -116,6 +121,59 @@ fn an_epoch_gone_by_leaves_no_base_key_behind() {
             voice.expire(Duration::from_secs(4));
         });
         assert_eq!(left, 0, "own commit: {own}");
+    }
+}
+
+#[test]
+fn a_dropped_voice_that_seals_leaves_no_media_key_behind_nor_what_seals_are_encrypted_with() {
+    for (proof, backend) in [Proof::Deniable, Proof::Evidence]
+        .into_iter()
+        .flat_map(|proof| Backend::ALL.iter().map(move |backend| (proof, *backend)))
+    {
+        let mut rules = SealRules::default();
+        (rules.every, rules.proof) = (5, proof);
+        let mut room = sealed::Room { backend, ..sealed::Room::new(parlor::Suite::Aes128Gcm, rules, 3) };
+        // Not 32 times one byte, which anything might hold.
+        let seed: [u8; 32] = std::array::from_fn(|at| (at as u8).wrapping_mul(37) ^ 0xa5);
+        room.media[0] = seed;
+        let expand = |label: &[u8]| {
+            let mut key = [0; 32];
+            hkdf::Hkdf::<sha2::Sha256>::from_prk(&seed).unwrap().expand(label, &mut key).unwrap();
+            key.to_vec()
+        };
+        let mut secrets =
+            vec![seed.to_vec(), expand(b"parlor media key 1 deniable"), expand(b"parlor media key 1 evidence")];
+        assert_eq!(secrets[1], MediaKey::from_seed(&seed).to_publish());
+        for (stream, who) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let base_key = room.base_key(0);
+            let derived = Derivation::new(room.suite, &base_key, room.key_id(stream, who, 0)).unwrap();
+            secrets.push(derived.key().to_vec());
+        }
+        let needles: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
+        let left = freed_blocks_with(&needles, || {
+            let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+            let mut verified = 0;
+            for tick in 0..30 {
+                let now = sealed::FRAME * tick;
+                for packet in sealed::say(&mut ana, b"frame", now) {
+                    sealed::hear(&mut ben, &packet, now);
+                }
+                verified = ben.stats().verified;
+            }
+            assert_eq!(verified, 30);
+            // An epoch gone by, and a room left.
+            ana.rekey(room.keys(0, 1, sealed::FRAME * 30)).unwrap();
+            ana.expire(Duration::from_secs(9));
+            drop(ben);
+            ana.close();
+            drop(ana);
+            drop(MediaKey::from_seed(&seed));
+        });
+        assert_eq!(left, 0, "{proof:?} {backend:?}");
+        for secret in &secrets {
+            let unwiped = secret.clone();
+            assert_eq!(freed_blocks_with(&needles, || drop(unwiped)), 1);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parlor::{
     EpochKeys, Error, Heard, Identity, KeyIdLayout, LeafIndex, MemberId, Suite, Voice,
     media::{
-        Quiet, Speaker,
+        Backend, Quiet, Speaker,
         seal::{Finding, MediaCertificate, MediaKey, SealKeys, SealRules},
     },
 };
@@ -17,6 +17,7 @@ pub const FRAME: Duration = Duration::from_millis(20);
 /// Who is in the room, and every secret there is.
 pub struct Room {
     pub suite: Suite,
+    pub backend: Backend,
     pub rules: SealRules,
     pub people: Vec<Identity>,
     pub media: Vec<[u8; 32]>,
@@ -27,6 +28,7 @@ impl Room {
         let identity = |at: usize| Identity::from_secret(&format!("speaker {at}"), &[at as u8 + 1; 32]).unwrap();
         Self {
             suite,
+            backend: Backend::default(),
             rules,
             people: (0..people).map(identity).collect(),
             media: (0..people).map(|at| [at as u8 + 101; 32]).collect(),
@@ -71,6 +73,7 @@ impl Room {
         let stage = (0..self.people.len()).map(|at| Speaker { leaf: leaf(at), id: self.id(at) }).collect();
         let base_key = Zeroizing::new(self.base_key(epoch));
         EpochKeys::new(self.suite, layout, epoch, base_key, leaf(who), stage, since)
+            .and_then(|keys| keys.with_backend(self.backend))
             .unwrap()
             .with_offstage(Vec::<Quiet>::new())
             .of_room(b"the room")
