@@ -386,9 +386,8 @@ impl Stand {
                         self.time(seal)
                     } else {
                         seal(self);
-                        self.time(|stand| {
-                            (0..RUN).for_each(|at| stand.bare_seal((run * usize::from(RUN)) as u64 + u64::from(at)))
-                        })
+                        let first = (run * usize::from(RUN)) as u64;
+                        self.time(|stand| (first..first + u64::from(RUN)).for_each(|nonce| stand.bare_seal(nonce)))
                     };
                 }
             }
