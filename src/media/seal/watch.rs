@@ -76,7 +76,8 @@ struct Millis(u32);
 impl Millis {
     #[inline]
     const fn of(now: Duration) -> Self {
-        Self(now.as_millis() as u32)
+        // In 32 bits, as they are kept: a division of 128 bits would be felt at each frame.
+        Self((now.as_secs() as u32).wrapping_mul(1000).wrapping_add(now.subsec_millis()))
     }
 
     /// How far apart two moments are, either way: who jumps with the clock is flagged sooner, not later.
@@ -212,11 +213,18 @@ impl Watch {
         if ahead >= self.limit {
             return self.held_or(counter, hash, Look::Hold);
         }
-        let entry = self.entries.get(ahead as usize).unwrap_or(&UNKNOWN);
+        match self.entries.get(ahead as usize) {
+            // As nearly all do, it follows what came before.
+            None if self.held.is_empty() && !self.must_hold(rules, now) => Look::Open,
+            entry => self.look_closer(entry.unwrap_or(&UNKNOWN), rules, counter, hash, now),
+        }
+    }
+
+    #[cold]
+    fn look_closer(&self, entry: &Entry, rules: &SealRules, counter: u64, hash: &PacketHash, now: Duration) -> Look {
         let same = entry.hash == *hash;
         match entry.state {
             State::Unknown if self.must_hold(rules, now) => self.held_or(counter, hash, Look::Hold),
-            State::Unknown if self.held.is_empty() => Look::Open,
             State::Unknown => self.held_or(counter, hash, Look::Open),
             State::Opened | State::Overdue | State::Verified if same => Look::Stale(Stale::Seen),
             State::Opened | State::Overdue => self.held_or(counter, hash, Look::Hold),
