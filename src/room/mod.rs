@@ -256,6 +256,12 @@ impl Room {
         &self.id
     }
 
+    /// The confirmed transcript hash of the epoch (RFC 9420 §8.2), for the [`SealKeys`] of a media layer other than
+    /// [`Voice`]; empty once one is out.
+    pub fn transcript(&self) -> &[u8] {
+        self.group.as_ref().map(Group::transcript).unwrap_or_default()
+    }
+
     /// Whether one is in the room.
     pub const fn is_open(&self) -> bool {
         self.group.is_some()
