@@ -22,7 +22,7 @@ pub const CAST: [(&str, &str); 8] = [
     ("carlo", "speaks Italian; removed in mid-sentence"),
     ("maxim", "comes to listen, is called on stage, speaks Russian"),
     ("ben", "listens from the start; leaves"),
-    ("nils", "listens; patches his client to speak"),
+    ("nils", "listens; patches his client to speak, then forges ana"),
     ("dora", "comes during the evening"),
     ("emil", "comes late; had recorded everything before"),
     ("eve", "an outsider with the relay's tap"),
@@ -34,6 +34,9 @@ pub const SECONDS: u64 = 52;
 /// How long the patched client of nils transmits, in seconds.
 pub const PATCHED_FOR: u64 = 12;
 
+/// How long nils speaks in the name of ana, in seconds: over her words, and on while she is silent.
+pub const FORGES_FOR: f64 = 3.5;
+
 /// Something that somebody does.
 #[derive(Debug)]
 pub enum Act {
@@ -43,6 +46,8 @@ pub enum Act {
     Leave(usize),
     /// nils patches his client.
     Patch,
+    /// nils begins to speak in the name of ana.
+    Forge,
 }
 
 /// A change of the room that somebody wants. It waits until no other commit of theirs is on its way.
@@ -68,6 +73,7 @@ pub fn programme() -> Vec<(f64, Act)> {
         // Two commits for one epoch: the relay's order decides, the loser tries again.
         (33.0, Act::Wish(DORA, Wish::Refresh)),
         (33.0, Act::Wish(ANA, Wish::Refresh)),
+        (34.0, Act::Forge),
         (38.0, Act::Wish(ANA, Wish::Admit(vec![(EMIL, Role::Listener)]))),
     ]
 }
@@ -83,6 +89,7 @@ pub fn microphones(speech: &Path, wav: Option<&Path>) -> parlor::Result<Vec<Vec<
         (NILS, 18.0, speech.join("austen-1.wav")),
         (MAXIM, 19.0, his),
         (ANA, 31.0, speech.join("austen-3.wav")),
+        (NILS, 34.0, speech.join("austen-2.wav")),
         (ANA, 39.0, speech.join("austen-4.wav")),
         (ANA, 46.5, speech.join("austen-5.wav")),
     ];

@@ -4,6 +4,7 @@
 //! them lies nothing but the relay: control messages reach all in one order, each after a delay of its own;
 //! packets are lost, delayed, reordered and doubled; and the relay itself alters and replays some.
 
+mod insider;
 mod media;
 mod notes;
 
@@ -11,23 +12,25 @@ use std::{collections::VecDeque, error::Error, mem, path::PathBuf, time::Duratio
 
 use parlor::{
     Admission, Card, Error as Refusal, Event, Guest, Identity, MemberId, Room, Settings, Suite, Voice,
-    room::Retried,
-    sound::{Ear, EarSettings, Encoder, Encoding, FRAME_TIME},
+    media::seal::SealMode,
+    room::{Retried, Setting},
+    sound::{Delay, Ear, EarSettings, Encoder, Encoding, FRAME_TIME},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
     account::{Account, Record, Span},
-    cast::{ANA, Act, CAST, EMIL, EVE, NILS, PATCHED_FOR, SECONDS, Wish, microphones, programme},
+    cast::{ANA, Act, CAST, EMIL, EVE, FORGES_FOR, NILS, PATCHED_FOR, SECONDS, Wish, microphones, programme},
     network::{Agenda, Link, Stream, Weather},
 };
+use insider::{Insider, Told};
 use media::guessed_keys;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const END: Duration = Duration::from_secs(SECONDS);
-/// After the last word: what is still on the wire arrives.
-const DRAIN: Duration = Duration::from_millis(600);
+/// After the last word: its seal is made, sent again, and what is still on the wire arrives.
+const DRAIN: Duration = Duration::from_millis(1_000);
 
 /// What the user may choose.
 #[derive(Debug)]
@@ -35,6 +38,7 @@ pub struct Options {
     pub seed: u64,
     pub loss_percent: f64,
     pub suite: Suite,
+    pub seals: SealMode,
     pub out: PathBuf,
     pub wav: Option<PathBuf>,
     pub speech: PathBuf,
@@ -110,9 +114,9 @@ struct Evening<'a> {
     order: Vec<Vec<u8>>,
     /// Welcomes and trees, which the relay carries too.
     mail: Vec<Vec<u8>>,
-    /// The voice that the patched client speaks with, and until when.
-    patched: Option<Voice>,
-    patched_until: Duration,
+    /// What the patched client of nils has.
+    insider: Insider,
+    told: Told,
     races: usize,
     account: Account,
     epochs: Vec<(Duration, u64)>,
@@ -122,8 +126,13 @@ struct Evening<'a> {
 impl<'a> Evening<'a> {
     fn begin(options: &'a Options, tell: &'a mut dyn FnMut(Duration, &str)) -> Outcome<Self> {
         let weather = Weather { loss: options.loss_percent / 100.0, burst: 4.0, duplicates: 0.01, delay_ms: 20..120 };
-        let settings = Settings::default().with_suite(options.suite);
+        let settings = Settings::default().with_suite(options.suite).with(Setting::Seals(options.seals))?;
         let encoding = Encoding::default().expected_loss(options.loss_percent as u8)?;
+        // What waits for a seal comes half a second late.
+        let listening = match options.seals {
+            SealMode::Off => EarSettings::default(),
+            _ => EarSettings { delay: Delay::between(FRAME_TIME, Duration::from_secs(1))?, ..EarSettings::default() },
+        };
         let (mut people, mut ids, mut cards, mut agenda) = (Vec::new(), Vec::new(), Vec::new(), Agenda::new());
         for (who, (name, _)) in CAST.iter().enumerate() {
             let identity = Identity::generate(name)?;
@@ -141,7 +150,7 @@ impl<'a> Evening<'a> {
             people.push(Person {
                 place,
                 voice,
-                ear: Ear::of(id, EarSettings::default()),
+                ear: Ear::of(id, listening),
                 encoder: Encoder::new(encoding)?,
                 link: Link::new(weather.clone(), options.seed.wrapping_mul(31).wrapping_add(who as u64)),
                 stream: Stream::default(),
@@ -167,10 +176,10 @@ impl<'a> Evening<'a> {
             uplink: Stream::default(),
             order: Vec::new(),
             mail: Vec::new(),
-            patched: None,
-            patched_until: Duration::ZERO,
+            insider: Insider::new(encoding),
+            told: Told::default(),
             races: 0,
-            account: Account::default(),
+            account: Account::of(settings.seals()),
             epochs: Vec::new(),
             events: Vec::new(),
         })
@@ -187,11 +196,10 @@ impl<'a> Evening<'a> {
                 break;
             }
             match happening {
-                Happening::Tick(who) if now < END => {
+                Happening::Tick(who) => {
                     self.tick(who, now)?;
                     self.agenda.put(now + FRAME_TIME, Happening::Tick(who));
                 }
-                Happening::Tick(_) => {}
                 Happening::Act(act) => self.act(act, now)?,
                 Happening::Upload(message) => self.take_its_place(message, now),
                 Happening::Control { who, place } => self.control(who, place, now)?,
@@ -223,7 +231,11 @@ impl<'a> Evening<'a> {
                 };
                 self.note(now, &format!("nils, a listener, tries to speak; his library: {refusal}"));
                 self.note(now, "nils patches his client: it seals with the room's real keys from his next epoch on");
-                self.patched_until = now + Duration::from_secs(PATCHED_FOR);
+                self.insider.patched = now..now + Duration::from_secs(PATCHED_FOR);
+            }
+            Act::Forge => {
+                self.note(now, "nils derives ana's frame key, as any member can, and speaks in her name");
+                self.insider.forges = now..now + Duration::from_secs_f64(FORGES_FOR);
             }
         }
         Ok(())
@@ -313,7 +325,7 @@ impl<'a> Evening<'a> {
                 {
                     guess.rekey(guessed_keys(self.options.suite, keys.epoch())?)?;
                 }
-                let keys = if who == NILS && now < self.patched_until { self.patch(keys)? } else { keys };
+                let keys = if who == NILS && self.insider.is_patched() { self.patch(keys)? } else { keys };
                 if let Some(voice) = &mut self.people[who].voice {
                     voice.rekey(keys)?;
                     self.unpark(who, now);
@@ -380,9 +392,11 @@ impl<'a> Evening<'a> {
         };
         // A late guest who had kept every packet since the beginning tries them all with the room's real key.
         if who == EMIL {
-            for sent in 0..self.account.sent.len() {
+            // What is of the epoch that he comes in with would be his to hear.
+            let before = (0..self.account.sent.len()).filter(|sent| self.account.sent[*sent].epoch < voice.epoch());
+            for sent in before.collect::<Vec<_>>() {
                 let opened = voice.open(&self.account.sent[sent].bytes, now).map(drop);
-                self.account.tried(who, sent, voice.epoch(), false, opened.as_ref().copied());
+                self.account.tried(who, sent, voice.epoch(), false, opened.as_ref().copied(), now);
             }
         }
         person.place = Place::Inside(Box::new(room));

@@ -7,6 +7,7 @@
 mod account;
 mod cast;
 mod evening;
+mod forgery;
 mod network;
 mod page;
 
@@ -18,10 +19,11 @@ use lexopt::{
     Arg::{Long, Short},
     ValueExt as _,
 };
-use parlor::{Suite, sound::wav};
+use parlor::{Suite, media::seal::SealMode, sound::wav};
 
 const HELP: &str = "\
-An evening in a parlor: a host, two speakers, four listeners, an outsider with the relay's tap.
+An evening in a parlor: a host, two speakers, four listeners, an outsider with the relay's tap. One of the listeners
+patches his client, to speak without leave, and in another's name.
 
 Usage: cargo run --release --example room -- [OPTIONS]
 
@@ -30,6 +32,7 @@ Options:
   --seed N         what the network does, in one number [default: 1]
   --loss PERCENT   packets lost on each path, in bursts of 4, 0 to 50 [default: 5]
   --suite NAME     chacha20poly1305, aes128gcm or aes256gcm [default: chacha20poly1305]
+  --seals MODE     live, strict or off: whether speakers sign what they say, and what is played before [default: live]
   --out DIR        where the WAVs and the page go [default: target/room]
   -h, --help       this text
 
@@ -51,7 +54,8 @@ fn run() -> Result<bool, Box<dyn Error>> {
         println!("{HELP}");
         return Ok(true);
     };
-    println!("An evening in a parlor (seed {}, {} % loss, {:?})\n", options.seed, options.loss_percent, options.suite);
+    let Options { seed, loss_percent, suite, seals, .. } = &options;
+    println!("An evening in a parlor (seed {seed}, {loss_percent} % loss, {suite:?}, seals {})\n", in_a_word(*seals));
     fs::create_dir_all(&options.out).map_err(|error| {
         format!("--out {}: the folder cannot be made: {error}; name another", options.out.display())
     })?;
@@ -72,6 +76,7 @@ fn arguments() -> Result<Option<Options>, Box<dyn Error>> {
         seed: 1,
         loss_percent: 5.0,
         suite: Suite::default(),
+        seals: SealMode::default(),
         out: PathBuf::from("target/room"),
         wav: None,
         speech: root.join("examples/speech"),
@@ -92,6 +97,7 @@ fn arguments() -> Result<Option<Options>, Box<dyn Error>> {
                 options.loss_percent = Some(percent).filter(|percent| (0.0..=50.0).contains(percent)).ok_or(refused)?;
             }
             Long("suite") => options.suite = suite(&parser.value()?.string()?)?,
+            Long("seals") => options.seals = seals(&parser.value()?.string()?)?,
             _ => return Err(format!("{}; --help lists the options", argument.unexpected()).into()),
         }
     }
@@ -107,12 +113,26 @@ fn suite(name: &str) -> Result<Suite, String> {
     }
 }
 
+fn seals(mode: &str) -> Result<SealMode, String> {
+    let modes = [SealMode::Live, SealMode::Strict, SealMode::Off];
+    let named = modes.into_iter().find(|known| in_a_word(*known) == mode);
+    named.ok_or_else(|| format!("--seals: there is no {mode:?}; take live, strict or off"))
+}
+
+fn in_a_word(seals: SealMode) -> &'static str {
+    match seals {
+        SealMode::Off => "off",
+        SealMode::Strict => "strict",
+        _ => "live",
+    }
+}
+
 fn print_table(record: &Record) {
     let words: Vec<Vec<&str>> = Account::TABLE_HEAD.iter().map(|head| head.split(' ').collect()).collect();
     let widths: Vec<usize> = (0..words.len())
         .map(|column| {
             let head = words[column].iter().map(|word| word.len()).max().unwrap_or(0);
-            record.table_rows.iter().map(|row| row[column].len()).fold(head, usize::max)
+            record.table_rows.iter().map(|row| row[column].chars().count()).fold(head, usize::max)
         })
         .collect();
     println!();

@@ -47,6 +47,10 @@ pub fn render(record: &Record) -> String {
         "lanes": lanes,
         "relay": { "rows": rows, "picture": BASE64.encode(noise), "lines": record.relay_lines },
         "table": { "head": Account::TABLE_HEAD, "rows": record.table_rows },
+        "forgery": {
+            "frames": record.forgery.frames.iter().map(|(at, fate)| json!([at.as_secs_f64(), fate])).collect::<Vec<_>>(),
+            "states": record.forgery.states.iter().map(|(at, what)| json!([at.as_secs_f64(), what])).collect::<Vec<_>>(),
+        },
         "promises": record.promises.iter().map(|p| json!([p.kept, p.text, p.figure])).collect::<Vec<_>>(),
     });
     // `<` is escaped so that no name can end the script element.

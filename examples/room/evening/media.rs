@@ -3,55 +3,76 @@
 use std::time::Duration;
 
 use parlor::{
-    EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice,
+    EpochKeys, Error as Refusal, KeyIdLayout, LeafIndex, MemberId, Suite,
     media::Speaker,
-    sound::{Arrival, SILENCE},
+    sound::{Arrival, SILENCE, Samples},
 };
 use rand::{Rng, RngExt};
 use zeroize::Zeroizing;
 
-use super::{Evening, Happening, Outcome, Person, Place};
+use super::{END, Evening, Happening, Outcome, Person, Place};
 use crate::{
-    account::{Sent, read_header},
+    account::{Kind, PacketHeader, Sent},
     cast::{CAST, NILS},
 };
 
 /// Room for the longest payload that an encoder makes.
-const MAX_PAYLOAD: usize = 512;
+pub(super) const MAX_PAYLOAD: usize = 512;
 
 impl Evening<'_> {
     pub(super) fn tick(&mut self, who: usize, now: Duration) -> Outcome<()> {
+        let pcm = self.picked_up(who, now);
         let person = &mut self.people[who];
         let inside = matches!(person.place, Place::Inside(_));
-        let patched = self.patched.as_mut().filter(|_| who == NILS && now < self.patched_until);
+        let patched = self.insider.voice_at(now).filter(|_| who == NILS);
         let (voice, honest) = match patched {
             Some(voice) => (Some(voice), false),
             // A removed speaker whose client does not care goes on under the last keys it had.
             None => (person.voice.as_mut(), inside),
         };
-        let microphone = &self.microphones[who];
-        if let Some(voice) = voice.filter(|voice| voice.on_stage() && !microphone.is_empty()) {
-            let mut pcm = SILENCE;
-            let from = (now.as_micros() * 48 / 1000) as usize;
-            for (slot, sample) in pcm.iter_mut().zip(microphone.get(from..).unwrap_or_default()) {
-                *slot = *sample;
+        let mut packets = Vec::new();
+        if let Some(voice) = voice {
+            if now < END && voice.on_stage() && !self.microphones[who].is_empty() {
+                let mut payload = [0; MAX_PAYLOAD];
+                let length = person.encoder.encode(&pcm, &mut payload)?;
+                let (frame, epoch) = (payload[..length].to_vec(), voice.epoch());
+                packets.push((Kind::Frame, epoch, voice.seal(&frame)?, frame));
             }
-            let mut payload = [0; MAX_PAYLOAD];
-            let length = person.encoder.encode(&pcm, &mut payload)?;
-            let bytes = voice.seal(&payload[..length])?;
-            let (_, leaf, counter, _) = read_header(&bytes)?;
-            let sent = Sent { at: now, speaker: who, leaf, epoch: voice.epoch(), counter, honest, bytes };
-            self.carry(sent, now);
+            while let Some(bytes) = voice.next_seal(now) {
+                // The last seal of an epoch comes out when the next has begun.
+                let behind = voice.epoch().wrapping_sub(PacketHeader::of(&bytes)?.epoch_bits) & 0xff;
+                packets.push((Kind::Seal, voice.epoch() - behind, bytes, Vec::new()));
+            }
         }
-        let mut heard = SILENCE;
-        let person = &mut self.people[who];
-        person.ear.mix(now, &mut heard);
-        person.pcm.extend_from_slice(&heard);
+        for (kind, epoch, bytes, frame) in packets {
+            let header = PacketHeader::of(&bytes)?;
+            self.carry(Sent { at: now, kind, speaker: who, epoch, header, honest, frame, bytes }, now);
+        }
+        if who == NILS {
+            self.forge(&pcm, now)?;
+        }
+        self.look_over(who, now);
+        if now < END {
+            let mut heard = SILENCE;
+            let person = &mut self.people[who];
+            person.ear.mix(now, &mut heard);
+            person.pcm.extend_from_slice(&heard);
+        }
         Ok(())
     }
 
+    /// What somebody's microphone picks up.
+    fn picked_up(&self, who: usize, now: Duration) -> Samples {
+        let mut pcm = SILENCE;
+        let from = (now.as_micros() * 48 / 1000) as usize;
+        for (slot, sample) in pcm.iter_mut().zip(self.microphones[who].get(from..).unwrap_or_default()) {
+            *slot = *sample;
+        }
+        pcm
+    }
+
     /// The relay fans a packet out to everybody it knows of, and tampers with some.
-    fn carry(&mut self, packet: Sent, now: Duration) {
+    pub(super) fn carry(&mut self, packet: Sent, now: Duration) {
         let speaker = packet.speaker;
         let sent = self.account.send(packet);
         for (ear, person) in self.people.iter_mut().enumerate() {
@@ -84,31 +105,26 @@ impl Evening<'_> {
         let Some(voice) = &mut person.voice else { return };
         let packet = altered.as_ref().unwrap_or(&self.account.sent[sent].bytes);
         let opened = voice.open(packet, now).map(|heard| {
+            if ear == NILS {
+                self.insider.overhear(&heard);
+            }
             // A payload that is no voice frame is the jitter buffer's to refuse and to count.
             let _ = person.ear.hear(heard.speaker, &heard.frame, now);
         });
-        self.account.tried(ear, sent, voice.epoch(), altered.is_some(), opened.as_ref().copied());
+        self.account.tried(ear, sent, voice.epoch(), altered.is_some(), opened.as_ref().copied(), now);
+        if matches!(opened, Err(Refusal::Seal { .. })) {
+            self.unpark(ear, now);
+        }
     }
 
-    /// Lets out what had waited for the key that has just come.
+    /// Lets out what had waited for the key, or for the seal, that has just come.
     pub(super) fn unpark(&mut self, who: usize, now: Duration) {
         let Person { voice: Some(voice), ear, .. } = &mut self.people[who] else { return };
         while let Some(parked) = voice.unpark(now) {
             let Ok(heard) = parked else { continue };
             let arrival = ear.hear(heard.speaker, &heard.frame, now);
-            self.account.unparked(who, &heard, matches!(arrival, Ok(Some(Arrival::Late))));
+            self.account.unparked(who, &heard, matches!(arrival, Ok(Some(Arrival::Late))), now);
         }
-    }
-
-    /// The patched client: one voice to listen as before, a second that thinks its owner is on stage.
-    pub(super) fn patch(&mut self, keys: EpochKeys) -> Outcome<EpochKeys> {
-        let (suite, layout, epoch, me, since) = (keys.suite(), keys.layout(), keys.epoch(), keys.me(), keys.since());
-        let stage = keys.stage().to_vec();
-        let usurped = [stage.clone(), vec![Speaker { leaf: me, id: self.ids[NILS] }]].concat();
-        let base_key = keys.into_base_key();
-        let Place::Inside(room) = &self.people[NILS].place else { return Err("nils is not in the room".into()) };
-        self.patched = Some(Voice::new(EpochKeys::new(suite, layout, epoch, base_key.clone(), me, usurped, since)?));
-        Ok(EpochKeys::new(suite, layout, epoch, base_key, me, stage, since)?.of_room(room.id()))
     }
 }
 

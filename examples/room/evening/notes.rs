@@ -8,6 +8,7 @@ use super::{END, Evening, Options, Outcome, Person, Place};
 use crate::{
     account::{Lane, Promise, Record, Span},
     cast::CAST,
+    forgery::Forged,
 };
 
 impl Evening<'_> {
@@ -59,8 +60,16 @@ impl Evening<'_> {
         }
     }
 
-    pub(super) fn close(self) -> Outcome<Record> {
+    pub(super) fn close(mut self) -> Outcome<Record> {
+        self.account.settle();
+        if let Some(what) = self.account.without_seals() {
+            self.note(END, &what);
+        }
+        let voices = self.people.iter().filter_map(|person| person.voice.as_ref());
+        let verified = voices.map(|voice| voice.stats().verified).sum();
         let mut promises = self.account.promises();
+        promises.extend(self.account.seal_promises(verified, self.options.loss_percent / 100.0));
+        promises.extend(self.seal_states());
         promises.extend(self.promises());
         let mut table_rows = Vec::new();
         for (who, person) in self.people.iter().enumerate() {
@@ -76,8 +85,9 @@ impl Evening<'_> {
                  120 ms of delay, seed {seed}: {} epochs, and every frame accounted for.",
                 self.epochs.len()
             ),
-            figures: self.account.figures(),
-            relay_lines: self.account.relay_lines()?,
+            figures: self.account.figures(verified),
+            relay_lines: self.account.relay_lines(),
+            forgery: Forged { frames: self.account.forgeries.frames(), states: self.told.states },
             epochs: self.epochs,
             events: self.events,
             lanes: self
