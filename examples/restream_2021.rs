@@ -141,6 +141,14 @@ fn play() -> Outcome<u64> {
         liv.opened, liv.tried
     );
     println!("records. What a closed room can do is to have no listener whom nobody let in.");
+    let liv_hears = scene.person("liv")?.voice.stats();
+    println!(
+        "\nOf {} she knows for certain that it is Ana who speaks, or Ben: their seals say so. To others she can",
+        liv_hears.verified
+    );
+    println!(
+        "prove nothing by them. This room is deniable: when it is over its members publish the keys of their seals."
+    );
     let heard = [&carlo_live, &nina_live, &liv].iter().all(|seat| seat.opened == seat.tried);
     if !heard {
         return Err("somebody in the room did not hear all of it".into());
@@ -161,10 +169,22 @@ fn part(scene: &mut Scene, length: usize, liv: &mut Try) -> Outcome<Vec<Frame>> 
             return Err("what was heard is not what was said".into());
         }
         liv.on(heard);
+        seals_to_liv(scene)?;
         frames.push(Frame { packet, epoch, at: now });
     }
     scene.pass(3);
+    seals_to_liv(scene)?;
     Ok(frames)
+}
+
+/// By which she knows who speaks.
+fn seals_to_liv(scene: &mut Scene) -> Outcome {
+    let now = scene.now;
+    for seal in [scene.seals("ana")?, scene.seals("ben")?].concat() {
+        // A seal is no sound: that it is one is said by an error.
+        let _ = scene.person("liv")?.voice.open(&seal, now);
+    }
+    Ok(())
 }
 
 /// The packet under the key id that its sender would have in `epoch`.

@@ -92,9 +92,10 @@ fn on_each(
         let packet = scene.speak("ana", WORDS)?;
         let outcome = opens(scene, LIV, &alter(&packet)?)?;
         let now = scene.now;
-        let heard = scene.person(LIV)?.voice.open(&packet, now);
+        let heard = scene.person(LIV)?.voice.open(&packet, now).map(|heard| words_of(&heard.frame));
+        scene.carry_seals("ana")?;
         // To keep the true packet from being heard would be a success too.
-        Ok(if heard.is_ok_and(|heard| words_of(&heard.frame) == WORDS) { outcome } else { Ok(()) })
+        Ok(if heard.is_ok_and(|heard| heard == WORDS) { outcome } else { Ok(()) })
     })
 }
 
@@ -106,7 +107,7 @@ fn opens(scene: &mut Scene, who: &str, packet: &[u8]) -> Outcome<Result<(), Stri
 }
 
 /// The same packet under another key id.
-fn relabel(packet: &[u8], stream: Option<u64>, leaf: Option<u32>, epoch: Option<u64>) -> Outcome<Vec<u8>> {
+pub fn relabel(packet: &[u8], stream: Option<u64>, leaf: Option<u32>, epoch: Option<u64>) -> Outcome<Vec<u8>> {
     let (header, length) = Header::decode(packet)?;
     let (was_stream, was_leaf, was_epoch) = KeyIdLayout::default().split(header.kid);
     let kid = KeyIdLayout::default().key_id(

@@ -3,7 +3,7 @@
 use openmls::prelude::{tls_codec::DeserializeBytes as _, *};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
-use parlor::{Card, Role};
+use parlor::{Card, Role, Suite, media::BASE_KEY_LABEL};
 
 use crate::stage_hands::{Kind, Outcome, Scene};
 
@@ -65,6 +65,11 @@ impl Patched {
         let group =
             StagedWelcome::new_from_welcome(&me.provider, &config(), welcome, None)?.into_group(&me.provider)?;
         Ok(Self { me, group })
+    }
+
+    /// What every member has: the key of the epoch that all frame keys come from.
+    pub fn base_key(&self, suite: Suite) -> Outcome<Vec<u8>> {
+        Ok(self.group.export_secret(self.me.provider.crypto(), BASE_KEY_LABEL, &[], suite.key_len())?)
     }
 
     /// A commit that adds a stranger.

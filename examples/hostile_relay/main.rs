@@ -8,6 +8,7 @@ mod door;
 mod frames;
 mod ghost;
 mod messages;
+mod seals;
 #[path = "../stage_hands/mod.rs"]
 mod stage_hands;
 
@@ -45,6 +46,8 @@ fn play() -> Outcome<u64> {
     frames::attack(&mut scene, &mut table)?;
     table.heading("Messages that change the room");
     messages::attack(&mut scene, &mut table)?;
+    table.heading("Seals, and with a listener's keys");
+    seals::attack(&mut table)?;
     table.heading("The door");
     let link = door::attack(&mut scene, &mut table)?;
 

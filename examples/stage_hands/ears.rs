@@ -1,6 +1,6 @@
 //! Who hears whom, and why not: what everybody's voice says, moment by moment.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter, time::Duration};
 
 use super::{
     Outcome, Scene, frame_of,
@@ -18,12 +18,17 @@ pub struct Ears {
     causes: BTreeMap<&'static str, Vec<&'static str>>,
     /// How often an ear in the room did not hear exactly those who spoke there.
     pub wrong: u64,
+    /// Words heard so far, and how many of them a seal has confirmed.
+    sealed: (u64, u64),
 }
+
+/// After so long a speaker has paused.
+const PAUSE: Duration = Duration::from_millis(250);
 
 impl Ears {
     pub fn of(ear: &'static str, speakers: &[&'static str]) -> Self {
         let causes = speakers.iter().map(|name| (*name, Vec::new())).collect();
-        Self { moments: Vec::new(), heard: BTreeMap::new(), ear, causes, wrong: 0 }
+        Self { moments: Vec::new(), heard: BTreeMap::new(), ear, causes, wrong: 0, sealed: (0, 0) }
     }
 
     pub fn moments(&self) -> usize {
@@ -47,6 +52,19 @@ impl Ears {
             let row = self.heard.entry(person.name.clone()).or_insert_with(|| vec![None; self.moments.len()]);
             row.push(person.room.is_open().then_some(heard));
         }
+        // Once they pause, they seal what they said.
+        for at in [scene.now, scene.now + PAUSE] {
+            let mut seals = Vec::new();
+            for person in &mut scene.people {
+                let (id, voice) = (person.id, &mut person.voice);
+                seals.extend(iter::from_fn(|| voice.next_seal(at)).map(|seal| (id, seal)));
+            }
+            for person in &mut scene.people {
+                for (_, seal) in seals.iter().filter(|(id, _)| *id != person.id) {
+                    let _ = person.voice.open(seal, at);
+                }
+            }
+        }
         let ear = scene.people.iter().find(|person| person.name == self.ear).ok_or("the ear is here")?;
         let mut silence = String::new();
         for (id, name) in names {
@@ -59,6 +77,8 @@ impl Ears {
             row.push(word);
         }
         self.moments.push(what);
+        let stats = scene.people.iter().map(|person| person.voice.stats());
+        self.sealed = stats.fold((0, 0), |(opened, verified), one| (opened + one.opened, verified + one.verified));
         Ok(silence)
     }
 
@@ -79,7 +99,9 @@ impl Ears {
         for (name, row) in &self.causes {
             line(name, row.iter().map(ToString::to_string));
         }
-        println!("\nEars that did not hear exactly those who spoke in their room: {}.", self.wrong);
+        let (opened, verified) = self.sealed;
+        println!("\nWords heard: {opened}. Confirmed by a seal of who said them: {verified}.");
+        println!("Ears that did not hear exactly those who spoke in their room: {}.", self.wrong);
     }
 }
 

@@ -8,8 +8,7 @@ pub mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
-    error::Error,
+    env, iter,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -17,11 +16,11 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose};
 use parlor::{
-    Event, Guest, Identity, Link, MemberId, Role, Room, Settings, UnixTime, Voice, Waiting,
+    Error, Event, Guest, Identity, Item, Link, MemberId, Role, Room, Settings, UnixTime, Voice, Waiting,
     room::door::{Answer, Gate, KnockId, Terms},
 };
 
-pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// How many attempts have worked, for a scene that does not survive it.
 static WORKED: AtomicU64 = AtomicU64::new(0);
@@ -323,5 +322,28 @@ impl Scene {
         let packet = self.person(name)?.voice.seal(&frame_of(words))?;
         self.relay.note(self.now, Kind::Packet, &packet);
         Ok(packet)
+    }
+
+    /// The seals that are due of what `name` said, and the relay has them.
+    pub fn seals(&mut self, name: &str) -> Outcome<Vec<Vec<u8>>> {
+        let now = self.now;
+        let voice = &mut self.person(name)?.voice;
+        let seals: Vec<_> = iter::from_fn(|| voice.next_seal(now)).collect();
+        for seal in &seals {
+            self.relay.note(now, Kind::Packet, seal);
+        }
+        Ok(seals)
+    }
+
+    /// The seals that are due of what `name` said reach everybody.
+    pub fn carry_seals(&mut self, name: &str) -> Outcome {
+        for seal in self.seals(name)? {
+            for person in self.people.iter_mut().filter(|person| person.name != name) {
+                if let Err(refusal @ Error::Malformed { what: Item::Seal, .. }) = person.voice.open(&seal, self.now) {
+                    return Err(refusal.into());
+                }
+            }
+        }
+        Ok(())
     }
 }
