@@ -24,7 +24,7 @@ fn folder() -> &'static Path {
         if cfg!(not(feature = "opus")) {
             build.arg("--no-default-features");
         }
-        for scene in SCENES {
+        for scene in SCENES.into_iter().chain(cfg!(feature = "opus").then_some("room")) {
             build.args(["--example", scene]);
         }
         if cfg!(feature = "opus") {
@@ -70,6 +70,30 @@ fn every_scene_explains_itself_and_knows_its_options() {
     }
 }
 
+/// The main job, which has options of its own.
+#[cfg(feature = "opus")]
+#[test]
+fn in_the_room_a_forger_is_found_out_and_costs_whom_he_impersonates_nothing() {
+    let out = concat!(env!("CARGO_TARGET_TMPDIR"), "/room");
+    for (seals, lines) in [
+        (
+            "live",
+            &[
+                "s  dora's app on ana: contested: somebody else spoke in their name",
+                "kept   nothing forged that was played goes unflagged: 0 of ",
+                "kept   no frame of the one impersonated is dropped because of it: 0, and ",
+                "Every promise kept.",
+            ][..],
+        ),
+        ("strict", &["kept   who speaks in another's name is not played for long: 0 of ", "Every promise kept."]),
+        ("off", &["frames were played as ana's, ", "and nobody can tell", "Every promise kept."]),
+    ] {
+        let Output { stdout, .. } = run("room", &["--seals", seals, "--out", out]);
+        let text = String::from_utf8(stdout).unwrap();
+        lines.iter().for_each(|line| says(&text, line));
+    }
+}
+
 #[test]
 fn in_the_evening_everybody_hears_whom_they_should_and_nobody_banned_comes_back() {
     let text = play("evening");
@@ -86,6 +110,7 @@ fn in_the_evening_everybody_hears_whom_they_should_and_nobody_banned_comes_back(
         "ana           md       mdb      md       mdbz     mdb      mdb      mdbz     mdb\n",
         "cleo and 17   amd      amdb     amd      amdbz    amdb     amdb     amdbz    amdb     mdb\n",
         "zed           listens  listens  listens  heard    muted    mic off  heard    not in   not in   over\n",
+        "Words heard: 760. Confirmed by a seal of who said them: 760.",
         "Ears that did not hear exactly those who spoke in their room: 0.",
     ] {
         says(&text, line);
@@ -97,6 +122,9 @@ fn nothing_that_the_hostile_relay_does_succeeds_and_what_it_can_do_is_said() {
     let text = play("hostile_relay");
     says(&text, " attempts, 0 succeeded.");
     for line in [
+        "have one speak as Ana, unnoticed       100          0  Liv: ",
+        "keep Ana from being heard by it        300          0  Liv: 300 of 300 frames of Ana's are heard, ",
+        "drop all of two seconds, unnoticed       1          0  Liv is told of Ana: unverified",
         "enter as a ghost, by external commit     1          0  every member: somebody may not enter by external commit",
         "put another host behind the link         1          0  a guest: doorplate refused: its host was substituted",
         "swap two answers                         1          0  the guest: answer to a knock refused",
