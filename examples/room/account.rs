@@ -446,7 +446,7 @@ impl Account {
         // Of a frame in a hundred no more than that the last words of who was put out stay without a seal; beyond that
         // both copies of a seal may be lost.
         let least = 99.0 - 100.0 * (0.2 * loss).max(2.0 * loss * loss);
-        let held = self.sum(|who| self.waiting_in_vain(who));
+        let (held, late) = (self.sum(|who| self.waiting_in_vain(who)), self.sum(|who| self.ears[who].late_by_seals));
         let dropped = self.sum(|who| self.lost_to_forger(who));
         let hers = self.ears.iter().flat_map(|ear| &ear.fates);
         let hers = hers.filter(|(sent, fate)| self.sent[**sent].speaker == ANA && **fate == Fate::Opened).count();
@@ -479,8 +479,8 @@ impl Account {
                 kept: dropped == 0 && hers > 0,
                 text: "no frame of the one impersonated is dropped because of it",
                 figure: format!(
-                    "{dropped}, and {hers} of ana's were heard; {held} frames waited for a seal that the wire had lost \
-                     twice"
+                    "{dropped}, and {hers} of ana's were heard; of all frames that waited for a seal, {late} came out too \
+                     late for the ear, and {held} in vain, for the wire had lost the seal twice"
                 ),
             },
         ]

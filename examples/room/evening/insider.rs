@@ -81,8 +81,8 @@ impl Insider {
         }
     }
 
-    /// The next frame in the name of `victim`: epoch, frame and packet.
-    fn forge(&mut self, victim: MemberId, pcm: &Samples) -> Outcome<Option<(u64, Vec<u8>, Vec<u8>)>> {
+    /// The next frame in the name of `victim`, if anything was heard of them.
+    fn forge(&mut self, victim: MemberId, pcm: &Samples, now: Duration) -> Outcome<Option<Sent>> {
         let Some(Stolen { suite, layout, epoch, base_key, stage, heard }) = &self.stolen else { return Ok(None) };
         let Some(leaf) = stage.iter().find(|speaker| speaker.id == victim).map(|speaker| speaker.leaf) else {
             return Ok(None);
@@ -105,7 +105,16 @@ impl Insider {
         let length = sealer.seal_into(b"", &frame, &mut packet)?;
         packet.truncate(length);
         self.forged += 1;
-        Ok(Some((*epoch, frame, packet)))
+        Ok(Some(Sent {
+            at: now,
+            kind: Kind::Forgery,
+            speaker: NILS,
+            epoch: *epoch,
+            header: PacketHeader::of(&packet)?,
+            honest: false,
+            frame,
+            bytes: packet,
+        }))
     }
 }
 
@@ -188,13 +197,11 @@ impl Evening<'_> {
 
     /// nils says what he picks up in the name of ana, while he does that.
     pub(super) fn forge(&mut self, pcm: &Samples, now: Duration) -> Outcome<()> {
-        if !self.insider.forges.contains(&now) {
-            return Ok(());
+        if self.insider.forges.contains(&now)
+            && let Some(forged) = self.insider.forge(self.ids[ANA], pcm, now)?
+        {
+            self.carry(forged, now);
         }
-        let Some((epoch, frame, bytes)) = self.insider.forge(self.ids[ANA], pcm)? else { return Ok(()) };
-        let header = PacketHeader::of(&bytes)?;
-        let (kind, speaker, honest) = (Kind::Forgery, NILS, false);
-        self.carry(Sent { at: now, kind, speaker, epoch, header, honest, frame, bytes }, now);
         Ok(())
     }
 
