@@ -14,7 +14,7 @@
 //! packets with the same tag. Nor do the AEADs commit to their key, so the frame key is signed along. And so is who the
 //! speaker is: anybody can certify somebody else's media key as their own, and would have said all that it sealed.
 
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest, Sha256, digest::Output};
 
 use crate::{
     error::{Error, Item, Result},
@@ -40,15 +40,31 @@ pub(crate) const MAX_SEAL: usize = FIXED + MAX_EVERY as usize * HASH_LEN;
 /// Half of a packet's SHA-256.
 pub(crate) type PacketHash = [u8; HASH_LEN];
 
+/// The SHA-256 of a whole packet, where it was computed: read at once it would have to be waited for.
+pub(crate) struct WholeHash(Output<Sha256>);
+
+impl WholeHash {
+    #[inline(always)]
+    pub(crate) fn of(packet: &[u8]) -> Self {
+        let mut whole = Self(Output::<Sha256>::default());
+        let mut hash = Sha256::new();
+        hash.update(packet);
+        // Not `finalize_into`, which moves a hash that was written a moment before: that would have to be waited for too.
+        Digest::finalize_into_reset(&mut hash, &mut whole.0);
+        whole
+    }
+
+    /// The half of it that seals list.
+    #[inline(always)]
+    pub(crate) fn half(&self) -> &PacketHash {
+        self.0.first_chunk().unwrap_or(&[0; HASH_LEN])
+    }
+}
+
 /// The hash of a whole packet.
 #[inline]
 pub(crate) fn packet_hash(packet: &[u8]) -> PacketHash {
-    let whole: [u8; 32] = Sha256::digest(packet).into();
-    let mut half = [0; HASH_LEN];
-    if let Some(front) = whole.first_chunk() {
-        half = *front;
-    }
-    half
+    *WholeHash::of(packet).half()
 }
 
 /// The length of the seals of a room in bytes, without header and tag.
