@@ -392,7 +392,7 @@ impl Stand {
                     } else {
                         seal(self, RUN);
                         let first = run as u64 * u64::from(RUN);
-                        let mut bare_seal = |stand: &mut Self, nonces: std::ops::Range<u8>| {
+                        let bare_seal = |stand: &mut Self, nonces: std::ops::Range<u8>| {
                             nonces.for_each(|nonce| stand.bare_seal(first + u64::from(nonce)));
                         };
                         bare_seal(self, 0..WARM);

@@ -30,7 +30,8 @@ const RETURN: usize = 240;
 /// How an ear listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EarSettings {
-    /// How long sound may wait in the jitter buffers. Default: 20 to 400 ms.
+    /// How long sound may wait in the jitter buffers. Default: 20 to 400 ms; in a room that seals let it be up to 1 s,
+    /// for frames that waited for a seal.
     pub delay: Delay,
     /// Speakers that may sound at once, each about 120 kB at most. Default: 32.
     pub voices: usize,

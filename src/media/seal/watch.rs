@@ -636,10 +636,12 @@ mod tests {
         for seed in 0..400 {
             let mut random = StdRng::seed_from_u64(seed);
             let every = [1_u64, 5, 25, 50][random.random_range(0..4)];
-            let mut rules = SealRules::default();
-            rules.mode = if seed % 4 == 0 { SealMode::Strict } else { SealMode::Live };
-            rules.unsealed = if seed % 3 == 0 { Unsealed::Hold } else { Unsealed::Play };
-            rules.every = every as u8;
+            let rules = SealRules {
+                mode: if seed % 4 == 0 { SealMode::Strict } else { SealMode::Live },
+                unsealed: if seed % 3 == 0 { Unsealed::Hold } else { Unsealed::Play },
+                every: every as u8,
+                ..SealRules::default()
+            };
             // One of many, so that the bound is met.
             let (mut watch, mut model) = (Watch::new(100_000), Model::default());
             let limit = watch.limit;
@@ -785,7 +787,7 @@ mod tests {
             }
             // Whatever was played is confirmed, told, or still open.
             let left: BTreeSet<_> = watch.leftover().collect();
-            for (key, _) in &model.opened {
+            for key in model.opened.keys() {
                 let told = model.flagged.contains(key) || model.forged.contains(key);
                 let confirmed = key.1 == 0 && model.verified.contains(&key.0);
                 assert!(told || confirmed || left.contains(&key.0), "seed {seed}: {key:?}");

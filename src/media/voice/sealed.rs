@@ -106,7 +106,7 @@ impl Voice {
     /// The newest that `speaker` has said under seals that follow one another, in a room that keeps evidence: a clip to be
     /// vouched for ([`Room::vouch`](crate::Room::vouch)), which anybody can [verify](crate::Clip::verify).
     ///
-    /// It is of one epoch, and of what [`Limits::evidence_bytes`] has room for. It stays possible after
+    /// It is of one epoch, and of what [`Limits::evidence_bytes`](crate::media::Limits::evidence_bytes) has room for. It stays possible after
     /// [`close`](Self::close), until the voice is dropped.
     ///
     /// # Errors
