@@ -20,7 +20,7 @@ use crate::{
     identity::{LeafIndex, MemberId},
     media::{
         OffStage,
-        backend::Backend,
+        backend::{Backend, scrub_stack},
         epoch::Epoch,
         seal::{MAX_EVERY, SealKeys, SealMode, statement},
         suite::{MAX_KEY_LEN, NONCE_LEN, Suite},
@@ -348,6 +348,15 @@ enum Extracted {
 
 impl Secret {
     pub(crate) fn extract(suite: Suite, base_key: &[u8]) -> Self {
+        let secret = Self::extract_deeper(suite, base_key);
+        scrub_stack();
+        secret
+    }
+
+    // A call of its own, so that what it leaves on the stack lies where `scrub_stack` lays zeros after it: whatever is
+    // built there next, and moved into a box, would carry it along.
+    #[inline(never)]
+    fn extract_deeper(suite: Suite, base_key: &[u8]) -> Self {
         let mut bytes = Box::new(Zeroizing::new([0; 64]));
         let hkdf = match suite {
             Suite::ChaCha20Poly1305 | Suite::Aes128Gcm => {
