@@ -360,7 +360,7 @@ impl Voice {
         if self.seals_twice {
             let every = self.current.seals.as_ref().map_or(0, |seals| seals.rules.every);
             let after = self.stats.sealed + u64::from(every / 2).max(6);
-            self.send(Outgoing { packet: packet.clone(), first: false, after, at: now + SECOND_COPY });
+            self.send(Outgoing { packet: packet.clone(), first: false, after, at: now.saturating_add(SECOND_COPY) });
         }
         packet
     }
