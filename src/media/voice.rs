@@ -553,7 +553,7 @@ impl Voice {
             return Err(self.is_closed());
         }
         let (stream, leaf, epoch_bits) = self.layout.split(kid);
-        if stream > SEALS || (stream == SEALS && self.current.seals.is_none()) {
+        if stream > SEALS {
             self.book(leaf, Refusal::Malformed, now);
             return Err(self.malformed("its stream is not one that this voice plays"));
         }
