@@ -148,8 +148,8 @@ pub(in crate::media) struct Watch {
     /// When the next entry may be overdue.
     due: Option<Millis>,
     contested_until: Option<Duration>,
-    /// The newest seal came long after what was played beyond it.
-    suspected: bool,
+    /// The newest seal came long after what was played beyond it: until then, for [`CONTEST`] after that was played.
+    suspected_until: Option<Duration>,
     /// By counter, those of one counter by arrival.
     held: Vec<HeldFrame>,
     held_bytes: usize,
@@ -195,7 +195,7 @@ impl Watch {
             uncovered_since: None,
             due: None,
             contested_until: None,
-            suspected: false,
+            suspected_until: None,
             held: Vec::new(),
             held_bytes: 0,
             chance: RandomState::new(),
@@ -276,7 +276,7 @@ impl Watch {
     /// The same in the epoch before.
     pub(in crate::media) fn stay_contested(&mut self, before: &Self, now: Duration) {
         self.contested_until = before.contested_until;
-        if before.suspected {
+        if before.suspected_until.is_some_and(|until| is_before(now, until)) {
             self.contest(now);
         }
     }
@@ -327,11 +327,15 @@ impl Watch {
         }
         let moment = Millis::of(now);
         let beyond = self.entries.range(self.place(self.sealed_to)..).filter(|entry| entry.state.is_uncovered());
-        self.uncovered_since = beyond.map(|entry| entry.at).max_by_key(|at| at.apart(moment));
+        let beyond = beyond.map(|entry| (entry.at.apart(moment), entry.at));
+        self.uncovered_since = beyond.clone().max_by_key(|(age, _)| *age).map(|(_, at)| at);
         // A speaker's seals come within a second of what lies before them. Who was played long ago beyond this one is
-        // somebody else, or the seals are held up: either way what comes next waits for its own.
+        // somebody else, or the seals are held up: either way what comes next waits for its own. But not for as long as
+        // it takes the speaker to get to what was forged far ahead, nor for seals that never come.
         if newer {
-            self.suspected = self.lapsed(now).is_some();
+            let lapsed = beyond.map(|(age, _)| Duration::from_millis(age.into())).filter(|age| *age >= COVER);
+            let left = lapsed.min().and_then(|age| CONTEST.checked_sub(age));
+            self.suspected_until = left.map(|left| now.saturating_add(left));
         }
         Ok(outcome)
     }
@@ -378,7 +382,7 @@ impl Watch {
 
     /// Whether somebody else was caught speaking in this speaker's name, lately, or must be suspected to.
     pub(in crate::media) fn is_contested(&self, now: Duration) -> bool {
-        self.suspected || self.contested_until.is_some_and(|until| now < until && until.saturating_sub(now) <= CONTEST)
+        [self.suspected_until, self.contested_until].into_iter().flatten().any(|until| is_before(now, until))
     }
 
     /// For how long frames have been played beyond everything that was sealed, if for too long.
@@ -401,9 +405,9 @@ impl Watch {
             update(&held.counter.to_be_bytes());
             update(&held.hash);
         }
-        let until = self.contested_until.unwrap_or_default();
-        update(&until.as_nanos().to_be_bytes());
-        update(&[u8::from(self.suspected)]);
+        for until in [self.contested_until, self.suspected_until] {
+            update(&until.unwrap_or_default().as_nanos().to_be_bytes());
+        }
     }
 
     fn must_hold(&self, rules: &SealRules, now: Duration) -> bool {
@@ -546,6 +550,11 @@ impl Watch {
         self.held_bytes -= held.frame.len();
         held
     }
+}
+
+/// Whether `until`, which was [`CONTEST`] away at most, is still to come on a clock that may jump.
+fn is_before(now: Duration, until: Duration) -> bool {
+    now < until && until.saturating_sub(now) <= CONTEST
 }
 
 impl State {
