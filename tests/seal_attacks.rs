@@ -7,6 +7,8 @@
 mod blame;
 #[path = "seal_attacks/context.rs"]
 mod context;
+#[path = "seal_attacks/delay.rs"]
+mod delay;
 mod forger;
 #[path = "seal_attacks/frames.rs"]
 mod frames;
