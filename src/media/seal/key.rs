@@ -56,6 +56,12 @@ impl MediaKey {
         Self::from_seed(&self.seed)
     }
 
+    /// What anybody can seal with who has seen a key published.
+    #[cfg(test)]
+    pub(crate) fn from_published(seed: &[u8; 32]) -> Self {
+        Self { deniable: Box::new(SigningKey::from_bytes(seed)), ..Self::from_seed(seed) }
+    }
+
     /// The public half for rooms of that kind, 32 bytes.
     pub fn public(&self, proof: Proof) -> [u8; 32] {
         self.of(proof).verifying_key().to_bytes()
