@@ -343,10 +343,12 @@ impl Watch {
     /// Flags what no seal has covered in time, and drops what was held too long: the counters of the one, the number
     /// of the other.
     pub(in crate::media) fn expire(&mut self, now: Duration, mut flag: impl FnMut(u64)) -> u64 {
-        let mut dropped = 0;
-        while let Some(at) = self.held.iter().position(|held| now.abs_diff(held.arrived) > HOLD) {
-            self.drop_held(at);
-            dropped += 1;
+        let before = self.held.len();
+        // All in one go: a flood that is over at once would be moved up once for each.
+        self.held.retain(|held| now.abs_diff(held.arrived) <= HOLD);
+        let dropped = (before - self.held.len()) as u64;
+        if dropped > 0 {
+            self.held_bytes = self.held.iter().map(|held| held.frame.len()).sum();
         }
         let moment = Millis::of(now);
         let cover = COVER.as_millis() as u32;
