@@ -99,7 +99,9 @@ pub enum Error {
     },
     /// The packet is a speaker's seal: there is nothing to play, and nothing is wrong. What waited for it comes out of
     /// `Voice::unpark`.
-    #[error("packet of {leaf} in epoch {epoch} is a seal, which confirms what they said before: nothing to play")]
+    #[error(
+        "packet of {leaf} in epoch {epoch} is a seal: nothing to play; call `Voice::unpark` for what waited for it"
+    )]
     Seal {
         /// Whose.
         leaf: LeafIndex,
@@ -107,7 +109,9 @@ pub enum Error {
         epoch: u64,
     },
     /// The frame waits for its speaker's seal: it is kept, and comes out of `Voice::unpark` once a seal covers it.
-    #[error("packet {counter} of {leaf} in epoch {epoch} waits for its seal; kept until it comes")]
+    #[error(
+        "packet {counter} of {leaf} in epoch {epoch} waits for its seal: once that has come, `Voice::unpark` gives it"
+    )]
     Held {
         /// The sender that the packet names.
         leaf: LeafIndex,

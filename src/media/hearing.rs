@@ -103,13 +103,13 @@ pub enum SealState {
     Off,
     /// Nothing of theirs has been confirmed yet.
     Waiting,
-    /// It is they who speak.
+    /// What was heard of them is theirs, but for the last second at most, which no seal may have covered yet.
     Verified,
     /// For longer than a second no seal has covered what is heard. Ask whether their app sends seals, or whether the
     /// relay drops them.
     Unverified,
-    /// Somebody else has been caught speaking in their name within the last ten seconds: only what they sealed is
-    /// played, half a second late.
+    /// Within the last ten seconds somebody else has been caught speaking in their name, or their seals came so late that
+    /// it must be feared: only what they sealed is played, half a second late.
     Contested,
 }
 
@@ -120,7 +120,7 @@ impl fmt::Display for SealState {
             Self::Waiting => "not verified yet",
             Self::Verified => "verified",
             Self::Unverified => "unverified",
-            Self::Contested => "contested: somebody else spoke in their name",
+            Self::Contested => "contested: somebody else may have spoken in their name",
         })
     }
 }

@@ -3,7 +3,8 @@
 //! Invariants, whatever a hostile relay or member sends:
 //! - `open` gives authenticated sound of somebody on stage, once, or an error that says why not;
 //! - a key is found by index: one key at most is tried, and none derived, for any packet;
-//! - a packet that is refused moves nothing but statistics, unless it is parked, in a lot of fixed bounds;
+//! - a packet that is refused moves nothing but statistics, unless it is parked or held, within fixed bounds, or its tag
+//!   verifies and shows that somebody forges: then the speaker it names is held to their seals for ten seconds;
 //! - keys of a past epoch are gone [`Limits::previous_epoch`] after it, and at once those of who has left the stage.
 //!
 //! Key ids: RFC 9605 §5.2. Time is an argument, on a monotonic clock of the caller's; a clock that jumps, either way,
@@ -66,8 +67,7 @@ pub struct Heard<F> {
     /// Its counter in that epoch: 0 for the speaker's first frame there.
     pub counter: u64,
     /// Whether it is certain that it is the speaker's: a seal of theirs covers it already, or the room is one of two. If
-    /// not, a later seal confirms it, or
-    /// [`Voice::next_finding`] tells.
+    /// not, a later seal confirms it, or [`Voice::next_finding`] tells.
     pub sealed: bool,
     /// How long it was parked for its key, or held for its seal; zero for one that waited for neither.
     pub parked_for: Duration,
@@ -110,7 +110,7 @@ pub struct Heard<F> {
 /// ```
 ///
 /// It is `Send`: the audio may live on a thread of its own. `seal_into` and `open_in_place` take no lock and
-/// allocate nothing, but that a packet to be parked is copied.
+/// allocate nothing, but that what waits is copied, for its key or its seal, and that a seal is read.
 pub struct Voice {
     suite: Suite,
     layout: KeyIdLayout,
@@ -249,7 +249,7 @@ impl Voice {
     /// - the policy: [`Error::NotOnStage`], even though it may have decrypted; [`Error::Muted`]; [`Error::Unsealed`];
     /// - oneself: [`Error::Closed`], after [`close`](Self::close).
     ///
-    /// But for statistics, accounts and parking, the voice is as it was.
+    /// But for statistics, accounts, parking, and what seals and forgeries say of their speaker, the voice is as it was.
     pub fn open_in_place<'p>(&mut self, packet: &'p mut [u8], now: Duration) -> Result<Heard<&'p [u8]>> {
         if !self.previous.is_empty() || self.lot.packets() > 0 {
             self.expire(now);
@@ -356,6 +356,9 @@ impl Voice {
 
     /// One is out of the room: erases every key and whatever is parked, and forgets who was there. In a room that keeps
     /// evidence what clips are made of stays until the voice is dropped.
+    ///
+    /// Seals that are still to be sent go with it: without them the others never play one's last half second in a strict
+    /// room. Who leaves stops sealing frames first, and sends what [`next_seal`](Self::next_seal) gives for half a second.
     ///
     /// Nothing is sealed, opened or rekeyed any more; a room that is entered again comes with a voice of its own.
     pub fn close(&mut self) {

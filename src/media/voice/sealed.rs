@@ -38,7 +38,8 @@ impl Voice {
     ///
     /// Call it until it gives none after each frame, and now and then while one is silent. Seals go where packets go;
     /// on a lossy network each comes out twice, a little apart. Where the transport has a reliable channel, send them
-    /// on that and say so: [`send_seals_once`](Self::send_seals_once).
+    /// on that and say so: [`send_seals_once`](Self::send_seals_once). Who never calls it is heard as unverified, and
+    /// in a strict room not at all; nor elsewhere after 16,384 frames of one epoch, or fewer where hundreds are on stage.
     ///
     /// ```
     /// # use std::time::Duration;
