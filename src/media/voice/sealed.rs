@@ -17,7 +17,7 @@ use crate::{
         seal::{
             Finding, Forgery, SealMode, SealRules, Unsealed,
             archive::{Archive, SourceId, no_evidence},
-            statement::{Seal, WholeHash},
+            statement::{Seal, packet_hash},
             watch::{HeldFrame, Look, Outcome},
         },
     },
@@ -107,8 +107,8 @@ impl Voice {
     /// The newest that `speaker` has said under seals that follow one another, in a room that keeps evidence: a clip to be
     /// vouched for ([`Room::vouch`](crate::Room::vouch)), which anybody can [verify](crate::Clip::verify).
     ///
-    /// It is of one epoch, and of what [`Limits::evidence_bytes`](crate::media::Limits::evidence_bytes) has room for. It stays possible after
-    /// [`close`](Self::close), until the voice is dropped.
+    /// It is of one epoch, and of what [`Limits::evidence_bytes`](crate::media::Limits::evidence_bytes) has room for. It
+    /// stays possible after [`close`](Self::close), until the voice is dropped.
     ///
     /// # Errors
     /// [`Error::Unusable`] if the room keeps no evidence, or nothing sealed of theirs is kept.
@@ -482,9 +482,8 @@ pub(super) fn open_watched<'p>(
         sender.window.mark(counter);
         return Ok((Cover::Never, frame));
     };
-    let whole = WholeHash::of(packet);
-    let hash = whole.half();
-    let look = watcher.watch.look(rules, counter, hash, now);
+    let hash = packet_hash(packet);
+    let look = watcher.watch.look(rules, counter, &hash, now);
     if let Look::Stale(stale) = look {
         return Err(NotPlayed::Stale(stale));
     }
@@ -501,10 +500,10 @@ pub(super) fn open_watched<'p>(
     match look {
         Look::Open | Look::OpenSealed => {
             let sealed = look == Look::OpenSealed;
-            watcher.watch.opened(counter, hash, now, sealed);
+            watcher.watch.opened(counter, &hash, now, sealed);
             Ok((if sealed { Cover::Given } else { Cover::Later }, frame))
         }
-        Look::Hold => Err(NotPlayed::Held { room: watcher.watch.hold(counter, hash, frame, now) }),
+        Look::Hold => Err(NotPlayed::Held { room: watcher.watch.hold(counter, &hash, frame, now) }),
         Look::NotTheirs | Look::Stale(_) => {
             watcher.watch.contest(now);
             Err(NotPlayed::NotTheirs)
