@@ -288,6 +288,7 @@ impl Room {
             adds,
             removes: removes.into_iter().collect(),
             charter: charter.as_ref(),
+            binds: self.is_to_bind(),
             keeps_media_key: self.spent.is_full(),
         };
         let group = open(&mut self.group, self.epoch)?;

@@ -516,6 +516,7 @@ mod tests {
             name: (*name).to_owned(),
             door: None,
             media: None,
+            bound: false,
         });
         (Roster::new(seats.collect(), &charter, 1, &Roster::default()), charter)
     }
@@ -839,7 +840,7 @@ mod tests {
         let roster_after = Roster::new(
             roster
                 .members()
-                .map(|m| Seat { leaf: m.leaf, id: m.id, name: m.name.clone(), door: None, media: None })
+                .map(|m| Seat { leaf: m.leaf, id: m.id, name: m.name.clone(), door: None, media: None, bound: false })
                 .collect(),
             &gone,
             2,

@@ -206,7 +206,8 @@ impl Room {
         self.roster.find(id)
     }
 
-    /// The media keys by which a member on stage seals in this epoch; `None` for who is off stage, or makes no seals.
+    /// The media keys by which a member on stage seals in this epoch; `None` for who is off stage, or makes no seals:
+    /// in a deniable room, for who has made no commit yet ([`Room::refresh_due`]).
     pub fn media_keys(&self, member: &MemberId) -> Option<&MediaCertificate> {
         self.roster.media_keys(member)
     }
@@ -272,9 +273,22 @@ impl Room {
         self.pending.is_some()
     }
 
-    /// Whether the epoch is older than [`MAX_EPOCH_AGE`]: then a host calls [`Room::refresh`] while somebody speaks.
+    /// Whether one should call [`Room::refresh`]: a host, while somebody speaks in an epoch older than
+    /// [`MAX_EPOCH_AGE`]; and whoever has come on stage of a deniable room of three or more and has made no commit in it
+    /// yet, for their seals count from their first one on. Ask each second, and after each message.
     pub fn refresh_due(&self, now: Duration) -> bool {
-        self.is_open() && now.saturating_sub(self.since) >= MAX_EPOCH_AGE
+        let is_old = now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
+        self.is_open() && !self.is_pending() && (is_old || self.roster.len() > 2 && self.is_to_bind())
+    }
+
+    /// Whether one is on stage, and one's media keys count for nothing until one has made a commit: they came on a card,
+    /// which anybody who has it can bring into another room when the keys are published.
+    fn is_to_bind(&self) -> bool {
+        let (rules, me) = (self.charter.settings.seals(), self.identity.id());
+        rules.mode != SealMode::Off
+            && rules.proof == Proof::Deniable
+            && self.charter.off_stage(&me, self.charter.hosts() > 0).is_none()
+            && self.roster.media_keys(&me).is_none()
     }
 
     /// Notes the media key of this epoch, if it is to be published one day: off stage too, so that what comes of it does

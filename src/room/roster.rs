@@ -2,7 +2,7 @@
 
 use crate::{
     identity::{LeafIndex, Member, MemberId},
-    media::seal::MediaCertificate,
+    media::seal::{MediaCertificate, Proof},
     room::{charter::Charter, group::DoorKeyPublic},
 };
 
@@ -16,6 +16,9 @@ pub(crate) struct Seat {
     pub(crate) door: Option<DoorKeyPublic>,
     /// Their media keys as their leaf has them; whether they are theirs is not checked here.
     pub(crate) media: Option<MediaCertificate>,
+    /// Whether a commit of theirs made the leaf, so that their signature over it names this group (RFC 9420 §7.2). That
+    /// of a card's leaf names none: whoever has kept the card can bring it into any room.
+    pub(crate) bound: bool,
 }
 
 /// Everybody who can decrypt in one epoch, and nobody else: it is read off the ratchet tree.
@@ -39,18 +42,21 @@ impl Roster {
     /// The roster of `epoch`; who sat at the same leaf in `before` keeps the date of that.
     ///
     /// The certificates of media keys are checked here for those on stage, and once: members have refused false ones
-    /// as they came, but who enters takes nobody's word for what is in the tree.
+    /// as they came, but who enters takes nobody's word for what is in the tree. Keys that are published one day count
+    /// only in a leaf that is bound to this group: an old card would bring them along after that.
     pub(crate) fn new(seats: Vec<Seat>, charter: &Charter, epoch: u64, before: &Self) -> Self {
         let hosted = charter.hosts() > 0;
         let mut seats: Vec<Sitting> = seats
             .into_iter()
-            .map(|Seat { leaf, id, name, door, media }| {
+            .map(|Seat { leaf, id, name, door, media, bound }| {
                 let before = before.seat(leaf).filter(|sitting| sitting.member.id == id);
                 let since = before.map_or(epoch, |sitting| sitting.since);
-                let media = media.filter(|media| {
-                    let known = before.is_some_and(|before| before.media == Some(*media) && before.member.name == name);
-                    charter.off_stage(&id, hosted).is_none() && (known || media.is_of(&id, &name))
-                });
+                let media =
+                    media.filter(|_| bound || charter.settings.seals().proof == Proof::Evidence).filter(|media| {
+                        let known =
+                            before.is_some_and(|before| before.media == Some(*media) && before.member.name == name);
+                        charter.off_stage(&id, hosted).is_none() && (known || media.is_of(&id, &name))
+                    });
                 let standing = charter.standing(&id);
                 let member = Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by };
                 Sitting { member, since, door, media }

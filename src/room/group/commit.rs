@@ -22,6 +22,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) charter: Option<&'a Charter>,
     /// Whether the ratchet tree travels sealed beside the welcome, rather than in it.
     pub(crate) tree_apart: bool,
+    /// Whether there is to be an update path though nothing else calls for one.
+    pub(crate) binds: bool,
     /// Whether one's own media key stays, where there would be a fresh one.
     pub(crate) keeps_media_key: bool,
 }
@@ -55,7 +57,7 @@ impl Group {
         let admits = !adds.is_empty();
         let tree_key = if admits && plan.tree_apart { Some(TreeKey::random()?) } else { None };
 
-        let adds_alone = admits && plan.removes.is_empty() && plan.charter.is_none();
+        let adds_alone = admits && plan.removes.is_empty() && plan.charter.is_none() && !plan.binds;
         let fresh = if adds_alone || plan.keeps_media_key { None } else { Some(MediaKey::generate()?) };
 
         let provider = self.provider.as_ref();
@@ -63,7 +65,7 @@ impl Group {
             .mls
             .commit_builder()
             .consume_proposal_store(false)
-            .force_self_update(refresh)
+            .force_self_update(refresh || plan.binds)
             .propose_removals(plan.removes.iter().copied().map(index))
             .propose_adds(adds);
         if let Some(media) = &fresh {

@@ -5,6 +5,7 @@ use openmls::prelude::{
     KeyPackageVerifyError, LeafNode, LeafNodeIndex, Lifetime, Member, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut,
     ProtocolVersion, UnknownExtension,
 };
+use openmls::treesync::LeafNodeSource;
 use openmls_traits::storage::StorageProvider as _;
 use tls_codec::{DeserializeBytes as _, Serialize as _, Size as _};
 
@@ -191,7 +192,8 @@ fn name(credential: &Credential) -> Option<String> {
 pub(super) fn seats<'a>(leaves: impl Iterator<Item = (LeafNodeIndex, &'a LeafNode)>) -> Result<Vec<Seat>> {
     let seat = |(index, leaf): (LeafNodeIndex, &LeafNode)| {
         let seat = seat(index, leaf.signature_key().as_slice(), leaf.credential())?;
-        Ok(Seat { door: door_key(leaf), media: media_keys(leaf).flatten(), ..seat })
+        let bound = matches!(leaf.leaf_node_source(), LeafNodeSource::Commit(_));
+        Ok(Seat { door: door_key(leaf), media: media_keys(leaf).flatten(), bound, ..seat })
     };
     leaves.map(seat).collect()
 }
@@ -204,7 +206,7 @@ pub(super) fn strangers(members: impl Iterator<Item = Member>) -> Result<Vec<Sea
 fn seat(index: LeafNodeIndex, key: &[u8], credential: &Credential) -> Result<Seat> {
     match (MemberId::from_slice(key), name(credential)) {
         (Some(id), Some(name)) if check_name(&name).is_ok() => {
-            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None, media: None })
+            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None, media: None, bound: false })
         }
         _ => {
             let why = "it has a member without a proper name and an Ed25519 key";
@@ -332,6 +334,7 @@ mod tests {
             name: "mal".into(),
             door: None,
             media: Some(media),
+            bound: true,
         };
         let charter = Charter::new(Settings::default(), mal.identity.id());
         let roster = |media, before: &Roster| Roster::new(vec![seat(media)], &charter, 1, before);
