@@ -176,9 +176,9 @@ pub enum Error {
         /// Who switched them off.
         by: Mute,
     },
-    /// The sender cannot seal, and the room plays sealed sound only. It was not played.
+    /// The sender has no media key that counts: the room plays sealed sound only, or it was a seal. It was not played.
     #[error(
-        "{leaf} has no media key in epoch {epoch}, and this room plays sealed sound only: they need an app that seals"
+        "{leaf} has no media key in epoch {epoch}, so nothing of theirs is sealed: their app calls `Room::refresh` when `Room::refresh_due` says so, or knows no seals"
     )]
     Unsealed {
         /// The sender that the packet names.

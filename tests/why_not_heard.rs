@@ -54,6 +54,13 @@ impl Evening {
             at.party.voices.push(voice);
         }
         at.ids = names.iter().map(|(name, _)| at.party.id(name)).collect();
+        // From their first commit on the seals of those on stage count.
+        for who in 0..names.len() {
+            if at.party.rooms[who].refresh_due(at.now) {
+                let refresh = at.party.rooms[who].refresh();
+                at.all(refresh);
+            }
+        }
         at
     }
 
@@ -449,7 +456,9 @@ impl Books {
                 assert_eq!(Some(*speaker), whom);
                 (&mut stats.opened, &mut theirs.opened)
             }
-            Err(Error::Malformed { .. } | Error::TooLarge { .. }) => (&mut stats.malformed, &mut theirs.malformed),
+            Err(Error::Malformed { .. } | Error::TooLarge { .. } | Error::Unsealed { .. }) => {
+                (&mut stats.malformed, &mut theirs.malformed)
+            }
             Err(Error::Forged { .. }) => (&mut stats.forged, &mut theirs.forged),
             Err(Error::Replayed { .. }) => (&mut stats.replayed, &mut theirs.replayed),
             Err(Error::TooLate { why, .. }) if why.contains("window") => (&mut stats.too_late, &mut theirs.too_late),
@@ -686,6 +695,7 @@ fn named(error: &Error, room: &parlor::Room) -> Option<MemberId> {
     | Error::Replayed { leaf, .. }
     | Error::TooLate { leaf, .. }
     | Error::NotOnStage { leaf, .. }
+    | Error::Unsealed { leaf, .. }
     | Error::Muted { leaf, .. }) = error
     else {
         panic!("{error}")

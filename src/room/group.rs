@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn who_loses_a_race_or_gives_up_keeps_their_media_keys() {
-        let mut pair = Pair::new(Proof::Deniable);
+        let mut pair = Pair::new(Proof::Evidence);
         let before = pair.keys();
         let fresh = |pair: &Pair| pair.0[0].group().unwrap().fresh_media.is_some();
         pair.0[0].refresh().unwrap();

@@ -147,8 +147,10 @@ impl Voice {
         let sealing = epoch.sealing_sender(leaf);
         let Some((sender, watcher, seals)) = sealing else {
             if is_speaker {
+                // It is signed by nothing that the room knows of.
                 self.book(leaf, Refusal::Malformed, now);
-                return self.malformed("it is a seal, and seals of this sender count for nothing here");
+                self.stats.malformed += 1;
+                return Error::Unsealed { leaf, epoch: in_epoch };
             }
             return self.no_such_sender(which, leaf, None, now);
         };

@@ -231,7 +231,7 @@ mod tests {
     const LONGEST_LEAF: usize = 422;
 
     impl Guest {
-        fn certificate(&self) -> MediaCertificate {
+        pub(crate) fn certificate(&self) -> MediaCertificate {
             MediaCertificate::new(&self.identity, &self.provider.media)
         }
     }
