@@ -47,13 +47,11 @@ fn late(mode: SealMode, forged_each: u32) -> u64 {
 }
 
 #[test]
-#[ignore = "known: the default delay of an ear ends at 400 ms, before the seal of 25 frames comes"]
 fn a_strict_room_loses_no_sound_with_an_ear_as_it_comes() {
     assert_eq!(late(SealMode::Strict, u32::MAX), 0);
 }
 
 #[test]
-#[ignore = "known: the default delay of an ear ends at 400 ms, before the seal of 25 frames comes"]
 fn one_forged_frame_each_ten_seconds_costs_its_victim_no_sound() {
     // Half a second, while the ear learns that sound comes late.
     let late = late(SealMode::Live, 500);

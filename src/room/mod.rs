@@ -73,7 +73,7 @@ use self::{
 };
 use crate::{
     error::{Error, Item, Result},
-    identity::{Identity, Member, MemberId, RoomCode},
+    identity::{Identity, Member, MemberId, Role, RoomCode},
     media::{
         BASE_KEY_LABEL, EpochKeys, Quiet, Speaker, Voice,
         seal::{MediaCertificate, Proof, SealKeys, SealMode},
@@ -277,7 +277,8 @@ impl Room {
     /// [`MAX_EPOCH_AGE`]; and whoever has come on stage of a deniable room of three or more and has made no commit in it
     /// yet, for their seals count from their first one on. Ask each second, and after each message.
     pub fn refresh_due(&self, now: Duration) -> bool {
-        let is_old = now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
+        let is_host = self.charter.role(&self.identity.id()) == Role::Host;
+        let is_old = is_host && now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
         self.is_open() && !self.is_pending() && (is_old || self.roster.len() > 2 && self.is_to_bind())
     }
 

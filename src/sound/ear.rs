@@ -30,8 +30,7 @@ const RETURN: usize = 240;
 /// How an ear listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EarSettings {
-    /// How long sound may wait in the jitter buffers. Default: 20 to 400 ms; in a room that seals let it be up to 1 s,
-    /// for frames that waited for a seal.
+    /// How long sound may wait in the jitter buffers. Default: 20 ms to 1 s, for frames that waited for a seal.
     pub delay: Delay,
     /// Speakers that may sound at once, each about 120 kB at most. Default: 32.
     pub voices: usize,
@@ -41,7 +40,7 @@ pub struct EarSettings {
 
 impl Default for EarSettings {
     fn default() -> Self {
-        Self { delay: Delay::default(), voices: 32, rest: Duration::from_secs(10) }
+        Self { delay: Delay::sealed(), voices: 32, rest: Duration::from_secs(10) }
     }
 }
 

@@ -44,6 +44,8 @@ const FAR: u64 = 128;
 /// The most seals a second that are checked and prove to be forged, and as many more of those that are expected: half a
 /// percent of a core each.
 const MAX_FAILURES: u32 = 100;
+/// Who has said nothing for so many milliseconds may send a short seal.
+const PAUSED: u32 = 100;
 
 /// What is known of one counter.
 #[derive(Clone, Copy, Debug)]
@@ -155,28 +157,41 @@ pub(in crate::media) struct Watch {
     held_bytes: usize,
     /// What chance is drawn from.
     chance: RandomState,
-    failures: Failures,
+    failures: Budget,
     /// The same of those that looked like the speaker's next.
-    expected_failures: Failures,
+    expected_failures: Budget,
 }
 
-/// Forged seals in the second that began then.
-#[derive(Debug, Default)]
-struct Failures {
-    since: Millis,
-    count: u32,
+/// How much time there is for forged seals: it comes back as it passes, so that a burst does not use up what comes
+/// after it.
+#[derive(Debug)]
+struct Budget {
+    /// In milliseconds, as of `at`.
+    left: u32,
+    at: Millis,
 }
 
-impl Failures {
-    fn are_many(&self, now: Millis) -> bool {
-        self.count >= MAX_FAILURES && self.since.apart(now) < 1000
+impl Budget {
+    /// Whether another may be checked.
+    fn allows(&self, now: Millis) -> bool {
+        self.by(now) >= Self::COST
     }
 
-    fn add(&mut self, now: Millis) {
-        if self.since.apart(now) >= 1000 {
-            *self = Self { since: now, count: 0 };
-        }
-        self.count += 1;
+    fn spend(&mut self, now: Millis) {
+        *self = Self { left: self.by(now).saturating_sub(Self::COST), at: now };
+    }
+
+    fn by(&self, now: Millis) -> u32 {
+        self.left.saturating_add(self.at.apart(now)).min(Self::FULL)
+    }
+
+    const FULL: u32 = 1000;
+    const COST: u32 = Self::FULL / MAX_FAILURES;
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { left: Self::FULL, at: Millis(0) }
     }
 }
 
@@ -199,8 +214,8 @@ impl Watch {
             held: Vec::new(),
             held_bytes: 0,
             chance: RandomState::new(),
-            failures: Failures::default(),
-            expected_failures: Failures::default(),
+            failures: Budget::default(),
+            expected_failures: Budget::default(),
         }
     }
 
@@ -290,17 +305,16 @@ impl Watch {
     /// speaker's do are checked all the same.
     pub(in crate::media) fn has_time_for(&self, seal: &Seal, rules: &SealRules, now: Duration) -> bool {
         let now = Millis::of(now);
-        !self.failures.are_many(now) || self.is_expected(seal, rules) && !self.expected_failures.are_many(now)
+        self.failures.allows(now) || self.is_expected(seal, rules, now) && self.expected_failures.allows(now)
     }
 
     /// A seal that was checked is none of the speaker's, or not to be taken.
     pub(in crate::media) fn fail(&mut self, seal: &Seal, rules: &SealRules, now: Duration) {
         let now = Millis::of(now);
-        // No forged frame has been seen: the speaker is not held.
-        if self.failures.are_many(now) && self.is_expected(seal, rules) {
-            self.expected_failures.add(now);
+        if !self.failures.allows(now) && self.is_expected(seal, rules, now) {
+            self.expected_failures.spend(now);
         } else {
-            self.failures.add(now);
+            self.failures.spend(now);
         }
     }
 
@@ -442,15 +456,18 @@ impl Watch {
             || self.held_of(counter).iter().any(|held| held.hash != *hash)
     }
 
-    /// Whether a seal is what the speaker sends next: a whole one that follows the last, and whose last packet came. Who
-    /// forges has seen that packet no sooner than the ear, and behind it comes the speaker's own seal.
-    fn is_expected(&self, seal: &Seal, rules: &SealRules) -> bool {
+    /// Whether a seal is what the speaker may send next: one that follows the last, and whose last packet came; a whole
+    /// one, or the speaker has said nothing since for a while. Who forges has seen that packet no sooner than the ear, and
+    /// behind it comes the speaker's own seal.
+    fn is_expected(&self, seal: &Seal, rules: &SealRules, now: Millis) -> bool {
         let Some((counter, hash)) = seal.packets().last() else { return false };
-        let known = counter.checked_sub(self.base).and_then(|ahead| self.entries.get(ahead as usize));
-        seal.hashes.len() == usize::from(rules.every)
-            && seal.first >= self.sealed_to
-            && (known.is_some_and(|entry| entry.state.is_uncovered() && entry.hash == *hash)
-                || self.held.iter().any(|held| held.counter == counter && held.hash == *hash))
+        let opened = counter.checked_sub(self.base).and_then(|ahead| self.entries.get(ahead as usize));
+        let opened = opened.filter(|entry| entry.state.is_uncovered() && entry.hash == *hash).map(|entry| entry.at);
+        let held = || self.held_of(counter).iter().find(|held| held.hash == *hash).map(|held| Millis::of(held.arrived));
+        let Some(came) = opened.or_else(held) else { return false };
+        let is_last = self.place(counter) + 1 >= self.entries.len() && self.held_before(counter + 1) >= self.held.len();
+        let is_whole = seal.hashes.len() == usize::from(rules.every);
+        seal.first >= self.sealed_to && (is_whole || is_last && came.apart(now) >= PAUSED)
     }
 
     /// Whether an earlier seal says another thing of that counter.

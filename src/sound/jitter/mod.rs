@@ -90,6 +90,11 @@ impl Delay {
         Ok(Self { least: micros(least), most: micros(most) })
     }
 
+    /// 20 ms to 1 s: as much as frames wait for their seals.
+    pub(in crate::sound) const fn sealed() -> Self {
+        Self { least: 20_000, most: 1_000_000 }
+    }
+
     /// Stays at `delay`, whatever the network does.
     ///
     /// # Errors
