@@ -79,7 +79,7 @@ fn in_the_room_a_forger_is_found_out_and_costs_whom_he_impersonates_nothing() {
         (
             "live",
             &[
-                "s  dora's app on ana: contested: somebody else spoke in their name",
+                "s  dora's app on ana: contested: somebody else may have spoken in their name",
                 "kept   nothing forged that was played goes unflagged: 0 of ",
                 "kept   no frame of the one impersonated is dropped because of it: 0, and ",
                 "Every promise kept.",
