@@ -197,6 +197,7 @@ impl Evening {
         for waiting in waiting {
             self.scene.enter(waiting)?.map_err(|(why, _)| why)?;
         }
+        self.scene.refresh_where_due()?;
         self.meet();
         self.tell(&events);
         Ok(())

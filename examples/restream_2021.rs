@@ -234,8 +234,9 @@ fn stranger(scene: &Scene, frames: &[Frame]) -> Outcome<Vec<Try>> {
     }
     // A room of his own, with people where Ana and Ben sit, which he steps through the same epochs.
     let mut own = Scene::open("ana", Settings::default())?;
-    let puppets = ["ben", "puppet", "stranger"].map(|name| guest(name).map(|guest| (guest, Role::Speaker)));
-    own.admit("ana", puppets.into_iter().collect::<parlor::Result<_>>()?)?;
+    let puppets = [("ben", Role::Speaker), ("puppet", Role::Listener), ("stranger", Role::Listener)];
+    let puppets = puppets.into_iter().map(|(name, role)| Ok((guest(name)?, role))).collect::<parlor::Result<_>>()?;
+    own.admit("ana", puppets)?;
     let mut replayed = Try::new("a stranger", "a room of his own, in the same epochs");
     for frame in frames {
         while own.room("ana")?.epoch() < frame.epoch {

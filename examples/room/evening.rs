@@ -241,6 +241,19 @@ impl<'a> Evening<'a> {
         Ok(())
     }
 
+    /// A client on stage asks whether a refresh is due, above all the one from which on its seals count; behind what it
+    /// wants already, which may do as well.
+    fn refresh_if_due(&mut self, who: usize, now: Duration) -> Outcome<()> {
+        let Person { place: Place::Inside(room), voice: Some(voice), wishes, .. } = &mut self.people[who] else {
+            return Ok(());
+        };
+        if voice.on_stage() && wishes.is_empty() && room.refresh_due(now) {
+            wishes.push_back(Wish::Refresh);
+            self.command(who, now)?;
+        }
+        Ok(())
+    }
+
     /// Makes a commit of the next wish, unless one is on its way already.
     fn command(&mut self, who: usize, now: Duration) -> Outcome<()> {
         let person = &mut self.people[who];

@@ -220,8 +220,27 @@ impl Scene {
         Ok(self.person(name)?.id)
     }
 
-    /// Carries `message` to everybody, its sender included; gives what those who stay in the room are told.
+    /// Carries `message` to everybody, its sender included; gives what those who stay in the room are told. What is due
+    /// after it follows.
     pub fn spread(&mut self, message: Vec<u8>) -> Outcome<Vec<Event>> {
+        let events = self.carry(message)?;
+        self.refresh_where_due()?;
+        Ok(events)
+    }
+
+    /// Whoever is on stage makes the commit from which on their seals count, if they have not. It is for when all who
+    /// were let in have entered: whoever comes in later would miss it.
+    pub fn refresh_where_due(&mut self) -> Outcome {
+        let now = self.now;
+        let due = |person: &&mut Person| person.voice.on_stage() && person.room.refresh_due(now);
+        while let Some(person) = self.people.iter_mut().find(due) {
+            let commit = person.room.refresh()?;
+            self.carry(commit)?;
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, message: Vec<u8>) -> Outcome<Vec<Event>> {
         self.relay.note(self.now, Kind::Message, &message);
         let mut told: Option<Vec<Event>> = None;
         for person in self.people.iter_mut().filter(|person| person.room.is_open()) {
@@ -242,11 +261,12 @@ impl Scene {
     pub fn admit(&mut self, by: &str, guests: Vec<(Guest, Role)>) -> Outcome<Vec<Event>> {
         let cards: Vec<_> = guests.iter().map(|(guest, role)| (guest.card().clone(), *role)).collect();
         let admission = self.room(by)?.admit_all(&cards)?;
-        let events = self.spread(admission.commit)?;
+        let events = self.carry(admission.commit)?;
         self.relay.note(self.now, Kind::Welcome, &admission.welcome);
         for (guest, _) in guests {
             self.people.push(Person::new(guest.enter(&admission.welcome)?)?);
         }
+        self.refresh_where_due()?;
         Ok(events)
     }
 
@@ -291,12 +311,12 @@ impl Scene {
         self.open_door(host)
     }
 
-    /// Opens the door to those who are gathered there.
+    /// Opens the door to those who are gathered there. What is due after that waits until they have entered.
     pub fn open_door(&mut self, host: &str) -> Outcome<Vec<Event>> {
         self.pass(1);
         let now = self.now;
         let commit = self.room(host)?.open_door(now)?.ok_or("nobody is to be let in")?;
-        self.spread(commit)
+        self.carry(commit)
     }
 
     pub fn turn_away(&mut self, host: &str, knock: &KnockId, reason: &str) -> Outcome<Vec<Event>> {

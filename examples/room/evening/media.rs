@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parlor::{
     EpochKeys, Error as Refusal, KeyIdLayout, LeafIndex, MemberId, Suite,
-    media::Speaker,
+    media::{Speaker, seal::SealMode},
     sound::{Arrival, SILENCE, Samples},
 };
 use rand::{Rng, RngExt};
@@ -21,9 +21,13 @@ pub(super) const MAX_PAYLOAD: usize = 512;
 
 impl Evening<'_> {
     pub(super) fn tick(&mut self, who: usize, now: Duration) -> Outcome<()> {
+        self.refresh_if_due(who, now)?;
         let pcm = self.picked_up(who, now);
+        let (me, seals) = (self.ids[who], self.options.seals != SealMode::Off);
         let person = &mut self.people[who];
         let inside = matches!(person.place, Place::Inside(_));
+        // An honest client keeps its microphone shut until its seals count: nobody could tell yet who speaks.
+        let waits = matches!(&person.place, Place::Inside(room) if seals && room.media_keys(&me).is_none());
         let patched = self.insider.voice_at(now).filter(|_| who == NILS);
         let (voice, honest) = match patched {
             Some(voice) => (Some(voice), false),
@@ -32,7 +36,7 @@ impl Evening<'_> {
         };
         let mut packets = Vec::new();
         if let Some(voice) = voice {
-            if now < END && voice.on_stage() && !self.microphones[who].is_empty() {
+            if now < END && voice.on_stage() && !(honest && waits) && !self.microphones[who].is_empty() {
                 let mut payload = [0; MAX_PAYLOAD];
                 let length = person.encoder.encode(&pcm, &mut payload)?;
                 let (frame, epoch) = (payload[..length].to_vec(), voice.epoch());
