@@ -5,6 +5,7 @@ use std::time::Duration;
 use parlor::{
     Clip, Error, Event, Guest, Identity, MemberId, Role, Room, Settings, Voice,
     media::{clip::Draft, seal::Proof},
+    room::PUBLISH_AFTER,
 };
 
 const NOW: Duration = Duration::ZERO;
@@ -61,7 +62,7 @@ impl Scene {
     }
 
     fn vouch(&self, draft: &Draft) -> parlor::Result<Vec<u8>> {
-        self.rooms[1].0.vouch(draft)
+        self.rooms[1].0.vouch(draft, NOW + PUBLISH_AFTER)
     }
 }
 
@@ -75,6 +76,8 @@ fn what_was_said_on_the_record_can_be_shown_to_anybody_once_its_key_is_out_of_us
     let refused = scene.vouch(&draft).unwrap_err().to_string();
     assert!(refused.contains("still in use: refresh the room"), "{refused}");
     scene.refresh();
+    let refused = scene.rooms[1].0.vouch(&draft, NOW).unwrap_err().to_string();
+    assert!(refused.contains("15 seconds later"), "{refused}");
     let clip = Clip::verify(&scene.vouch(&draft).unwrap()).unwrap();
     assert_eq!((clip.speaker(), clip.name(), clip.epoch()), (scene.ana, "ana", 1));
     assert_eq!(clip.exporter(), scene.rooms[1].0.me().unwrap().id);

@@ -11,6 +11,7 @@ use parlor::{
         seal::{MediaCertificate, Proof},
         sframe::{Aead, Header, TAG_LEN},
     },
+    room::PUBLISH_AFTER,
     sound::{Encoder, Encoding, FRAME_SAMPLES, FRAME_TIME, SILENCE, wav},
 };
 
@@ -62,7 +63,8 @@ pub fn export() -> Outcome<Exported> {
         carry_seals(&mut rooms, now);
         drafts.push(rooms[1].1.clip_of(&speaker, rooms[0].0.epoch() - 1, 0..=u64::MAX)?);
     }
-    let [clip, other] = [&drafts[0], &drafts[1]].map(|draft| rooms[1].0.vouch(draft));
+    let later = now + PUBLISH_AFTER;
+    let [clip, other] = [&drafts[0], &drafts[1]].map(|draft| rooms[1].0.vouch(draft, later));
     Ok(Exported { clip: clip?, other: other?, mallory: key })
 }
 
