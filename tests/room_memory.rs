@@ -1,11 +1,10 @@
 //! What the worst bytes within the caps cost in memory: their elements are of a byte or two, and tens in memory.
 
 mod party;
+#[path = "common/peak.rs"]
+mod peak_memory;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
-};
+use std::sync::atomic::Ordering::SeqCst;
 
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, aead::Payload};
 use openmls::prelude::{
@@ -19,28 +18,9 @@ use parlor::{
     room::{MAX_CARD, MAX_MESSAGE, MAX_TREE},
 };
 use party::{NOW, Party, guest};
+use peak_memory::{Counting, MOST, USED};
 
 const LIMIT: usize = 32 * 1024 * 1024;
-
-/// The system's allocator, which knows how much is in use and how much was at most.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), SeqCst) + layout.size();
-        MOST.fetch_max(used, SeqCst);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), SeqCst);
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

@@ -1,45 +1,24 @@
 //! What an insider's flood in one speaker's name costs an ear in memory. `PARLOR_FLOOD` says how long it is (200,000).
 
 mod forger;
+#[path = "common/peak.rs"]
+mod peak_memory;
 mod sealed;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use forger::Forger;
 use parlor::{Suite, media::seal::SealRules};
+use peak_memory::{Counting, MOST, USED};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use sealed::Room;
-
-/// The system's allocator, which knows how much is in use and how much was at most.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), SeqCst) + layout.size();
-        MOST.fetch_max(used, SeqCst);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), SeqCst);
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// The entries that one speaker may take, while their place grows to twice as much; the frames held of them with what
 /// stands around each; then findings, and frames that wait to be taken out.
-const A_SPEAKER: usize = 16_384 * 24 * 3 + 64 * 1024 + 256 * 96;
+const A_SPEAKER: usize = 16_384 * 24 * 3 + 128 * 1024 + 1024 * 96;
 const BESIDES: usize = 256 * 160 + 64 * 1024;
 
 #[test]

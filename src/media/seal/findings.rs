@@ -195,7 +195,10 @@ impl Findings {
     }
 
     pub(in crate::media) fn equivocation(&mut self, speaker: MemberId, epoch: u64, at: Duration) {
-        let is_known = |finding: &Finding| matches!(finding, Finding::Equivocation { speaker: of, epoch: in_epoch, .. } if (*of, *in_epoch) == (speaker, epoch));
+        let is_known = |finding: &Finding| match finding {
+            Finding::Equivocation { speaker: of, epoch: in_epoch, .. } => (*of, *in_epoch) == (speaker, epoch),
+            _ => false,
+        };
         if !self.found.iter().any(is_known) {
             self.push(Finding::Equivocation { speaker, epoch, at });
         }
