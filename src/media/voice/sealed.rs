@@ -143,12 +143,15 @@ impl Voice {
             },
         };
         let in_epoch = epoch.number;
-        let is_speaker = epoch.sender(leaf).is_some();
+        let (is_speaker, seals_count) = (epoch.sender(leaf).is_some(), epoch.rules().is_some());
         let sealing = epoch.sealing_sender(leaf);
         let Some((sender, watcher, seals)) = sealing else {
             if is_speaker {
                 // It is signed by nothing that the room knows of.
                 self.book(leaf, Refusal::Malformed, now);
+                if !seals_count {
+                    return self.malformed("it is a seal, and in its epoch there are none");
+                }
                 self.stats.malformed += 1;
                 return Error::Unsealed { leaf, epoch: in_epoch };
             }
