@@ -17,7 +17,7 @@ use crate::{
         seal::{
             Finding, Forgery, SealMode, SealRules, Unsealed,
             archive::{Archive, SourceId, no_evidence},
-            statement::{Seal, packet_hash},
+            statement::{Seal, WholeHash},
             watch::{HeldFrame, Look, Outcome},
         },
     },
@@ -487,8 +487,9 @@ pub(super) fn open_watched<'p>(
         sender.window.mark(counter);
         return Ok((Cover::Never, frame));
     };
-    let hash = packet_hash(packet);
-    let look = watcher.watch.look(rules, counter, &hash, now);
+    let whole = WholeHash::of(packet);
+    let hash = whole.half();
+    let look = watcher.watch.look(rules, counter, hash, now);
     if let Look::Stale(stale) = look {
         return Err(NotPlayed::Stale(stale));
     }
@@ -505,10 +506,10 @@ pub(super) fn open_watched<'p>(
     match look {
         Look::Open | Look::OpenSealed => {
             let sealed = look == Look::OpenSealed;
-            watcher.watch.opened(counter, &hash, now, sealed);
+            watcher.watch.opened(counter, hash, now, sealed);
             Ok((if sealed { Cover::Given } else { Cover::Later }, frame))
         }
-        Look::Hold => Err(NotPlayed::Held { room: watcher.watch.hold(counter, &hash, frame, now) }),
+        Look::Hold => Err(NotPlayed::Held { room: watcher.watch.hold(counter, hash, frame, now) }),
         Look::NotTheirs | Look::Stale(_) => {
             watcher.watch.contest(now);
             Err(NotPlayed::NotTheirs)
