@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bare::{Bare, HEADER, TAG, kinds};
+use bare::{Bare, HEADER, TAG, kinds, median, run};
 use criterion::{BenchmarkId, Criterion};
 use parlor::{
     EpochKeys, KeyIdLayout, LeafIndex, MemberId, Suite, Voice,
@@ -34,27 +34,8 @@ const SIZES: [usize; 5] = [20, 60, 120, 160, 320];
 const BATCH: usize = 100;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let filtered = arguments.iter().skip(1).any(|argument| !argument.starts_with('-'));
-    let quick = has("--quick");
-    if !has("--table") {
-        let time = if quick { (50, 150) } else { (100, 500) };
-        let mut criterion = Criterion::default()
-            .warm_up_time(Duration::from_millis(time.0))
-            .measurement_time(Duration::from_millis(time.1))
-            .sample_size(20)
-            .without_plots()
-            .configure_from_args();
-        for (suite, backend) in kinds() {
-            figures(&mut criterion, suite, backend);
-        }
-        criterion.final_summary();
-    }
-    // `cargo test --benches` and a filter want no table.
-    if !has("--test") && !has("--list") && !filtered {
-        table(if quick { 300 } else { 1500 });
-    }
+    let all = |criterion: &mut Criterion| kinds().for_each(|(suite, backend)| figures(criterion, suite, backend));
+    run(all, |quick| table(if quick { 300 } else { 1500 }));
 }
 
 /// Criterion's figures, a batch of packets an iteration, shown a packet.
@@ -102,12 +83,6 @@ fn table(rounds: usize) {
             );
         }
     }
-}
-
-fn median(rows: &[[f64; 5]], of: impl Fn(&[f64; 5]) -> f64) -> f64 {
-    let mut values: Vec<f64> = rows.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 #[derive(Clone, Copy)]

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bare::{Bare, HEADER, TAG, kinds};
+use bare::{Bare, HEADER, TAG, kinds, median, run};
 use criterion::{BenchmarkId, Criterion};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey, verify_batch};
 use parlor::{
@@ -53,31 +53,14 @@ const FRAME: Duration = Duration::from_millis(20);
 const SECOND: u32 = 50;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let filtered = arguments.iter().skip(1).any(|argument| !argument.starts_with('-'));
-    let quick = has("--quick");
-    if !has("--table") {
-        let time = if quick { (50, 150) } else { (100, 500) };
-        let mut criterion = Criterion::default()
-            .warm_up_time(Duration::from_millis(time.0))
-            .measurement_time(Duration::from_millis(time.1))
-            .sample_size(20)
-            .without_plots()
-            .configure_from_args();
-        for every in EVERY {
-            seal_figures(&mut criterion, every);
-        }
-        for (suite, backend) in kinds() {
-            frame_figures(&mut criterion, suite, backend);
-        }
-        criterion.final_summary();
-    }
-    // `cargo test --benches` and a filter want no table.
-    if !has("--test") && !has("--list") && !filtered {
+    let all = |criterion: &mut Criterion| {
+        EVERY.iter().for_each(|every| seal_figures(criterion, *every));
+        kinds().for_each(|(suite, backend)| frame_figures(criterion, suite, backend));
+    };
+    run(all, |quick| {
         seal_table(if quick { 60 } else { 200 });
         frame_table(if quick { 300 } else { 1500 });
-    }
+    });
 }
 
 fn seal_figures(criterion: &mut Criterion, every: u8) {
@@ -178,12 +161,6 @@ fn frame_table(rounds: usize) {
             );
         }
     }
-}
-
-fn median<const N: usize>(rows: &[[f64; N]], of: impl Fn(&[f64; N]) -> f64) -> f64 {
-    let mut values: Vec<f64> = rows.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// One speaker and one listener, who go on from seal to seal.

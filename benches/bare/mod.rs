@@ -1,12 +1,45 @@
-//! The library crates that frames are sealed with, called directly on a key made beforehand, in place.
+//! What the benches of frames share: the library crates that frames are sealed with, called directly on a key made
+//! beforehand, in place; and how figures and tables are asked for.
+
+use std::time::Duration;
 
 use aes_gcm::{AeadInPlace, Aes128Gcm, Aes256Gcm, KeyInit};
 use chacha20poly1305::ChaCha20Poly1305;
+use criterion::Criterion;
 use parlor::{Suite, media::Backend};
 
 /// A packet's header here: config byte, two bytes of key id, one of counter. What the tag covers beyond the frame.
 pub const HEADER: usize = 4;
 pub const TAG: usize = 16;
+
+/// Criterion's figures and then the tables, as the command line asks; the tables are told whether they are to be quick.
+pub fn run(figures: impl FnOnce(&mut Criterion), tables: impl FnOnce(bool)) {
+    let arguments: Vec<String> = std::env::args().collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let filtered = arguments.iter().skip(1).any(|argument| !argument.starts_with('-'));
+    let quick = has("--quick");
+    if !has("--table") {
+        let time = if quick { (50, 150) } else { (100, 500) };
+        let mut criterion = Criterion::default()
+            .warm_up_time(Duration::from_millis(time.0))
+            .measurement_time(Duration::from_millis(time.1))
+            .sample_size(20)
+            .without_plots()
+            .configure_from_args();
+        figures(&mut criterion);
+        criterion.final_summary();
+    }
+    // `cargo test --benches` and a filter want no table.
+    if !has("--test") && !has("--list") && !filtered {
+        tables(quick);
+    }
+}
+
+pub fn median<const N: usize>(rows: &[[f64; N]], of: impl Fn(&[f64; N]) -> f64) -> f64 {
+    let mut values: Vec<f64> = rows.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
 
 pub fn kinds() -> impl Iterator<Item = (Suite, Backend)> {
     Suite::ALL.into_iter().flat_map(|suite| Backend::ALL.iter().map(move |backend| (suite, *backend)))
