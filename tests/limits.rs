@@ -110,7 +110,7 @@ fn what_vanishes_from_a_chat_can_be_kept_by_who_read_it() {
     let (id, line) = host.room.say("between us", Some(std::time::Duration::from_secs(1))).unwrap();
     ben.room.receive(&line, NOW).unwrap();
     let kept = ben.room.message(&id).unwrap().text().to_owned();
-    ben.room.expire(NOW * 2);
+    ben.room.tick(NOW * 2);
     assert!(ben.room.message(&id).is_none());
     assert_eq!(kept, "between us");
 }

@@ -41,7 +41,7 @@ fn certificates(party: &Party) -> Vec<MediaCertificate> {
 
 /// What `room` publishes at `now`.
 fn published(room: &mut Room, now: Duration) -> Option<Vec<u8>> {
-    match &room.expire(now)[..] {
+    match &room.tick(now)[..] {
         [] => None,
         [Event::Send(bytes)] => Some(bytes.clone()),
         other => panic!("{other:?}"),
@@ -75,7 +75,7 @@ fn a_deniable_room_that_is_over_publishes_every_key_that_anybody_sealed_with() {
     let cy = party.id("cy");
     let remove = party.rooms[0].remove(&cy).unwrap();
     party.deliver(&remove);
-    assert_eq!(party.rooms[2].next_expiry(), Some(NOW + PUBLISH_AFTER));
+    assert_eq!(party.rooms[2].next_tick(), Some(NOW + PUBLISH_AFTER));
     let early = published(&mut party.rooms[2], NOW + PUBLISH_AFTER).unwrap();
     let identity = party.rooms.remove(2).into_identity();
     party.admit(0, vec![(Guest::new(identity).unwrap(), Role::Speaker)]);
@@ -89,7 +89,7 @@ fn a_deniable_room_that_is_over_publishes_every_key_that_anybody_sealed_with() {
     let due = NOW + PUBLISH_AFTER;
     let mut all = vec![PublishedKeys::from_bytes(&early).unwrap()];
     for room in &mut party.rooms {
-        assert_eq!(room.next_expiry(), Some(due));
+        assert_eq!(room.next_tick(), Some(due));
         assert_eq!(published(room, due - Duration::from_millis(1)), None);
         let bytes = published(room, due).unwrap();
         let keys = PublishedKeys::from_bytes(&bytes).unwrap();
@@ -97,7 +97,7 @@ fn a_deniable_room_that_is_over_publishes_every_key_that_anybody_sealed_with() {
         assert_eq!(keys.room().as_slice(), Sha256::digest(room.id()).as_slice());
         assert_eq!(keys.seeds().len() % 8, 0);
         all.push(keys);
-        assert_eq!((room.next_expiry(), published(room, due * 9)), (None, None), "once");
+        assert_eq!((room.next_tick(), published(room, due * 9)), (None, None), "once");
         assert!(matches!(room.receive(&bytes, due), Err(Error::Closed { .. })));
     }
     assert_eq!(used.len(), 1 + 11 + 1, "who admitted, and who made a commit since");
@@ -125,7 +125,7 @@ fn a_room_that_keeps_evidence_or_seals_nothing_publishes_nothing() {
         party.deliver(&refresh);
         ended(&mut party);
         for room in &mut party.rooms {
-            assert_eq!((room.next_expiry(), published(room, NOW + PUBLISH_AFTER * 9)), (None, None));
+            assert_eq!((room.next_tick(), published(room, NOW + PUBLISH_AFTER * 9)), (None, None));
         }
     }
 }

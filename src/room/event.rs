@@ -225,15 +225,15 @@ pub enum Event {
     /// media keys for everybody who was there ([`PublishedKeys`](crate::room::PublishedKeys)).
     Send(Vec<u8>),
     /// You are out. The room's secrets are erased; its last roster can still be read. Go on with
-    /// [`Room::expire`](crate::Room::expire) while [`Room::next_expiry`](crate::Room::next_expiry) says so.
+    /// [`Room::tick`](crate::Room::tick) while [`Room::next_tick`](crate::Room::next_tick) says so.
     Closed {
         /// Who removed you.
         by: MemberId,
         /// Whether you had asked for it.
         asked: bool,
     },
-    /// The room is over for everybody. Its secrets are erased. Go on with [`Room::expire`](crate::Room::expire) while
-    /// [`Room::next_expiry`](crate::Room::next_expiry) says so.
+    /// The room is over for everybody. Its secrets are erased. Go on with [`Room::tick`](crate::Room::tick) while
+    /// [`Room::next_tick`](crate::Room::next_tick) says so.
     Ended {
         /// The host who ended it.
         by: MemberId,

@@ -191,7 +191,7 @@ impl Room {
     ///
     /// The others do not learn of it: ask to be let out first ([`Room::leave`]). In a deniable room one's media keys go
     /// unpublished with it, and what one has sealed can still be proved to whoever believes that they are gone: once
-    /// out, wait until [`Room::next_expiry`] has nothing more.
+    /// out, wait until [`Room::next_tick`] has nothing more.
     pub fn into_identity(self) -> Identity {
         self.identity
     }

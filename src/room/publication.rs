@@ -258,7 +258,7 @@ mod tests {
         let last = room.media_keys(&me).unwrap().deniable;
         let end = room.end().unwrap();
         room.receive(&end, Duration::ZERO).unwrap();
-        let [Event::Send(bytes)] = &room.expire(PUBLISH_AFTER)[..] else { panic!("nothing is published") };
+        let [Event::Send(bytes)] = &room.tick(PUBLISH_AFTER)[..] else { panic!("nothing is published") };
         assert!(PublishedKeys::from_bytes(bytes).unwrap().holds(&last));
     }
 
@@ -287,7 +287,7 @@ mod tests {
         ana.receive(&removal, now).unwrap();
         mal.receive(&removal, now).unwrap();
         ear.rekey(keys(ben.receive(&removal, now).unwrap())).unwrap();
-        let [Event::Send(bytes)] = &ana.expire(PUBLISH_AFTER)[..] else { panic!("nothing is published") };
+        let [Event::Send(bytes)] = &ana.tick(PUBLISH_AFTER)[..] else { panic!("nothing is published") };
         let published = PublishedKeys::from_bytes(bytes).unwrap();
         drop(ana);
 

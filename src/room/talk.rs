@@ -49,7 +49,7 @@ impl Room {
     /// Says something to everybody in writing: a message for all, oneself included, and the id it has.
     ///
     /// With a `lifetime` (whole seconds) each honest member wipes the text from memory that long after it reached
-    /// them, and calls [`Room::expire`] to that end. Nobody can make a dishonest one forget.
+    /// them, and calls [`Room::tick`] to that end. Nobody can make a dishonest one forget.
     ///
     /// # Errors
     /// [`Error::Unusable`] if the text is empty, over [`MAX_TEXT`](crate::room::MAX_TEXT) bytes or holds a control
@@ -83,12 +83,12 @@ impl Room {
         self.talk.as_mut().is_some_and(|talk| talk.chat.forget(id))
     }
 
-    /// Wipes what its time has outlived, and tells of it. Call it when [`Room::next_expiry`] says so, or each second.
+    /// Wipes what its time has outlived, and tells of it. Call it when [`Room::next_tick`] says so, or each second.
     ///
     /// Call it in a deniable room that one is out of, too. When [`PUBLISH_AFTER`](crate::room::PUBLISH_AFTER) has passed
     /// it gives the media keys that one has used, once, as an [`Event::Send`] for the relay to hand to everybody
     /// ([`PublishedKeys`](crate::room::PublishedKeys)).
-    pub fn expire(&mut self, now: Duration) -> Vec<Event> {
+    pub fn tick(&mut self, now: Duration) -> Vec<Event> {
         let Some(talk) = &mut self.talk else {
             return self.spent.publish(&self.id, now).map(Event::Send).into_iter().collect();
         };
@@ -98,7 +98,7 @@ impl Room {
     }
 
     /// When the next message's time is over; once out, when one's media keys are to be published, if they are.
-    pub fn next_expiry(&self) -> Option<Duration> {
+    pub fn next_tick(&self) -> Option<Duration> {
         self.talk.as_ref().map_or_else(|| self.spent.due(), |talk| talk.chat.next_expiry())
     }
 
