@@ -1,7 +1,72 @@
-//! Reading the crate's own formats, the charter, those of the door and clips: strictly, to the last byte, with one
-//! encoding for each value.
+//! Reading the crate's own formats, the charter, those of the door, clips and snapshots: strictly, to the last byte,
+//! with one encoding for each value. And writing what is secret.
+
+use std::io;
+
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Item, Result};
+
+/// A growing buffer that leaves no copy of its content behind: the standard one frees its old memory as it is.
+#[derive(Default)]
+pub(crate) struct Writer(Zeroizing<Vec<u8>>);
+
+impl Writer {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(bytes)))
+    }
+
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        let need = self.0.len().saturating_add(bytes.len());
+        if need > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(need.max(self.0.capacity().saturating_mul(2))));
+            larger.extend_from_slice(&self.0);
+            // The old buffer is wiped over its whole capacity as it goes.
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn flag(&mut self, flag: bool) {
+        self.put(&[u8::from(flag)]);
+    }
+
+    /// Appends a number of bytes or of entries, in four bytes.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] above 2^32.
+    pub(crate) fn count(&mut self, what: &'static str, count: usize) -> Result<()> {
+        let too_long = |_| Error::Unusable { what, why: "it is longer than four bytes can tell" };
+        self.put(&u32::try_from(count).map_err(too_long)?.to_be_bytes());
+        Ok(())
+    }
+
+    /// Appends bytes after their length in four bytes.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] above 2^32 bytes.
+    pub(crate) fn long(&mut self, what: &'static str, bytes: &[u8]) -> Result<()> {
+        self.count(what, bytes.len())?;
+        self.put(bytes);
+        Ok(())
+    }
+
+    /// What was written.
+    pub(crate) fn done(self) -> Zeroizing<Vec<u8>> {
+        self.0
+    }
+}
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Appends a text or a blob after its length in one byte.
 ///
@@ -71,6 +136,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(crate) fn number(&mut self) -> Result<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// What [`Writer::count`] wrote, for entries of at least `least` bytes each: no more than can follow.
+    pub(crate) fn count(&mut self, least: usize) -> Result<usize> {
+        let count = usize::try_from(u32::from_be_bytes(self.array()?)).unwrap_or(usize::MAX);
+        if count.saturating_mul(least.max(1)) > self.left.len() {
+            return Err(self.malformed("it was cut short"));
+        }
+        Ok(count)
+    }
+
+    /// What [`Writer::long`] wrote.
+    pub(crate) fn long(&mut self) -> Result<&'a [u8]> {
+        let length = self.count(1)?;
+        self.bytes(length)
+    }
+
     pub(crate) fn version(&mut self, version: u8) -> Result<()> {
         if self.byte()? == version { Ok(()) } else { Err(self.malformed("its version is unknown")) }
     }
@@ -102,8 +186,28 @@ impl<'a> Reader<'a> {
         if self.left.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(self.malformed("its padding is not zeros")) }
     }
 
+    pub(crate) const fn is_at_end(&self) -> bool {
+        self.left.is_empty()
+    }
+
     /// Nothing is left.
     pub(crate) const fn end(self) -> Result<()> {
         if self.left.is_empty() { Ok(()) } else { Err(self.malformed("it is longer than it should be")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_grows_and_keeps_what_was_written() {
+        let mut out = Writer::default();
+        let mut want = Vec::new();
+        for i in 0..=255_u8 {
+            out.put(&[i; 37]);
+            want.extend_from_slice(&[i; 37]);
+        }
+        assert_eq!(*out.done(), want);
     }
 }

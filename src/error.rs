@@ -186,6 +186,15 @@ pub enum Error {
         /// The epoch.
         epoch: u64,
     },
+    /// One's room was restored, and no commit has been made in it since: whoever else was restored from the same snapshot
+    /// has the same keys, and two who speak with them give both away. Nothing was sealed, and no counter used.
+    #[error(
+        "this room was restored, and in epoch {epoch} you only listen: call `Room::refresh`, and speak once it is received"
+    )]
+    Restored {
+        /// The epoch.
+        epoch: u64,
+    },
     /// The room's policy refuses.
     #[error("refused: {0}")]
     Denied(Box<Denial>),
@@ -303,6 +312,7 @@ const fn remedy(what: Item) -> &'static str {
         Item::Answer => "fetch it from the relay again, or knock again",
         Item::Clip => "ask for it as it was exported, and whole",
         Item::PublishedKeys => "fetch them from the relay again",
+        Item::Snapshot => "restore an older one, or come back into the room with a fresh card",
     }
 }
 
@@ -353,6 +363,8 @@ pub enum Item {
     Clip,
     /// The media keys that a member of a room published when it was over.
     PublishedKeys,
+    /// What a room was saved as.
+    Snapshot,
 }
 
 impl fmt::Display for Item {
@@ -375,6 +387,7 @@ impl fmt::Display for Item {
             Self::Seal => "seal",
             Self::Clip => "clip",
             Self::PublishedKeys => "published keys",
+            Self::Snapshot => "snapshot",
         })
     }
 }

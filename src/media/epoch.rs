@@ -40,6 +40,8 @@ pub(super) struct Epoch {
     pub(super) me: LeafIndex,
     /// Seals what one says oneself; none if one is not on stage, or in an epoch that has been superseded.
     pub(super) sealer: Option<Box<Sealer>>,
+    /// Whether somebody else may have one's own keys too, so that nothing is sealed with them.
+    pub(super) listens_only: bool,
     /// When the next epoch began. Zero in the current one.
     pub(super) superseded_at: Duration,
     /// The place in `senders` of each leaf, up to the highest on stage.
@@ -156,6 +158,7 @@ impl Epoch {
             number,
             me,
             sealer,
+            listens_only: false,
             superseded_at,
             by_leaf,
             senders,
@@ -264,6 +267,15 @@ impl Epoch {
         let mut others = self.people.iter().filter(|person| person.leaf != self.me);
         let other = others.next().filter(|_| self.all_listed)?;
         others.next().is_none().then_some(other.id)
+    }
+
+    /// Erases what one would seal with oneself.
+    pub(super) fn listen_only(&mut self) {
+        self.listens_only = true;
+        self.sealer = None;
+        if let Some(seals) = &mut self.seals {
+            seals.maker = None;
+        }
     }
 
     /// Ends sealing, and gives the seals that are left to send.

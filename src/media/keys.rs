@@ -237,10 +237,11 @@ impl EpochKeys {
             return Err(Error::Unusable { what: "backend", why: "choose it before the seals" });
         }
         self.backend = backend;
+        let listens_only = self.is_listen_only();
         let secret = Secret::extract(self.suite, &self.base_key);
         self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch(), self.me(), &self.stage)?;
         self.frames.list(&self.stage, self.offstage.as_deref(), self.since);
-        Ok(self)
+        Ok(if listens_only { self.listen_only() } else { self })
     }
 
     /// The same keys, with who else is in the room, oneself included if so: whom no frames are played of, and why not.
@@ -283,6 +284,19 @@ impl EpochKeys {
         self
     }
 
+    /// The same keys, to listen with and not to speak: for who may not be alone in having them, since a snapshot of the
+    /// room was restored. A voice that has them refuses to seal ([`Error::Restored`]).
+    #[must_use]
+    pub fn listen_only(mut self) -> Self {
+        self.frames.listen_only();
+        self
+    }
+
+    /// Whether they are [to listen with](Self::listen_only) only, even if one is on stage.
+    pub fn is_listen_only(&self) -> bool {
+        self.frames.listens_only
+    }
+
     /// The epoch these keys are of.
     pub fn epoch(&self) -> u64 {
         self.frames.number
@@ -320,8 +334,8 @@ impl EpochKeys {
 
     /// The epoch's base key, for a media layer other than [`Voice`](crate::Voice): a browser's native SFrame, say.
     ///
-    /// Whatever seals under it must keep every counter of one's own key id from repeating, and play nobody who is
-    /// not on [`stage`](Self::stage).
+    /// Whatever seals under it must keep every counter of one's own key id from repeating, seal nothing if
+    /// [`is_listen_only`](Self::is_listen_only), and play nobody who is not on [`stage`](Self::stage).
     pub fn into_base_key(self) -> Zeroizing<Vec<u8>> {
         self.base_key
     }

@@ -196,7 +196,8 @@ impl Voice {
     /// which is the frame's and [`overhead`](Self::overhead). A buffer with [`MAX_OVERHEAD`] to spare always does.
     ///
     /// # Errors
-    /// [`Error::NotOnStage`] if one may not speak in this epoch; [`Error::Muted`] while one's microphone is off;
+    /// [`Error::NotOnStage`] if one may not speak in this epoch; [`Error::Restored`] if one may not yet, for the room was
+    /// restored; [`Error::Muted`] while one's microphone is off;
     /// [`Error::Closed`] after [`close`](Self::close); [`Error::TooLarge`] for a frame over the maximum;
     /// [`Error::BufferTooSmall`] if `packet` is; [`Error::Exhausted`] if the key has sealed its last frame. No counter
     /// is used then.
@@ -753,6 +754,9 @@ impl Voice {
         }
         // Who has the keys is in the room, listed or not.
         let listed = self.current.people.at(leaf).and_then(|(_, person)| person.off_stage);
+        if self.current.listens_only && listed.is_none() {
+            return Error::Restored { epoch };
+        }
         Error::NotOnStage { leaf, epoch, why: listed.unwrap_or(OffStage::Listener) }
     }
 

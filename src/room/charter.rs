@@ -349,7 +349,7 @@ impl Charter {
     }
 }
 
-const fn role_byte(role: Role) -> u8 {
+pub(super) const fn role_byte(role: Role) -> u8 {
     match role {
         Role::Listener => 0,
         Role::Speaker => 1,
@@ -358,7 +358,7 @@ const fn role_byte(role: Role) -> u8 {
     }
 }
 
-const fn role_of(byte: u8) -> Result<Role> {
+pub(super) const fn role_of(byte: u8) -> Result<Role> {
     Ok(match byte {
         0 => Role::Listener,
         1 => Role::Speaker,

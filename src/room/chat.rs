@@ -22,6 +22,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::{
+    bytes::{Reader, Writer},
     error::{Detail, Error, Item, Result},
     identity::MemberId,
     media::{Backend, Suite, scrub_stack, sframe::Aead},
@@ -174,6 +175,28 @@ impl ChatKeys {
             return Err(Error::Unusable { what: "epoch", why: "a chat goes to later epochs only" });
         }
         self.past.push_front(mem::replace(&mut self.current, secret));
+        self.past.truncate(PAST_EPOCHS);
+        Ok(())
+    }
+
+    /// Writes the secrets of past epochs: that of the current one is MLS's to give.
+    pub(crate) fn save(&self, out: &mut Writer) -> Result<()> {
+        out.count("chat secrets", self.past.len())?;
+        for Secret { epoch, bytes } in &self.past {
+            out.put(&epoch.to_be_bytes());
+            out.put(bytes);
+        }
+        Ok(())
+    }
+
+    /// Takes in what [`save`](Self::save) wrote.
+    pub(crate) fn load(&mut self, saved: &mut Reader<'_>) -> Result<()> {
+        for _ in 0..saved.count(8 + SECRET_LEN)? {
+            let epoch = saved.number()?;
+            let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_LEN));
+            secret.extend_from_slice(saved.bytes(SECRET_LEN)?);
+            self.past.push_back(Secret::new(epoch, secret)?);
+        }
         self.past.truncate(PAST_EPOCHS);
         Ok(())
     }
@@ -403,6 +426,36 @@ impl Chat {
         let until = lifetime.map(|lifetime| at.saturating_add(lifetime));
         self.messages.push_back(Message { id, from: id.from, at, until, text });
         Ok(dropped)
+    }
+
+    /// Writes the messages that are to stay.
+    pub(crate) fn save(&self, out: &mut Writer) -> Result<()> {
+        let staying = || self.messages.iter().filter(|message| message.until.is_none());
+        out.count("chat", staying().count())?;
+        for message in staying() {
+            out.put(&message.id.to_bytes());
+            out.long("text", message.text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// What [`save`](Self::save) wrote, as if it had come at `now`.
+    pub(crate) fn load(saved: &mut Reader<'_>, now: Duration) -> Result<Self> {
+        let mut chat = Self { now, ..Self::default() };
+        for _ in 0..saved.count(52)? {
+            let id = MessageId::from_bytes(&saved.array()?);
+            let read = str::from_utf8(saved.long()?).map_err(|_| saved.malformed("a text in it is not UTF-8"))?;
+            check_text(read).map_err(|why| saved.malformed(why))?;
+            let mut text = Zeroizing::new(String::with_capacity(read.len()));
+            text.push_str(read);
+            chat.push(Opened { id, lifetime: None, text }, now)?;
+        }
+        Ok(chat)
+    }
+
+    /// Forgets the messages that were to vanish.
+    pub(crate) fn forget_vanishing(&mut self) {
+        self.drop_where(|message| message.until.is_some());
     }
 
     /// Wipes the messages whose time is over, and gives their ids.

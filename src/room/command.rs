@@ -221,6 +221,7 @@ impl Room {
     /// After a thousand abandoned in one epoch the next would be too far ahead for others to read.
     pub fn abandon(&mut self) -> Option<Intent> {
         let pending = self.pending.take()?;
+        self.journal.whole();
         if let Some(group) = &mut self.group {
             group.clear_pending();
         }
@@ -288,13 +289,16 @@ impl Room {
             adds,
             removes: removes.into_iter().collect(),
             charter: charter.as_ref(),
-            binds: self.is_to_bind(),
+            binds: self.is_to_bind() || !self.speaks,
             keeps_media_key: self.spent.is_full(),
         };
         let group = open(&mut self.group, self.epoch)?;
         let bundle =
             group.commit(&self.identity, &plan).and_then(Bundle::fits).inspect_err(|_| group.clear_pending())?;
-        self.pending = Some(Pending::new(&bundle.commit, intent.clone(), verdict));
+        let mut pending = Pending::new(&bundle.commit, intent.clone(), verdict);
+        pending.bundle = self.journal.is_kept().then(|| bundle.clone());
+        self.pending = Some(pending);
+        self.journal.whole();
         Ok(bundle)
     }
 }

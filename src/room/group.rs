@@ -9,6 +9,7 @@ mod hpke;
 mod incoming;
 mod join;
 mod leaf;
+mod saved;
 mod storage;
 mod welcome;
 
@@ -85,7 +86,7 @@ impl Provider {
     /// How many records are kept.
     #[cfg(test)]
     pub(crate) fn records(&self) -> usize {
-        self.storage.copy().len()
+        self.storage.copy().keys().filter(|key| !matches!(key, storage::Key::Part(_))).count()
     }
 }
 
@@ -124,6 +125,7 @@ impl Group {
             .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
             .use_ratchet_tree_extension(false)
             .max_past_epochs(PAST_EPOCHS as usize)
+            .number_of_resumption_psks(0)
             .sender_ratchet_configuration(ratchet())
             .capabilities(capabilities())
             .with_leaf_node_extensions(leaf_extensions(identity, &provider.door, &provider.media)?)
@@ -154,6 +156,11 @@ impl Group {
     /// Everybody in the ratchet tree. Whoever is in a merged tree has passed [`leaf::newcomer`]'s checks.
     pub(crate) fn seats(&self) -> Result<Vec<Seat>> {
         leaf::seats(self.mls.treesync().full_leaves())
+    }
+
+    /// The room's charter, as the group agrees on it.
+    pub(crate) fn charter(&self) -> Result<Charter> {
+        commit::read_charter(self.mls.extensions())
     }
 
     /// One's own door key: what knocks are sealed to.
@@ -196,6 +203,7 @@ fn join_config() -> MlsGroupJoinConfig {
         .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
         .use_ratchet_tree_extension(false)
         .max_past_epochs(PAST_EPOCHS as usize)
+        .number_of_resumption_psks(0)
         .sender_ratchet_configuration(ratchet())
         .build()
 }

@@ -53,6 +53,7 @@ mod roster;
 mod said;
 mod settings;
 mod short_code;
+mod snapshot;
 mod stage;
 mod talk;
 mod tree;
@@ -68,6 +69,7 @@ use self::{
     publication::Spent,
     receive::{Echoes, Pending},
     roster::Roster,
+    snapshot::Journal,
     stage::Stage,
     talk::Talk,
 };
@@ -133,6 +135,12 @@ pub struct Room {
     /// Who is at the door, for those who may let in.
     door: Keeper,
     trust: Box<dyn IdentityCheck>,
+    /// Whether nobody else can have one's keys of this epoch: not from a restore on, until a commit made since is merged.
+    speaks: bool,
+    /// What has changed since the last snapshot.
+    journal: Journal,
+    /// What lets those in whom one's own last commit admitted, in a room that is kept.
+    admitted: Option<Admitted>,
 }
 
 impl Room {
@@ -181,6 +189,9 @@ impl Room {
             spent: Spent::default(),
             door: Keeper::default(),
             trust: Box::new(trust),
+            speaks: true,
+            journal: Journal::default(),
+            admitted: None,
         };
         room.note_media_key();
         (room, Voice::new(keys))
@@ -274,12 +285,19 @@ impl Room {
     }
 
     /// Whether one should call [`Room::refresh`]: a host, while somebody speaks in an epoch older than
-    /// [`MAX_EPOCH_AGE`]; and whoever has come on stage of a deniable room of three or more and has made no commit in it
-    /// yet, for their seals count from their first one on. Ask each second, and after each message.
+    /// [`MAX_EPOCH_AGE`]; whoever has come on stage of a deniable room of three or more and has made no commit in it
+    /// yet, for their seals count from their first one on; and whoever is on stage of a room that was restored, for they
+    /// may speak once a commit made since is received. Ask each second, and after each message.
     pub fn refresh_due(&self, now: Duration) -> bool {
         let is_host = self.charter.role(&self.identity.id()) == Role::Host;
         let is_old = is_host && now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
-        self.is_open() && !self.is_pending() && (is_old || self.roster.len() > 2 && self.is_to_bind())
+        let is_mute = !self.speaks && self.is_on_stage();
+        self.is_open() && !self.is_pending() && (is_old || is_mute || self.roster.len() > 2 && self.is_to_bind())
+    }
+
+    /// Whether frames of one's own may be played, as far as the charter says.
+    fn is_on_stage(&self) -> bool {
+        self.charter.off_stage(&self.identity.id(), self.charter.hosts() > 0).is_none()
     }
 
     /// Whether one is on stage, and one's media keys count for nothing until one has made a commit: they came on a card,
@@ -288,7 +306,7 @@ impl Room {
         let (rules, me) = (self.charter.settings.seals(), self.identity.id());
         rules.mode != SealMode::Off
             && rules.proof == Proof::Deniable
-            && self.charter.off_stage(&me, self.charter.hosts() > 0).is_none()
+            && self.is_on_stage()
             && self.roster.media_keys(&me).is_none()
     }
 
@@ -323,6 +341,12 @@ impl fmt::Debug for Room {
     }
 }
 
+/// What lets those in whom a commit admitted.
+struct Admitted {
+    welcome: Vec<u8>,
+    tree: Option<Vec<u8>>,
+}
+
 /// What may fail about entering a room.
 struct Entrance {
     keys: EpochKeys,
@@ -331,12 +355,13 @@ struct Entrance {
 
 impl Entrance {
     fn new(me: MemberId, group: &Group, charter: &Charter, roster: &Roster) -> Result<Self> {
-        Ok(Self { keys: epoch_keys(group, charter, roster, Duration::ZERO)?, talk: Talk::begin(me, group)? })
+        Ok(Self { keys: epoch_keys(group, charter, roster, Duration::ZERO, true)?, talk: Talk::begin(me, group)? })
     }
 }
 
-/// The frame keys of the group's epoch. Called once an epoch: a second voice over the same keys would repeat nonces.
-fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration) -> Result<EpochKeys> {
+/// The frame keys of the group's epoch, to speak with or only to listen. Called once an epoch for those who speak: a
+/// second voice over the same keys would repeat nonces.
+fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration, speaks: bool) -> Result<EpochKeys> {
     let (suite, layout) = (charter.settings.suite(), charter.settings.layout());
     let base_key = group.export(BASE_KEY_LABEL, suite.key_len())?;
     let (hosted, mut stage, mut offstage) = (charter.hosts() > 0, Vec::new(), Vec::new());
@@ -348,6 +373,7 @@ fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration
     }
     let keys = EpochKeys::new(suite, layout, group.epoch(), base_key, group.me(), stage, since)?;
     let keys = keys.with_offstage(offstage).of_room(group.id());
+    let keys = if speaks { keys } else { keys.listen_only() };
     let rules = charter.settings.seals();
     if rules.mode == SealMode::Off {
         return Ok(keys);

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    bytes::Reader,
+    bytes::{Reader, Writer},
     error::{Item, Result},
     media::seal::MediaKey,
     random,
@@ -124,6 +124,29 @@ impl Spent {
     /// would be evidence.
     pub(super) fn is_full(&self) -> bool {
         self.seeds.len() >= MAX_SEEDS
+    }
+
+    /// Writes the seeds.
+    pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
+        out.count("media keys", self.seeds.len())?;
+        self.seeds.iter().for_each(|seed| out.put(seed.as_slice()));
+        Ok(())
+    }
+
+    /// What [`save`](Self::save) wrote. In a room that one is out of the time to publish begins anew at `now`: it may have
+    /// been at the very moment of its end that the process was killed.
+    pub(super) fn load(saved: &mut Reader<'_>, is_out: bool, now: Duration) -> Result<Self> {
+        let mut spent = Self::default();
+        for _ in 0..saved.count(32)? {
+            if spent.is_full() {
+                return Err(saved.malformed("it holds more media keys than may be published"));
+            }
+            spent.seeds.push(Box::new(Zeroizing::new(saved.array()?)));
+        }
+        if is_out {
+            spent.close(now);
+        }
+        Ok(spent)
     }
 
     /// The room is over.

@@ -12,15 +12,16 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    bytes::{Reader, Writer},
     error::{Error, Item, Result},
     identity::{LeafIndex, Member, MemberId, Role},
     room::{
-        Event, Intent, MAX_MESSAGE, PublishedKeys, Room,
+        Admitted, Event, Intent, MAX_MESSAGE, PublishedKeys, Room,
         chat::Reaction,
         check_size,
         door::Keeper,
         epoch_keys,
-        group::{Incoming, PAST_EPOCHS, Staged},
+        group::{Bundle, Incoming, PAST_EPOCHS, Staged},
         judge::{Change, Proposed, Verdict, denial, judge},
         open,
         roster::Roster,
@@ -34,12 +35,16 @@ use crate::{
 pub(super) struct Pending {
     pub(super) hash: Hash,
     pub(super) intent: Intent,
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
+    /// Whether it was made since the room was, or was restored.
+    pub(super) is_of_this_process: bool,
+    /// Its messages, in a room that is kept.
+    pub(super) bundle: Option<Bundle>,
 }
 
 impl Pending {
     pub(super) fn new(commit: &[u8], intent: Intent, verdict: Verdict) -> Self {
-        Self { hash: hash(commit), intent, verdict }
+        Self { hash: hash(commit), intent, verdict, is_of_this_process: true, bundle: None }
     }
 }
 
@@ -64,6 +69,11 @@ impl Room {
             }
             let group = open(&mut self.group, self.epoch)?;
             group.merge_pending()?;
+            // Its path is for those in the room, and nobody has the key at one's own leaf but who made the commit.
+            self.speaks |= pending.is_of_this_process;
+            if let Some(Bundle { welcome: Some(welcome), tree, .. }) = pending.bundle {
+                self.admitted = Some(Admitted { welcome, tree });
+            }
             let mut events = self.advance(pending.verdict, None, now)?;
             events.extend(self.answer_yes());
             events.extend(self.look_at_door());
@@ -75,7 +85,8 @@ impl Room {
                 // Nobody else can read it any more: one's own view is not to differ from theirs.
                 return Err(Error::WrongEpoch { what: Item::Message, message: epoch, room: self.epoch });
             }
-            Some(Echo::Said { epoch, content }) => {
+            Some(Echo::Said { epoch, content, .. }) => {
+                self.journal.received(message);
                 let me = self.group()?.me();
                 return self.hear(me, epoch, &content, now);
             }
@@ -93,7 +104,10 @@ impl Room {
         }
 
         let group = open(&mut self.group, self.epoch)?;
-        match group.read(message)? {
+        let incoming = group.read(message)?;
+        // Whatever it says, its sender's ratchet has moved.
+        self.journal.received(message);
+        match incoming {
             Incoming::Commit(staged, proposed) => self.weigh(staged, *proposed, now),
             Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content, now),
             Incoming::Foreign { from, what } => {
@@ -169,6 +183,7 @@ impl Room {
         }
         let group = self.group()?;
         let (epoch, code, seats) = (group.epoch(), group.code(), group.seats()?);
+        self.journal.whole();
         (self.epoch, self.code, self.since) = (epoch, code, now);
         let before = mem::take(&mut self.roster);
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
@@ -176,7 +191,7 @@ impl Room {
 
         self.note_media_key();
         let group = self.group.as_ref().ok_or(Error::Closed { epoch })?;
-        let keys = epoch_keys(group, &self.charter, &self.roster, now)?;
+        let keys = epoch_keys(group, &self.charter, &self.roster, now, self.speaks)?;
         if let Some(talk) = &mut self.talk {
             talk.enter(group, code)?;
         }
@@ -265,6 +280,8 @@ impl Room {
 
     /// Erases what one has no right to once out. What is to be published of one's own stays until then.
     fn close(&mut self, now: Duration) {
+        self.journal.whole();
+        self.admitted = None;
         self.spent.close(now);
         self.group = None;
         self.pending = None;
@@ -275,9 +292,9 @@ impl Room {
     }
 }
 
-type Hash = [u8; 32];
+pub(super) type Hash = [u8; 32];
 
-fn hash(message: &[u8]) -> Hash {
+pub(super) fn hash(message: &[u8]) -> Hash {
     Sha256::digest(message).into()
 }
 
@@ -290,7 +307,7 @@ pub(super) struct Echoes {
 
 enum Echo {
     /// Said in `epoch`: it is heard when it comes back.
-    Said { epoch: u64, content: Vec<u8> },
+    Said { epoch: u64, content: Vec<u8>, message: Vec<u8> },
     /// It lost its race: nothing to do.
     Idle,
     /// Dropped in `epoch` by one's own wish.
@@ -302,7 +319,7 @@ impl Echoes {
     const MOST: usize = 64;
 
     pub(super) fn said(&mut self, message: &[u8], epoch: u64, content: Vec<u8>) {
-        self.push(hash(message), Echo::Said { epoch, content });
+        self.push(hash(message), Echo::Said { epoch, content, message: message.to_vec() });
     }
 
     fn lost(&mut self, hash: Hash) {
@@ -311,6 +328,56 @@ impl Echoes {
 
     pub(super) fn abandoned(&mut self, hash: Hash, epoch: u64) {
         self.push(hash, Echo::Abandoned { epoch });
+    }
+
+    /// Writes them.
+    pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
+        out.count("messages", self.seen.len())?;
+        for (hash, echo) in &self.seen {
+            out.put(hash);
+            match echo {
+                Echo::Idle => out.put(&[0]),
+                Echo::Said { epoch, content, message } => {
+                    out.put(&[1]);
+                    out.put(&epoch.to_be_bytes());
+                    out.long("message", content)?;
+                    out.long("message", message)?;
+                }
+                Echo::Abandoned { epoch } => {
+                    out.put(&[2]);
+                    out.put(&epoch.to_be_bytes());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What [`save`](Self::save) wrote.
+    pub(super) fn load(saved: &mut Reader<'_>) -> Result<Self> {
+        let mut echoes = Self::default();
+        for _ in 0..saved.count(33)? {
+            let hash = saved.array()?;
+            let echo = match saved.byte()? {
+                0 => Echo::Idle,
+                1 => Echo::Said {
+                    epoch: saved.number()?,
+                    content: saved.long()?.to_vec(),
+                    message: saved.long()?.to_vec(),
+                },
+                2 => Echo::Abandoned { epoch: saved.number()? },
+                _ => return Err(saved.malformed("it holds a message of unknown kind")),
+            };
+            echoes.push(hash, echo);
+        }
+        Ok(echoes)
+    }
+
+    /// The words that have not come back, said in `oldest` or later, the first first.
+    pub(super) fn on_their_way(&self, oldest: u64) -> impl Iterator<Item = &[u8]> {
+        self.seen.iter().filter_map(move |(_, echo)| match echo {
+            Echo::Said { epoch, message, .. } if *epoch >= oldest => Some(message.as_slice()),
+            _ => None,
+        })
     }
 
     /// Whether there is room for another word that is to come back.

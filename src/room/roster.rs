@@ -1,5 +1,7 @@
 //! The members of one epoch, in order of their leaves.
 
+use std::collections::BTreeMap;
+
 use crate::{
     identity::{LeafIndex, Member, MemberId},
     media::seal::{MediaCertificate, Proof},
@@ -76,6 +78,18 @@ impl Roster {
 
     pub(crate) fn at(&self, leaf: LeafIndex) -> Option<&Member> {
         self.seat(leaf).map(|sitting| &sitting.member)
+    }
+
+    /// Since which epoch each leaf is whose it is.
+    pub(crate) fn dates(&self) -> impl ExactSizeIterator<Item = (LeafIndex, u64)> {
+        self.seats.iter().map(|sitting| (sitting.member.leaf, sitting.since))
+    }
+
+    /// Dates the leaves as [`dates`](Self::dates) gave them.
+    pub(crate) fn date(&mut self, dates: &BTreeMap<LeafIndex, u64>) {
+        for sitting in &mut self.seats {
+            sitting.since = dates.get(&sitting.member.leaf).copied().unwrap_or(sitting.since);
+        }
     }
 
     /// Who sits at `leaf`, if they have since `epoch` or longer.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    bytes::{Reader, Writer},
     error::{Denial, Error, Result},
     identity::{Member, MemberId, Role},
     room::{
@@ -17,6 +18,7 @@ use crate::{
         policy::{Action, permits},
         roster::Roster,
         said::{Said, Stance},
+        snapshot::{put_ids, read_ids},
     },
 };
 
@@ -68,6 +70,38 @@ impl Stage {
             events.push(Event::HandLowered { member: id });
         }
         events
+    }
+
+    /// Writes all of it.
+    pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
+        out.count("stances", self.stances.len())?;
+        for (id, Word { stance, muted_in }) in &self.stances {
+            out.put(id.as_bytes());
+            out.put(&muted_in.to_be_bytes());
+            put_stance(stance, out);
+        }
+        put_ids(self.hands.iter(), out)?;
+        put_ids(self.invitations.keys(), out)?;
+        put_ids(self.invitations.values(), out)?;
+        put_stance(&self.mine, out);
+        Ok(())
+    }
+
+    /// What [`save`](Self::save) wrote.
+    pub(super) fn load(saved: &mut Reader<'_>) -> Result<Self> {
+        let mut stances = BTreeMap::new();
+        for _ in 0..saved.count(46)? {
+            let (id, muted_in) = (MemberId::from_bytes(saved.array()?), saved.number()?);
+            stances.insert(id, Word { stance: read_stance(saved)?, muted_in });
+        }
+        let hands = read_ids(saved)?;
+        let invitations = read_ids(saved)?.into_iter().zip(read_ids(saved)?).collect();
+        Ok(Self { stances, hands, invitations, mine: read_stance(saved)? })
+    }
+
+    /// One has said this of oneself, and it is on its way.
+    pub(super) const fn declared(&mut self, stance: Stance) {
+        self.mine = stance;
     }
 
     /// `by`, whose role allows it, would like `member` to speak.
@@ -217,7 +251,7 @@ impl Room {
         change(&mut stance);
         stance.turn = stance.turn.max(self.stage.mine.turn).saturating_add(1);
         let message = self.say_to_all(&Said::Stance(stance))?;
-        self.stage.mine = stance;
+        self.stage.declared(stance);
         Ok(message)
     }
 
@@ -230,6 +264,7 @@ impl Room {
             return Err(Error::Unusable { what: "message", why });
         }
         let message = group.say(&self.identity, &said)?;
+        self.journal.said(&message, &said);
         self.echoes.said(&message, self.epoch, said);
         Ok(message)
     }
@@ -250,6 +285,16 @@ impl Room {
     pub(super) fn hear_answer(&mut self, from: &Member, accepted: bool) -> Vec<Event> {
         self.stage.answer(from.id, accepted).into_iter().collect()
     }
+}
+
+fn put_stance(stance: &Stance, out: &mut Writer) {
+    out.put(&stance.turn.to_be_bytes());
+    out.flag(stance.hand_up);
+    out.flag(stance.mic_off);
+}
+
+fn read_stance(saved: &mut Reader<'_>) -> Result<Stance> {
+    Ok(Stance { turn: u32::from_be_bytes(saved.array()?), hand_up: saved.flag()?, mic_off: saved.flag()? })
 }
 
 /// Whoever may promote a listener may ask them.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::{
+    bytes::{Reader, Writer},
     error::{Error, Result},
     identity::{Member, MemberId, RoomCode},
     room::{
@@ -36,6 +37,26 @@ impl Talk {
     pub(super) fn enter(&mut self, group: &Group, code: RoomCode) -> Result<()> {
         self.codes.enter(group.epoch(), code);
         self.keys.enter(group.epoch(), group.export(CHAT_LABEL, SECRET_LEN)?)
+    }
+
+    /// Writes the chat. Codes are not compared over the end of a process.
+    pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
+        self.keys.save(out)?;
+        self.chat.save(out)
+    }
+
+    /// What [`save`](Self::save) wrote.
+    pub(super) fn load(saved: &mut Reader<'_>, me: MemberId, group: &Group, now: Duration) -> Result<Self> {
+        let mut talk = Self::begin(me, group)?;
+        talk.keys.load(saved)?;
+        talk.chat = Chat::load(saved, now)?;
+        Ok(talk)
+    }
+
+    /// Forgets what is not to outlive a process.
+    pub(super) fn forget_unsaved(&mut self, me: MemberId, group: &Group) {
+        self.chat.forget_vanishing();
+        self.codes = Exchanges::new(me, group.epoch(), group.code());
     }
 
     /// Somebody is out of the room.
@@ -80,6 +101,7 @@ impl Room {
 
     /// Wipes a message at one's own end; `false` if it is not there.
     pub fn forget_message(&mut self, id: &MessageId) -> bool {
+        self.journal.whole();
         self.talk.as_mut().is_some_and(|talk| talk.chat.forget(id))
     }
 
@@ -90,7 +112,11 @@ impl Room {
     /// ([`PublishedKeys`](crate::room::PublishedKeys)).
     pub fn tick(&mut self, now: Duration) -> Vec<Event> {
         let Some(talk) = &mut self.talk else {
-            return self.spent.publish(&self.id, now).map(Event::Send).into_iter().collect();
+            let published = self.spent.publish(&self.id, now);
+            if published.is_some() {
+                self.journal.whole();
+            }
+            return published.map(Event::Send).into_iter().collect();
         };
         let messages = talk.chat.expire(now).into_iter().map(|message| Event::Vanished { message });
         let codes = talk.codes.expire(now).into_iter().map(|with| Event::CodeLapsed { with });

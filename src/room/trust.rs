@@ -63,6 +63,12 @@ pub trait IdentityCheck: Send + Sync {
     /// Says whether `id` is the key of who goes by `name`. Both come from a peer; the key is proven to be theirs, the
     /// name is not.
     fn check(&mut self, name: &str, id: &MemberId) -> Trust;
+
+    /// The names and keys that a snapshot of the room is to remember, for a [`TrustOnFirstUse`] at the restore. None, if
+    /// it is the app that knows them.
+    fn remembered(&self) -> Vec<(String, MemberId)> {
+        Vec::new()
+    }
 }
 
 /// Takes a name's first key for its own and is loud about every other.
@@ -174,6 +180,10 @@ impl IdentityCheck for TrustOnFirstUse {
                 Trust::FirstSeen
             }
         }
+    }
+
+    fn remembered(&self) -> Vec<(String, MemberId)> {
+        self.keys.iter().map(|(name, id)| (name.clone(), *id)).collect()
     }
 }
 

@@ -56,6 +56,11 @@ impl MediaKey {
         Self::from_seed(&self.seed)
     }
 
+    /// The seed that [`from_seed`](Self::from_seed) takes.
+    pub(crate) fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
     /// What anybody can seal with who has seen a key published.
     #[cfg(test)]
     pub(crate) fn from_published(seed: &[u8; 32]) -> Self {

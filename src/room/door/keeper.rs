@@ -18,6 +18,7 @@ use super::{
     seal_answer,
 };
 use crate::{
+    bytes::{Reader, Writer},
     error::{Error, Item, Result},
     identity::{Member, MemberId, Role},
     room::{
@@ -45,6 +46,9 @@ const FRESH: u64 = 10 * 60;
 
 /// How many knocks are remembered, so that none counts twice.
 const REMEMBERED: usize = 4 * MAX_WAITING;
+
+/// How many of those a snapshot remembers.
+const SAVED: usize = 1_024;
 
 /// How many knocks of one person are turned away before they are kept off.
 const PATIENCE: u8 = 2;
@@ -143,6 +147,53 @@ impl Keeper {
     fn clear(&mut self) {
         let Self { seen, seen_at_all, refusals, .. } = mem::take(self);
         *self = Self { seen, seen_at_all, refusals, ..Self::default() };
+    }
+
+    /// Writes who knocks and who was turned away; what was seen before, as far as a relay would show it again.
+    pub(crate) fn save(&self, out: &mut Writer) -> Result<()> {
+        let seen = self.seen.iter().skip(self.seen.len().saturating_sub(SAVED));
+        out.count("knocks", seen.len())?;
+        seen.for_each(|id| out.put(&id.0));
+        out.count("refusals", self.refusals.len())?;
+        for (id, times) in &self.refusals {
+            out.put(id.as_bytes());
+            out.put(&[*times]);
+        }
+        for knocks in [&self.asking, &self.welcome] {
+            out.count("knocks", knocks.len())?;
+            knocks.iter().try_for_each(|knock| knock.save(out))?;
+        }
+        let guests = self.opening.as_ref().map_or(&[][..], |opening| &opening.guests);
+        out.count("knocks", guests.len())?;
+        guests.iter().try_for_each(|knock| knock.save(out))?;
+        let opening = self.opening.as_ref();
+        out.long("welcome", opening.map_or(&[][..], |opening| &opening.welcome))?;
+        let tree = opening.and_then(|opening| opening.tree.as_deref());
+        out.flag(tree.is_some());
+        out.long("tree", tree.unwrap_or_default())
+    }
+
+    /// What [`save`](Self::save) wrote.
+    pub(crate) fn load(saved: &mut Reader<'_>, now: Duration) -> Result<Self> {
+        let mut keeper = Self::default();
+        for _ in 0..saved.count(16)? {
+            keeper.is_known(KnockId(saved.array()?));
+        }
+        for _ in 0..saved.count(33)? {
+            keeper.refusals.insert(MemberId::from_bytes(saved.array()?), saved.byte()?);
+        }
+        let knocks = |saved: &mut Reader<'_>| -> Result<Vec<Knock>> {
+            let knocks: Result<Vec<Option<Knock>>> = (0..saved.count(100)?).map(|_| Knock::load(saved)).collect();
+            Ok(knocks?.into_iter().flatten().collect())
+        };
+        (keeper.asking, keeper.welcome) = (knocks(saved)?, knocks(saved)?);
+        keeper.since = (!keeper.welcome.is_empty()).then_some(now);
+        let (guests, welcome, has_tree, tree) = (knocks(saved)?, saved.long()?, saved.flag()?, saved.long()?);
+        if !guests.is_empty() {
+            let tree = has_tree.then(|| tree.to_vec());
+            keeper.opening = Some(Opening { guests, welcome: welcome.to_vec(), tree });
+        }
+        Ok(keeper)
     }
 
     /// Forgets the knocks that `is_over` says are.
@@ -245,6 +296,7 @@ impl Room {
         if self.door.is_known(knock.id()) {
             return Err(Error::Malformed { what: Item::Knock, why: "it came before" });
         }
+        self.journal.whole();
         if let Some(no) = self.shut_to(&knock) {
             let mut events = mem::take(&mut self.door.untold);
             events.extend(self.answer_no(&[(knock, no)]));
@@ -292,6 +344,7 @@ impl Room {
             return Err(Error::Denied(Box::new(denial(waiting.name(), "enter", why))));
         }
         let knock = self.take_knock(knock)?;
+        self.journal.whole();
         self.door.let_in(knock, now);
         Ok(())
     }
@@ -305,6 +358,7 @@ impl Room {
     /// [`Error::Closed`].
     pub fn turn_away(&mut self, knock: &KnockId, reason: &str) -> Result<(Answer, Vec<u8>)> {
         self.group()?;
+        self.journal.whole();
         let bucket = self.bucket();
         let waiting = self.door.asking.iter().find(|waiting| waiting.id() == *knock).ok_or_else(nobody)?;
         let member = waiting.member();

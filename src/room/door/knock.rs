@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 
 use super::{DoorAddress, Doorplate, Link, LinkId, MAX_ADMITTERS, UnixTime, labels};
 use crate::{
-    bytes::{Reader, pad, put_short},
+    bytes::{Reader, Writer, pad, put_short},
     error::{Error, Item, Result},
     identity::{Fingerprint, Identity, MemberId},
     random,
@@ -146,6 +146,26 @@ impl Knock {
     /// What an answer is sealed to.
     pub(super) const fn reply(&self) -> DoorKeyPublic {
         self.reply
+    }
+
+    /// Writes it as it was read.
+    pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
+        out.put(&self.id.0);
+        out.put(&self.made_at.0.to_be_bytes());
+        out.put(self.link.as_bytes());
+        out.put(&self.reply.0);
+        out.long("note", self.note.as_bytes())?;
+        out.long("card", self.card.as_bytes())
+    }
+
+    /// What [`save`](Self::save) wrote; `None` if its card has expired since, so that it can let nobody in any more.
+    pub(super) fn load(saved: &mut Reader<'_>) -> Result<Option<Self>> {
+        let (id, made_at) = (KnockId(saved.array()?), UnixTime(saved.number()?));
+        let (link, reply) = (LinkId(saved.array()?), DoorKeyPublic(saved.array()?));
+        let note = str::from_utf8(saved.long()?).map(str::to_owned);
+        let note = note.map_err(|_| saved.malformed("a note in it is not UTF-8"))?;
+        let card = Card::from_bytes(saved.long()?).ok();
+        Ok(card.map(|card| Self { id, card, note, made_at, link, reply }))
     }
 
     /// The link that a knock says it was made with: nothing is checked.

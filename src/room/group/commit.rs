@@ -29,6 +29,7 @@ pub(crate) struct Plan<'a> {
 }
 
 /// The messages of a commit of one's own.
+#[derive(Clone)]
 pub(crate) struct Bundle {
     pub(crate) commit: Vec<u8>,
     pub(crate) welcome: Option<Vec<u8>>,

@@ -14,6 +14,7 @@ use openmls_traits::{
 use zeroize::Zeroizing;
 
 use crate::{
+    bytes::{Reader, Writer},
     error::{Error, Result},
     random,
 };
@@ -44,6 +45,18 @@ impl DoorKey {
 
     pub(crate) const fn public(&self) -> DoorKeyPublic {
         self.public
+    }
+
+    /// Both halves, for a snapshot.
+    pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
+        out.put(&self.public.0);
+        out.long("door key", &self.secret)
+    }
+
+    /// What [`save`](Self::save) wrote.
+    pub(super) fn restore(saved: &mut Reader<'_>) -> Result<Self> {
+        let public = DoorKeyPublic(saved.array()?);
+        Ok(Self { public, secret: HpkePrivateKey::from(saved.long()?) })
     }
 
     /// What was sealed to this key for `info` and `aad`; `None` if nothing was.

@@ -1,17 +1,22 @@
 //! Where openmls keeps what it reads back: in memory, wiped when dropped.
 //!
 //! A live room reads back two kinds of record: the HPKE key pairs of its epoch, and the key package of a guest
-//! who has not entered yet. Everything else that openmls stores it also holds in the group itself; those calls
-//! are dropped here, so that no second copy of any secret exists. Pre-shared keys are dropped too: no commit can
-//! bring in a secret from outside the room.
+//! who has not entered yet. All else that openmls stores it also holds in the group itself, and gives to nobody but
+//! its storage. For snapshots the [`Part`]s of the group are kept too, the small ones always; the ratchet tree and the
+//! secrets of messages, which grow with the room and are written with every commit or every message, are taken when a
+//! snapshot is made and at no other time. Pre-shared keys are dropped: no commit can bring in a secret from outside the
+//! room.
 //!
 //! Records are JSON, because the compact formats write openmls's types and then fail to read them. The buffer
 //! they are written into wipes itself, and the one it leaves behind when it grows.
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
+    mem,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use openmls_traits::storage::{
@@ -26,6 +31,8 @@ use openmls_traits::storage::{
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
+use crate::bytes::Writer;
+
 /// A record that could not be written or read: a bug, for everything here stays in memory.
 #[derive(Debug, thiserror::Error)]
 #[error("a record of the group does not survive JSON: {0}")]
@@ -38,6 +45,8 @@ pub(crate) type Records = BTreeMap<Key, Zeroizing<Vec<u8>>>;
 #[derive(Default)]
 pub(crate) struct Storage {
     records: Mutex<Records>,
+    /// Whether what is large is kept too.
+    takes_all: AtomicBool,
 }
 
 /// What a record is found by. The public keys and epochs in here are no secret.
@@ -45,6 +54,63 @@ pub(crate) struct Storage {
 pub(crate) enum Key {
     EpochKeyPairs(Vec<u8>),
     KeyPackage(Vec<u8>),
+    Part(Part),
+}
+
+/// A part of the group as openmls cuts it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Part {
+    Tree,
+    Context,
+    ConfirmationTag,
+    InterimTranscriptHash,
+    OwnLeaf,
+    EpochSecrets,
+    MessageSecrets,
+    Resumption,
+    JoinConfig,
+    /// Whether a commit is pending, and which.
+    State,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Tree,
+        Self::Context,
+        Self::ConfirmationTag,
+        Self::InterimTranscriptHash,
+        Self::OwnLeaf,
+        Self::EpochSecrets,
+        Self::MessageSecrets,
+        Self::Resumption,
+        Self::JoinConfig,
+        Self::State,
+    ];
+
+    /// Whether it grows with the room.
+    const fn is_large(self) -> bool {
+        matches!(self, Self::Tree | Self::Context | Self::MessageSecrets)
+    }
+}
+
+impl Key {
+    /// Its kind, and the rest of it.
+    pub(crate) fn to_bytes(&self) -> (u8, &[u8]) {
+        match self {
+            Self::EpochKeyPairs(key) => (0, key),
+            Self::KeyPackage(key) => (1, key),
+            Self::Part(part) => (2 + *part as u8, &[]),
+        }
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave; `None` for a kind that is unknown.
+    pub(crate) fn from_bytes(kind: u8, key: &[u8]) -> Option<Self> {
+        Some(match kind {
+            0 => Self::EpochKeyPairs(key.to_vec()),
+            1 => Self::KeyPackage(key.to_vec()),
+            _ => Self::Part(*Part::ALL.get(usize::from(kind).checked_sub(2)?)?),
+        })
+    }
 }
 
 impl Storage {
@@ -61,6 +127,48 @@ impl Storage {
     /// Wipes every key package.
     pub(crate) fn forget_key_packages(&self) {
         self.records().retain(|key, _| !matches!(key, Key::KeyPackage(_)));
+    }
+
+    /// Takes what `write` has openmls write, however large.
+    pub(crate) fn take_all<E>(&self, write: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        self.takes_all.store(true, Ordering::Relaxed);
+        let written = write();
+        self.takes_all.store(false, Ordering::Relaxed);
+        written
+    }
+
+    /// Puts in a part that openmls shows as it is.
+    pub(crate) fn put_part(&self, part: Part, value: &impl Serialize) -> Result<(), StorageError> {
+        self.put(Key::Part(part), value)
+    }
+
+    /// Puts in records as they were read.
+    pub(crate) fn fill(&self, records: Records) {
+        *self.records() = records;
+    }
+
+    /// All records, for a snapshot; what is large is kept no longer.
+    pub(crate) fn for_snapshot(&self) -> Records {
+        let mut records = self.records();
+        let all = mem::take(&mut *records);
+        *records = all
+            .iter()
+            .filter(|(key, _)| !matches!(key, Key::Part(part) if part.is_large()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        all
+    }
+
+    fn write_part(&self, part: Part, value: &impl Serialize) -> Result<(), StorageError> {
+        if part.is_large() && !self.takes_all.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            self.put(Key::Part(part), value)
+        }
+    }
+
+    fn read_part<T: DeserializeOwned>(&self, part: Part) -> Result<Option<T>, StorageError> {
+        self.read(&Key::Part(part))
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -94,30 +202,40 @@ fn package_key(reference: &impl Serialize) -> Result<Key, StorageError> {
 }
 
 fn to_json(value: &(impl Serialize + ?Sized)) -> Result<Zeroizing<Vec<u8>>, StorageError> {
-    let mut out = Wiping(Zeroizing::new(Vec::with_capacity(1024)));
+    let mut out = Writer::with_capacity(1024);
     serde_json::to_writer(&mut out, value)?;
-    Ok(out.0)
+    Ok(out.done())
 }
 
-/// A growing buffer that leaves no copy of its content behind: the standard one frees its old memory as it is.
-struct Wiping(Zeroizing<Vec<u8>>);
-
-impl Write for Wiping {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let need = self.0.len().saturating_add(bytes.len());
-        if need > self.0.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(need.max(self.0.capacity().saturating_mul(2))));
-            larger.extend_from_slice(&self.0);
-            // The old buffer is wiped over its whole capacity as it goes.
-            self.0 = larger;
+/// Calls for a part of the group.
+macro_rules! part {
+    ($($write:ident, $read:ident, $bound:ident: $part:ident;)*) => {
+        $(part!(@one $write, $read, $bound, $part);)*
+    };
+    (@one write_group_state, group_state, $bound:ident, $part:ident) => {
+        fn write_group_state<Value: $bound<CURRENT_VERSION>, Group: GroupId<CURRENT_VERSION>>(
+            &self, _: &Group, value: &Value,
+        ) -> Result<(), Self::Error> {
+            self.write_part(Part::$part, value)
         }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+        fn group_state<Value: $bound<CURRENT_VERSION>, Group: GroupId<CURRENT_VERSION>>(
+            &self, _: &Group,
+        ) -> Result<Option<Value>, Self::Error> {
+            self.read_part(Part::$part)
+        }
+    };
+    (@one $write:ident, $read:ident, $bound:ident, $part:ident) => {
+        fn $write<Group: GroupId<CURRENT_VERSION>, Value: $bound<CURRENT_VERSION>>(
+            &self, _: &Group, value: &Value,
+        ) -> Result<(), Self::Error> {
+            self.write_part(Part::$part, value)
+        }
+        fn $read<Group: GroupId<CURRENT_VERSION>, Value: $bound<CURRENT_VERSION>>(
+            &self, _: &Group,
+        ) -> Result<Option<Value>, Self::Error> {
+            self.read_part(Part::$part)
+        }
+    };
 }
 
 /// Calls whose records a live room never reads back.
@@ -189,35 +307,28 @@ impl StorageProvider<CURRENT_VERSION> for Storage {
         Ok(())
     }
 
+    part! {
+        write_tree, tree, TreeSync: Tree;
+        write_interim_transcript_hash, interim_transcript_hash, InterimTranscriptHash: InterimTranscriptHash;
+        write_context, group_context, GroupContext: Context;
+        write_confirmation_tag, confirmation_tag, ConfirmationTag: ConfirmationTag;
+        write_message_secrets, message_secrets, MessageSecrets: MessageSecrets;
+        write_resumption_psk_store, resumption_psk_store, ResumptionPskStore: Resumption;
+        write_own_leaf_index, own_leaf_index, LeafNodeIndex: OwnLeaf;
+        write_group_epoch_secrets, group_epoch_secrets, GroupEpochSecrets: EpochSecrets;
+        write_mls_join_config, mls_group_join_config, MlsGroupJoinConfig: JoinConfig;
+        write_group_state, group_state, GroupState: State;
+    }
+
     dropped! {
-        write_mls_join_config<A: GroupId, B: MlsGroupJoinConfig>(&A, &B) -> () = ();
         append_own_leaf_node<A: GroupId, B: LeafNode>(&A, &B) -> () = ();
         queue_proposal<A: GroupId, B: ProposalRef, C: QueuedProposal>(&A, &B, &C) -> () = ();
-        write_tree<A: GroupId, B: TreeSync>(&A, &B) -> () = ();
-        write_interim_transcript_hash<A: GroupId, B: InterimTranscriptHash>(&A, &B) -> () = ();
-        write_context<A: GroupId, B: GroupContext>(&A, &B) -> () = ();
-        write_confirmation_tag<A: GroupId, B: ConfirmationTag>(&A, &B) -> () = ();
-        write_group_state<A: GroupState, B: GroupId>(&B, &A) -> () = ();
-        write_message_secrets<A: GroupId, B: MessageSecrets>(&A, &B) -> () = ();
-        write_resumption_psk_store<A: GroupId, B: ResumptionPskStore>(&A, &B) -> () = ();
-        write_own_leaf_index<A: GroupId, B: LeafNodeIndex>(&A, &B) -> () = ();
-        write_group_epoch_secrets<A: GroupId, B: GroupEpochSecrets>(&A, &B) -> () = ();
         write_signature_key_pair<A: SignaturePublicKey, B: SignatureKeyPair>(&A, &B) -> () = ();
         write_encryption_key_pair<A: EncryptionKey, B: HpkeKeyPair>(&A, &B) -> () = ();
         write_psk<A: PskId, B: PskBundle>(&A, &B) -> () = ();
-        mls_group_join_config<A: GroupId, B: MlsGroupJoinConfig>(&A) -> Option<B> = None;
         own_leaf_nodes<A: GroupId, B: LeafNode>(&A) -> Vec<B> = Vec::new();
         queued_proposal_refs<A: GroupId, B: ProposalRef>(&A) -> Vec<B> = Vec::new();
         queued_proposals<A: GroupId, B: ProposalRef, C: QueuedProposal>(&A) -> Vec<(B, C)> = Vec::new();
-        tree<A: GroupId, B: TreeSync>(&A) -> Option<B> = None;
-        group_context<A: GroupId, B: GroupContext>(&A) -> Option<B> = None;
-        interim_transcript_hash<A: GroupId, B: InterimTranscriptHash>(&A) -> Option<B> = None;
-        confirmation_tag<A: GroupId, B: ConfirmationTag>(&A) -> Option<B> = None;
-        group_state<A: GroupState, B: GroupId>(&B) -> Option<A> = None;
-        message_secrets<A: GroupId, B: MessageSecrets>(&A) -> Option<B> = None;
-        resumption_psk_store<A: GroupId, B: ResumptionPskStore>(&A) -> Option<B> = None;
-        own_leaf_index<A: GroupId, B: LeafNodeIndex>(&A) -> Option<B> = None;
-        group_epoch_secrets<A: GroupId, B: GroupEpochSecrets>(&A) -> Option<B> = None;
         signature_key_pair<A: SignaturePublicKey, B: SignatureKeyPair>(&A) -> Option<B> = None;
         encryption_key_pair<A: HpkeKeyPair, B: EncryptionKey>(&B) -> Option<A> = None;
         psk<A: PskBundle, B: PskId>(&B) -> Option<A> = None;
@@ -243,17 +354,6 @@ impl StorageProvider<CURRENT_VERSION> for Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_buffer_grows_and_keeps_what_was_written() {
-        let mut out = Wiping(Zeroizing::new(Vec::new()));
-        let mut want = Vec::new();
-        for i in 0..=255_u8 {
-            out.write_all(&[i; 37]).unwrap();
-            want.extend_from_slice(&[i; 37]);
-        }
-        assert_eq!(*out.0, want);
-    }
 
     #[test]
     fn a_roll_back_brings_deleted_records_back() {
