@@ -312,7 +312,7 @@ const fn remedy(what: Item) -> &'static str {
         Item::Answer => "fetch it from the relay again, or knock again",
         Item::Clip => "ask for it as it was exported, and whole",
         Item::PublishedKeys => "fetch them from the relay again",
-        Item::Snapshot => "restore an older one, or come back into the room with a fresh card",
+        Item::Snapshot => "if it cannot be had back, come back into the room, or send a host a fresh card",
     }
 }
 
@@ -363,7 +363,7 @@ pub enum Item {
     Clip,
     /// The media keys that a member of a room published when it was over.
     PublishedKeys,
-    /// What a room was saved as.
+    /// The state of a room, as a vault keeps it.
     Snapshot,
 }
 

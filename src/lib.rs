@@ -45,6 +45,7 @@
 //! | [`media`] | the media plane: frames sealed and opened; [`media::sframe`] is the standard's low level |
 //! | [`Hearing`] | why somebody is not heard, and what to do next: [`Voice::hearing`] |
 //! | [`frame`] | what rides inside the encryption: media time, level, Opus |
+//! | [`vault`] | where the state of a room is kept over a crash, sealed under a key of the app's |
 #![cfg_attr(feature = "opus", doc = "| [`sound`] | feature `opus`: encoder, decoder, jitter buffer, mixer, WAV |")]
 //!
 //! # Features
@@ -70,6 +71,7 @@ mod random;
 pub mod room;
 #[cfg(feature = "opus")]
 pub mod sound;
+pub mod vault;
 
 pub use error::{Denial, Detail, Error, Item, Result};
 pub use identity::{Fingerprint, Identity, LeafIndex, MAX_NAME, Member, MemberId, Role, RoomCode};
