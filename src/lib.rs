@@ -77,7 +77,7 @@ pub use error::{Denial, Detail, Error, Item, Result};
 pub use identity::{Fingerprint, Identity, LeafIndex, MAX_NAME, Member, MemberId, Role, RoomCode};
 pub use media::{Cause, Clip, EpochKeys, Heard, Hearing, KeyIdLayout, Suite, Voice};
 pub use room::{
-    Admission, Card, EnterError, Event, Guest, Intent, Room, Settings,
+    Admission, Card, EnterError, Event, Guest, Intent, Kept, Room, Settings,
     door::{Doorplate, Link, UnixTime, Waiting},
 };
 

@@ -15,7 +15,11 @@
 //! member can fill the chat, which drops the oldest messages then, and nothing more. The length of a text shows in
 //! steps of 64 bytes.
 
-use std::{collections::VecDeque, fmt, mem, str, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt, mem, str,
+    time::Duration,
+};
 
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -392,7 +396,8 @@ impl fmt::Debug for Message {
     }
 }
 
-/// The messages of a room, the oldest first: at most [`MAX_MESSAGES`] and [`MAX_CHAT`] bytes of text.
+/// The messages of a room, the oldest first: at most [`MAX_MESSAGES`] and [`MAX_CHAT`] bytes of text. Beyond that whoever
+/// takes up the most makes room.
 ///
 /// Time should not go back; where it does all the same, each message keeps what was left of its life at the last call
 /// before, and so outlives its time by what had passed since that call, not by the jump.
@@ -418,7 +423,8 @@ impl Chat {
         self.tick(at);
         let mut dropped = Vec::new();
         while self.messages.len() >= MAX_MESSAGES || self.bytes + text.len() > MAX_CHAT {
-            let Some(oldest) = self.messages.pop_front() else { break };
+            let Some(at) = self.first_to_go() else { break };
+            let Some(oldest) = self.messages.remove(at) else { break };
             self.bytes -= oldest.text.len();
             dropped.push(oldest.id);
         }
@@ -482,6 +488,18 @@ impl Chat {
     /// The message of that id.
     pub(crate) fn get(&self, id: &MessageId) -> Option<&Message> {
         self.messages.iter().find(|message| message.id == *id)
+    }
+
+    /// Which message makes way when there are too many: the oldest of whoever takes up the most room, so that a flood
+    /// drives out nobody else's. All members find the same.
+    fn first_to_go(&self) -> Option<usize> {
+        let mut taken: BTreeMap<MemberId, usize> = BTreeMap::new();
+        for message in &self.messages {
+            // What a message takes beside its text.
+            *taken.entry(message.from).or_default() += message.text.len() + MAX_CHAT / MAX_MESSAGES;
+        }
+        let (most, _) = taken.into_iter().max_by_key(|(_, taken)| *taken)?;
+        self.messages.iter().position(|message| message.from == most)
     }
 
     fn drop_where(&mut self, gone: impl Fn(&Message) -> bool) -> Vec<MessageId> {
@@ -716,6 +734,19 @@ mod tests {
             assert!(bytes <= MAX_CHAT);
         }
         assert_eq!(chat.iter().len(), MAX_CHAT / MAX_TEXT);
+    }
+
+    #[test]
+    fn who_floods_the_chat_drives_out_their_own_words_and_nobody_elses() {
+        let mut chat = Chat::default();
+        for n in 0..20 {
+            chat.push(said(n, 1, None, "ana's"), seconds(1)).unwrap();
+        }
+        for n in 100..10_000_u128 {
+            let dropped = chat.push(said(n, 2, None, "spam"), seconds(1)).unwrap();
+            assert!(dropped.iter().all(|id| id.from == self::id(2)), "{n}");
+        }
+        assert_eq!(chat.iter().filter(|message| message.from == id(1)).count(), 20);
     }
 
     #[test]

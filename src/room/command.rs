@@ -244,7 +244,7 @@ impl Room {
     }
 
     pub(super) fn ground(&self) -> Ground<'_> {
-        Ground { room: &self.id, epoch: self.epoch, roster: &self.roster, charter: &self.charter }
+        Ground { room: &self.id, epoch: self.epoch, roster: &self.roster, charter: &self.charter, streak: self.streak }
     }
 
     pub(super) fn commit(&mut self, intent: Intent) -> Result<Vec<u8>> {

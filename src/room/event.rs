@@ -221,6 +221,15 @@ pub enum Event {
         /// What it says.
         trust: Trust,
     },
+    /// Somebody says far more than people say. It costs time and is bounded otherwise: what is kept of each member is
+    /// little, and a removal comes through. Told every ten seconds at most; after a sleep, when much comes at once, it may
+    /// be no more than that.
+    Flood {
+        /// Who.
+        member: MemberId,
+        /// How many messages of theirs came in a second, over the last ten.
+        per_second: u32,
+    },
     /// A message for everybody in the room that something received calls for: give it to the relay. Once out, one's
     /// media keys for everybody who was there ([`PublishedKeys`](crate::room::PublishedKeys)).
     Send(Vec<u8>),

@@ -30,7 +30,16 @@ pub(crate) struct Ground<'a> {
     pub(crate) epoch: u64,
     pub(crate) roster: &'a Roster,
     pub(crate) charter: &'a Charter,
+    /// How many commits in a row were made by members who let nobody in and put nobody out. Whoever enters does so by
+    /// another kind of commit: so all count alike.
+    pub(crate) streak: u8,
 }
+
+/// The longest [streak](Ground::streak) that a room with a host allows.
+///
+/// Without a bound one listener who reaches the relay sooner than everybody else could win every race, refreshing their
+/// keys for ever, and no removal would ever come first.
+pub(crate) const MAX_STREAK: u8 = 8;
 
 /// What a commit would do.
 #[derive(Debug)]
@@ -138,6 +147,7 @@ pub(crate) fn judge(ground: Ground<'_>, proposed: Proposed) -> Result<Verdict, D
         newcomers: BTreeMap::new(),
         changes: Vec::new(),
     };
+    case.turn(&proposed)?;
     case.form(&proposed)?;
     case.removals(&proposed.removes)?;
     case.admissions(&proposed.adds)?;
@@ -173,6 +183,15 @@ impl Case<'_> {
 
     fn ask(&self, action: Action, what: &str) -> Result<(), Denial> {
         permits(self.actor.role, action).map_err(|why| denial(&self.actor.name, what, why))
+    }
+
+    /// Whether it is the actor's turn to commit at all.
+    fn turn(&self, proposed: &Proposed) -> Result<(), Denial> {
+        let is_kept_waiting = self.ground.streak >= MAX_STREAK && self.ground.charter.hosts() > 0;
+        if is_kept_waiting && self.actor.role < Role::Moderator && proposed.adds.is_empty() {
+            return self.deny("commit", "eight members have done so in a row: a host or a moderator comes first");
+        }
+        Ok(())
     }
 
     /// What no role allows, whatever it would bring about.
@@ -539,7 +558,7 @@ mod tests {
 
     fn judged(charter: &Charter, proposed: Proposed) -> Result<Verdict, Denial> {
         let (roster, _) = room();
-        judge(Ground { room: b"room", epoch: 1, roster: &roster, charter }, proposed)
+        judge(Ground { room: b"room", epoch: 1, roster: &roster, charter, streak: 0 }, proposed)
     }
 
     #[track_caller]
@@ -834,7 +853,7 @@ mod tests {
         assert!(left.changes.contains(&Change::HostsGone));
 
         // From then on anybody may let the host go, and nothing else.
-        let ground = Ground { room: b"room", epoch: 2, roster: &roster, charter: &gone };
+        let ground = Ground { room: b"room", epoch: 2, roster: &roster, charter: &gone, streak: 0 };
         let mut let_go = gone.clone();
         let_go.forget(&id(0));
         let roster_after = Roster::new(

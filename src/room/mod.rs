@@ -43,9 +43,11 @@ mod command;
 pub mod door;
 mod draft;
 mod event;
+mod flood;
 mod group;
 mod guest;
 mod judge;
+mod kept;
 pub mod policy;
 mod publication;
 mod receive;
@@ -65,7 +67,9 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use self::{
     charter::Charter,
     door::{Keeper, LinkEntry},
+    flood::Floods,
     group::Group,
+    judge::MAX_STREAK,
     publication::Spent,
     receive::{Echoes, Pending},
     roster::Roster,
@@ -89,6 +93,7 @@ pub use self::{
     command::{Admission, Retried, TREE_APART},
     event::{Event, Intent},
     guest::{EnterError, Guest},
+    kept::{Kept, Restored, Unsaved},
     publication::{PUBLISH_AFTER, PublishedKeys},
     settings::{Entry, MAX_TITLE, MAX_TOPIC, Setting, Settings, Speaking},
     short_code::ShortCode,
@@ -137,6 +142,10 @@ pub struct Room {
     trust: Box<dyn IdentityCheck>,
     /// Whether nobody else can have one's keys of this epoch: not from a restore on, until a commit made since is merged.
     speaks: bool,
+    /// How many commits in a row were made by members who let nobody in and put nobody out.
+    streak: u8,
+    /// How much each member says.
+    floods: Floods,
     /// What has changed since the last snapshot.
     journal: Journal,
     /// What lets those in whom one's own last commit admitted, in a room that is kept.
@@ -190,6 +199,8 @@ impl Room {
             door: Keeper::default(),
             trust: Box::new(trust),
             speaks: true,
+            streak: 0,
+            floods: Floods::default(),
             journal: Journal::default(),
             admitted: None,
         };
@@ -285,12 +296,16 @@ impl Room {
     }
 
     /// Whether one should call [`Room::refresh`]: a host, while somebody speaks in an epoch older than
-    /// [`MAX_EPOCH_AGE`]; whoever has come on stage of a deniable room of three or more and has made no commit in it
+    /// [`MAX_EPOCH_AGE`], or when eight members have committed in a row, who wait for a host now; whoever has come on stage of a deniable room of three or more and has made no commit in it
     /// yet, for their seals count from their first one on; and whoever is on stage of a room that was restored, for they
     /// may speak once a commit made since is received. Ask each second, and after each message.
     pub fn refresh_due(&self, now: Duration) -> bool {
         let is_host = self.charter.role(&self.identity.id()) == Role::Host;
-        let is_old = is_host && now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
+        let is_turn = self.streak >= MAX_STREAK && self.charter.hosts() > 0;
+        if is_turn && self.charter.role(&self.identity.id()) < Role::Moderator {
+            return false;
+        }
+        let is_old = is_host && (is_turn || now.saturating_sub(self.since) >= MAX_EPOCH_AGE);
         let is_mute = !self.speaks && self.is_on_stage();
         self.is_open() && !self.is_pending() && (is_old || is_mute || self.roster.len() > 2 && self.is_to_bind())
     }

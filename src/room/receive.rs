@@ -153,19 +153,26 @@ impl Room {
             return Err(Error::WrongEpoch { what: Item::Message, message: epoch, room: self.epoch });
         };
         let member = member.clone();
+        let flood = self.floods.count(member.id, now).map(|per_second| Event::Flood { member: member.id, per_second });
+        let mut events = self.hear_said(&member, epoch, content, now)?;
+        events.extend(flood);
+        Ok(events)
+    }
+
+    fn hear_said(&mut self, member: &Member, epoch: u64, content: &[u8], now: Duration) -> Result<Vec<Event>> {
         Ok(match Said::decode(content)? {
             None => Vec::new(),
             Some(Said::Leave) => self.wants_to_leave(member.id),
-            Some(Said::Stance(stance)) => self.stage.hear(&member, epoch, stance),
-            Some(Said::Invite(whom)) => self.hear_invitation(&member, &whom),
-            Some(Said::Answer(accepted)) => self.hear_answer(&member, accepted),
-            Some(Said::Chat(line)) => self.hear_chat(&member, epoch, &line, now)?,
+            Some(Said::Stance(stance)) => self.stage.hear(member, epoch, stance),
+            Some(Said::Invite(whom)) => self.hear_invitation(member, &whom),
+            Some(Said::Answer(accepted)) => self.hear_answer(member, accepted),
+            Some(Said::Chat(line)) => self.hear_chat(member, epoch, &line, now)?,
             Some(Said::Reaction(reaction)) => {
                 vec![Event::Reacted { member: member.id, reaction: Reaction::from_peer(&reaction)? }]
             }
-            Some(Said::Code { to, step }) => self.hear_code(&member, &to, &step, now)?,
+            Some(Said::Code { to, step }) => self.hear_code(member, &to, &step, now)?,
             Some(Said::TurnedAway { knock, whose }) => {
-                self.hear_turned_away(&member, &knock, whose);
+                self.hear_turned_away(member, &knock, whose);
                 Vec::new()
             }
         })
@@ -184,6 +191,7 @@ impl Room {
         let group = self.group()?;
         let (epoch, code, seats) = (group.epoch(), group.code(), group.seats()?);
         self.journal.whole();
+        self.count_turn(by, &changes);
         (self.epoch, self.code, self.since) = (epoch, code, now);
         let before = mem::take(&mut self.roster);
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
@@ -215,6 +223,13 @@ impl Room {
         Ok(events)
     }
 
+    /// Counts how many commits in a row were made by members who neither let in nor put out.
+    fn count_turn(&mut self, by: MemberId, changes: &[Change]) {
+        let lets_in = changes.iter().any(|change| matches!(change, Change::Joined { .. }));
+        let may_moderate = self.roster.find(&by).is_some_and(|member| member.role >= Role::Moderator);
+        self.streak = if lets_in || may_moderate { 0 } else { self.streak.saturating_add(1) };
+    }
+
     /// Puts changes in an order that all members share: openmls gives back a commit's parts in any.
     fn put_in_order(&self, changes: &mut [Change]) {
         let leaves: BTreeMap<MemberId, LeafIndex> = self.roster().map(|member| (member.id, member.leaf)).collect();
@@ -240,6 +255,7 @@ impl Room {
                 if let Some(talk) = &mut self.talk {
                     talk.forget(&member);
                 }
+                self.floods.forget(&member);
                 // Who is put out and let in again by one commit begins anew.
                 self.stage.forget(&member);
                 if self.member(&member).is_some() {

@@ -39,8 +39,9 @@ use crate::{
         charter::Charter,
         door::Keeper,
         epoch_keys,
+        flood::Floods,
         group::{Bundle, Group, PAST_EPOCHS},
-        judge::{Ground, judge},
+        judge::judge,
         publication::Spent,
         receive::{Echoes, Pending},
         roster::Roster,
@@ -133,6 +134,7 @@ impl Room {
         if let Some(group) = &mut self.group {
             group.save(&mut out)?;
             self.roster.save(&mut out)?;
+            out.put(&[self.streak]);
             put_pending(self.pending.as_ref(), &mut out)?;
             put_admitted(self.admitted.as_ref(), &mut out)?;
             self.echoes.save(&mut out)?;
@@ -189,6 +191,8 @@ impl Room {
             door: Keeper::default(),
             trust: Box::new(TrustOnFirstUse::new()),
             speaks: false,
+            streak: 0,
+            floods: Floods::default(),
             journal: Journal::default(),
             admitted: None,
         };
@@ -217,16 +221,19 @@ impl Room {
         self.code = group.code();
         self.roster = Roster::new(group.seats()?, &self.charter, self.epoch, &Roster::default());
         self.roster.load(saved)?;
+        self.streak = saved.byte()?;
         let proposed = group.pending();
         self.group = Some(group);
 
         if let Some((bundle, intent)) = read_pending(saved)? {
             let proposed = proposed.ok_or_else(|| saved.malformed("the commit on its way is not in its group"))?;
-            let ground = Ground { room: &self.id, epoch: self.epoch, roster: &self.roster, charter: &self.charter };
-            let verdict = judge(ground, proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
+            let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
             let mut pending = Pending::new(&bundle.commit, intent, verdict);
             (pending.is_of_this_process, pending.bundle) = (false, Some(bundle));
             self.pending = Some(pending);
+        } else if let Some(group) = &mut self.group {
+            // Made before anybody kept the room, it could not be sent again.
+            group.clear_pending();
         }
         self.admitted = read_admitted(saved)?;
         self.echoes = Echoes::load(saved)?;

@@ -36,7 +36,6 @@
 mod file;
 mod key;
 mod memory;
-#[cfg_attr(not(test), expect(dead_code, reason = "rooms are to seal with it"))]
 pub(crate) mod record;
 
 use std::sync::{Arc, Mutex, PoisonError};

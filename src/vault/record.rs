@@ -398,9 +398,8 @@ mod tests {
         let mut durable = 0;
         for _ in 0..2 {
             let (mut sealer, whole) = Sealer::whole(&key(), PLAIN[0]).unwrap();
-            for at in 0..PLAIN.len() {
-                let done =
-                    if at == 0 { vault.store(&whole) } else { vault.append(&sealer.increment(PLAIN[at]).unwrap()) };
+            for (at, plain) in PLAIN.iter().enumerate() {
+                let done = if at == 0 { vault.store(&whole) } else { vault.append(&sealer.increment(plain).unwrap()) };
                 match done {
                     Ok(()) => durable += 1,
                     Err(_) => return durable,

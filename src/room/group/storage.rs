@@ -53,7 +53,7 @@ pub(crate) struct Storage {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     EpochKeyPairs(Vec<u8>),
-    KeyPackage(Vec<u8>),
+    Package(Vec<u8>),
     Part(Part),
 }
 
@@ -98,7 +98,7 @@ impl Key {
     pub(crate) fn to_bytes(&self) -> (u8, &[u8]) {
         match self {
             Self::EpochKeyPairs(key) => (0, key),
-            Self::KeyPackage(key) => (1, key),
+            Self::Package(key) => (1, key),
             Self::Part(part) => (2 + *part as u8, &[]),
         }
     }
@@ -107,7 +107,7 @@ impl Key {
     pub(crate) fn from_bytes(kind: u8, key: &[u8]) -> Option<Self> {
         Some(match kind {
             0 => Self::EpochKeyPairs(key.to_vec()),
-            1 => Self::KeyPackage(key.to_vec()),
+            1 => Self::Package(key.to_vec()),
             _ => Self::Part(*Part::ALL.get(usize::from(kind).checked_sub(2)?)?),
         })
     }
@@ -126,7 +126,7 @@ impl Storage {
 
     /// Wipes every key package.
     pub(crate) fn forget_key_packages(&self) {
-        self.records().retain(|key, _| !matches!(key, Key::KeyPackage(_)));
+        self.records().retain(|key, _| !matches!(key, Key::Package(_)));
     }
 
     /// Takes what `write` has openmls write, however large.
@@ -198,7 +198,7 @@ fn epoch_key(group: &impl Serialize, epoch: &impl Serialize, leaf: u32) -> Resul
 }
 
 fn package_key(reference: &impl Serialize) -> Result<Key, StorageError> {
-    Ok(Key::KeyPackage(serde_json::to_vec(reference)?))
+    Ok(Key::Package(serde_json::to_vec(reference)?))
 }
 
 fn to_json(value: &(impl Serialize + ?Sized)) -> Result<Zeroizing<Vec<u8>>, StorageError> {
@@ -358,11 +358,11 @@ mod tests {
     #[test]
     fn a_roll_back_brings_deleted_records_back() {
         let storage = Storage::default();
-        storage.put(Key::KeyPackage(vec![1]), &"secret").unwrap();
+        storage.put(Key::Package(vec![1]), &"secret").unwrap();
         let copy = storage.copy();
-        storage.delete(&Key::KeyPackage(vec![1]));
-        assert_eq!(storage.read::<String>(&Key::KeyPackage(vec![1])).unwrap(), None);
+        storage.delete(&Key::Package(vec![1]));
+        assert_eq!(storage.read::<String>(&Key::Package(vec![1])).unwrap(), None);
         storage.roll_back(copy);
-        assert_eq!(storage.read::<String>(&Key::KeyPackage(vec![1])).unwrap().as_deref(), Some("secret"));
+        assert_eq!(storage.read::<String>(&Key::Package(vec![1])).unwrap().as_deref(), Some("secret"));
     }
 }
