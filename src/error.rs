@@ -145,6 +145,15 @@ pub enum Error {
         epoch: u64,
     },
 
+    /// No host has vouched lately for the room as one sees it: somebody who was put out may still be listening. Nothing
+    /// was sealed, and no counter used.
+    #[error(
+        "no host vouches for epoch {epoch} any more, so nothing is sealed: fetch the control messages from the relay; if none are missing, ask a host by another way"
+    )]
+    Stale {
+        /// The epoch one is in.
+        epoch: u64,
+    },
     /// One is out of the room: its secrets are erased.
     #[error("you are out of this room since epoch {epoch}: to come back, send a host a fresh card")]
     Closed {
@@ -297,7 +306,7 @@ const fn turned_away_advice(for_good: bool) -> &'static str {
 /// What to do about bytes that are refused.
 const fn remedy(what: Item) -> &'static str {
     match what {
-        Item::Packet | Item::Message | Item::Seal => "drop it",
+        Item::Packet | Item::Message | Item::Seal | Item::Signal => "drop it",
         Item::Frame => "drop it: one Opus frame of 20 ms is at most 1,275 bytes",
         Item::Card => "ask its owner for a fresh one",
         Item::Welcome => "ask who invited you for the one made for your card",
@@ -365,6 +374,8 @@ pub enum Item {
     PublishedKeys,
     /// The state of a room, as a vault keeps it.
     Snapshot,
+    /// A host's heartbeat, or a question for one.
+    Signal,
 }
 
 impl fmt::Display for Item {
@@ -388,6 +399,7 @@ impl fmt::Display for Item {
             Self::Clip => "clip",
             Self::PublishedKeys => "published keys",
             Self::Snapshot => "snapshot",
+            Self::Signal => "signal",
         })
     }
 }

@@ -133,10 +133,12 @@ impl fmt::Display for SealState {
 /// 2. what the room says: [`NotInRoom`](Self::NotInRoom), [`NoHost`](Self::NoHost), [`MutedBy`](Self::MutedBy),
 ///    [`NotOnStage`](Self::NotOnStage);
 /// 3. who switched sound off: [`MutedByYou`](Self::MutedByYou), [`MutedThemselves`](Self::MutedThemselves);
-/// 4. [`Heard`](Self::Heard), if a frame of theirs was opened within the last second: whatever else comes in their
+/// 4. [`NoHeartbeat`](Self::NoHeartbeat): what they say is played, but who else hears it and whether they are still in
+///    the room is not certain;
+/// 5. [`Heard`](Self::Heard), if a frame of theirs was opened within the last second: whatever else comes in their
 ///    name;
-/// 5. what became of the newest packet that named them within the last second: any of the others;
-/// 6. that there was none: [`NoPackets`](Self::NoPackets), [`NothingYet`](Self::NothingYet).
+/// 6. what became of the newest packet that named them within the last second: any of the others;
+/// 7. that there was none: [`NoPackets`](Self::NoPackets), [`NothingYet`](Self::NothingYet).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Cause {
@@ -158,6 +160,9 @@ pub enum Cause {
     MutedByYou,
     /// They have switched their microphone off.
     MutedThemselves,
+    /// The room is stale: no host has vouched for it lately, or two hosts see two histories
+    /// ([`Voice::set_stale`](crate::Voice::set_stale)).
+    NoHeartbeat,
     /// They are on stage, and no packet has named them since.
     NothingYet {
         /// For how long they have been on stage.
@@ -206,6 +211,9 @@ impl Cause {
             Self::MutedBy(_) => "Ask that moderator to let them speak again.",
             Self::MutedByYou => "Unmute them.",
             Self::MutedThemselves => "Ask them to switch their microphone on: nobody can do it for them.",
+            Self::NoHeartbeat => {
+                "Fetch the control messages from the relay; if that does not help, ask a host by another way."
+            }
             Self::NothingYet { .. } => "Wait until they speak; if they do, they check their connection to the relay.",
             Self::NoPackets { .. } => {
                 "Ask whether others hear them: if so, check your connection to the relay; if not, they check theirs."
@@ -240,6 +248,7 @@ impl fmt::Display for Cause {
             Self::MutedBy(moderator) => return write!(f, "They were muted by {moderator}."),
             Self::MutedByYou => "You have muted them.",
             Self::MutedThemselves => "Their microphone is off.",
+            Self::NoHeartbeat => "The room is stale: no host vouches for it as you see it, so others may have left it.",
             Self::NothingYet { waited } => {
                 return write!(f, "They have been on stage for {}, and no packet of theirs has come.", Span(*waited));
             }
@@ -493,11 +502,18 @@ impl Account {
         self.ahead = self.ahead.filter(|run| run.epoch > number);
     }
 
-    pub(super) fn hearing(&self, off_stage: Option<OffStage>, patience: Duration, now: Duration) -> Hearing {
+    pub(super) fn hearing(
+        &self,
+        off_stage: Option<OffStage>,
+        stale: bool,
+        patience: Duration,
+        now: Duration,
+    ) -> Hearing {
         let cause = match (off_stage, self.silenced_by()) {
             (Some(why), _) => why.into(),
             (None, Some(Mute::You)) => Cause::MutedByYou,
             (None, Some(_)) => Cause::MutedThemselves,
+            (None, None) if stale => Cause::NoHeartbeat,
             (None, None) => self.by_packets(patience, now),
         };
         self.told(cause, now)
@@ -561,12 +577,12 @@ mod tests {
         let mut account = Account::begun(ms(0));
         account.open(ms(50_000));
         for now in [0, 40_000, 48_999, 51_001, 90_000] {
-            let hearing = account.hearing(None, PATIENCE, ms(now));
+            let hearing = account.hearing(None, false, PATIENCE, ms(now));
             let ago = ms(now.abs_diff(50_000));
             assert_eq!((hearing.cause, hearing.last_heard), (Cause::NoPackets { silent: ago }, Some(ago)));
         }
         for now in [49_000, 50_000, 51_000] {
-            assert_eq!(account.hearing(None, PATIENCE, ms(now)).cause, Cause::Heard);
+            assert_eq!(account.hearing(None, false, PATIENCE, ms(now)).cause, Cause::Heard);
         }
     }
 
@@ -586,7 +602,7 @@ mod tests {
         let mut account = Account::begun(ms(0));
         for (at, (refusal, cause)) in (1..).zip(kinds) {
             account.refuse(refusal, ms(at));
-            assert_eq!(account.hearing(None, PATIENCE, ms(at)).cause, cause, "{refusal:?}");
+            assert_eq!(account.hearing(None, false, PATIENCE, ms(at)).cause, cause, "{refusal:?}");
         }
         let Counters { opened, malformed, forged, replayed, too_late, wrong_epoch, parked, .. } = account.counters;
         assert_eq!([opened, malformed, forged, replayed, too_late, wrong_epoch, parked], [0, 1, 1, 1, 1, 1, 2]);
@@ -597,7 +613,7 @@ mod tests {
     #[test]
     fn a_wait_begins_with_the_first_packet_that_was_not_heard_and_ends_with_its_epoch() {
         let mut account = Account::begun(ms(0));
-        let waited = |account: &Account, now| account.hearing(None, PATIENCE, ms(now)).cause;
+        let waited = |account: &Account, now| account.hearing(None, false, PATIENCE, ms(now)).cause;
         account.park(true, 5, PATIENCE, ms(0));
         account.park(true, 6, PATIENCE, ms(2400));
         assert_eq!(waited(&account, 2500), Cause::KeyOnItsWay { waited: ms(2500) });

@@ -126,6 +126,8 @@ pub struct Voice {
     /// What keeps one from speaking on stage. It stands by itself, so that no rekey, whoever it lists, switches one's
     /// own microphone on.
     silenced: Option<Mute>,
+    /// The room cannot be told from one that has gone on without us.
+    stale: bool,
     /// Seals on their way out.
     outgoing: VecDeque<Outgoing>,
     /// Whether each seal is sent twice.
@@ -169,6 +171,7 @@ impl Voice {
             stats: Stats::default(),
             accounts,
             silenced: None,
+            stale: false,
             outgoing: VecDeque::new(),
             seals_twice: true,
             ready: VecDeque::new(),
@@ -198,11 +201,12 @@ impl Voice {
     /// # Errors
     /// [`Error::NotOnStage`] if one may not speak in this epoch; [`Error::Restored`] if one may not yet, for the room was
     /// restored; [`Error::Muted`] while one's microphone is off;
+    /// [`Error::Stale`] while no host vouches for the room as one sees it ([`set_stale`](Self::set_stale));
     /// [`Error::Closed`] after [`close`](Self::close); [`Error::TooLarge`] for a frame over the maximum;
     /// [`Error::BufferTooSmall`] if `packet` is; [`Error::Exhausted`] if the key has sealed its last frame. No counter
     /// is used then.
     pub fn seal_into(&mut self, frame: &[u8], packet: &mut [u8]) -> Result<usize> {
-        let Some(sealer) = self.current.sealer.as_mut().filter(|_| self.silenced.is_none()) else {
+        let Some(sealer) = self.current.sealer.as_mut().filter(|_| self.silenced.is_none() & !self.stale) else {
             return Err(self.may_not_speak());
         };
         if frame.len() > MAX_FRAME {
@@ -355,6 +359,16 @@ impl Voice {
         self.change(member, |account| account.mic_off = !on);
     }
 
+    /// Whether the room is stale: no host has vouched lately for what one sees of it, so that somebody may be listening
+    /// who was put out. Then nothing is sealed, and [`hearing`](Self::hearing) says [`Cause::NoHeartbeat`] of everybody;
+    /// what others say is still played. It holds over rekeys.
+    ///
+    /// It is what [`Event::tell`](crate::Event::tell) does with [`Event::Stale`](crate::Event::Stale) and
+    /// [`Event::Fresh`](crate::Event::Fresh).
+    pub fn set_stale(&mut self, stale: bool) {
+        self.stale = stale;
+    }
+
     /// One is out of the room: erases every key and whatever is parked, and forgets who was there. In a room that keeps
     /// evidence what clips are made of stays until the voice is dropped.
     ///
@@ -466,7 +480,7 @@ impl Voice {
         if person.leaf == self.current.me {
             return account.told(Cause::You, now);
         }
-        let hearing = account.hearing(person.off_stage, self.limits.parked_for, now);
+        let hearing = account.hearing(person.off_stage, self.stale, self.limits.parked_for, now);
         Hearing { seals: self.seal_state(account, person.leaf, now), ..hearing }
     }
 
@@ -540,7 +554,7 @@ impl Voice {
                 hash.update([u8::from(account.muted), u8::from(account.mic_off)]);
             }
         }
-        hash.update([u8::from(self.silenced.is_some()), u8::from(self.closed)]);
+        hash.update([u8::from(self.silenced.is_some()), u8::from(self.stale), u8::from(self.closed)]);
         for parked in self.lot.iter() {
             hash.update(parked.epoch.to_be_bytes());
             hash.update(parked.arrived.as_nanos().to_be_bytes());
@@ -751,6 +765,9 @@ impl Voice {
         }
         if let Some(by) = self.silenced.filter(|_| self.on_stage()) {
             return Error::Muted { leaf, epoch, by };
+        }
+        if self.stale && self.on_stage() {
+            return Error::Stale { epoch };
         }
         // Who has the keys is in the room, listed or not.
         let listed = self.current.people.at(leaf).and_then(|(_, person)| person.off_stage);
