@@ -19,7 +19,7 @@ use parlor::{
         door::{Gate, Terms, UnixTime},
     },
 };
-use party::{NOW, Party, guest};
+use party::{NOW, Party, guest, tick};
 
 #[global_allocator]
 static ALLOCATOR: memory::Watched = memory::Watched;
@@ -52,10 +52,10 @@ fn a_line_of_chat_is_nowhere_in_memory_once_its_time_is_over() {
         let needle = Needle::random(24);
         let id = say(&mut party, &needle, before, after, Some(LIFETIME));
         assert!(needle.found().len() >= 3, "each of three rooms has it");
-        assert!(party.rooms.iter_mut().all(|room| room.tick(NOW + LIFETIME - Duration::from_millis(1)).is_empty()));
+        assert!(party.rooms.iter_mut().all(|room| tick(room, NOW + LIFETIME - Duration::from_millis(1)).is_empty()));
         assert!(needle.found().len() >= 3, "its time is not over");
         for room in &mut party.rooms {
-            let told = room.tick(NOW + LIFETIME);
+            let told = tick(room, NOW + LIFETIME);
             assert!(matches!(told[..], [Event::Vanished { message }] if message == id));
         }
         assert_eq!(needle.found(), [], "{before} letters before it, {after} after");
@@ -85,7 +85,7 @@ fn a_line_among_many_goes_alone_and_leaves_no_part_of_it() {
     assert!([&vanishing, &lasting, &forgotten, &overtaken].iter().all(|needle| needle.found().len() >= 3));
     for room in &mut party.rooms {
         assert!(room.forget_message(&id));
-        assert_eq!(room.tick(NOW + LIFETIME).len(), 41);
+        assert_eq!(tick(room, NOW + LIFETIME).len(), 41);
     }
     for gone in [&vanishing, &forgotten, &overtaken] {
         assert_eq!(gone.found(), []);
@@ -104,7 +104,7 @@ fn no_block_of_the_heap_is_given_back_with_a_line_in_it() {
             let id = say(&mut party, &needle, before, after, None);
             assert!(party.named("ana").forget_message(&id));
         }
-        assert!(party.rooms.iter_mut().all(|room| room.tick(NOW + LIFETIME).len() == 3));
+        assert!(party.rooms.iter_mut().all(|room| tick(room, NOW + LIFETIME).len() == 3));
         let refresh = party.named("ana").refresh().unwrap();
         party.deliver(&refresh);
     };

@@ -1,5 +1,7 @@
 //! What a received message brought about, and what a command wanted.
 
+use std::time::Duration;
+
 use crate::{
     error::{Denial, Result},
     identity::{MemberId, Role},
@@ -214,6 +216,41 @@ pub enum Event {
         /// With whom.
         with: MemberId,
     },
+    /// From here on the room is stale: no host vouches for it as one sees it ([`heartbeat`](crate::room::heartbeat)), so
+    /// who is on stage says nothing. Tell the voice ([`Voice::set_stale`](crate::Voice::set_stale)), and show it.
+    ///
+    /// It comes to who enters and to who comes on stage as well, until a host has answered: a moment.
+    Stale {
+        /// As of when one was last known to be up to date; if never, when one began to ask.
+        since: Duration,
+    },
+    /// The room is stale no more.
+    Fresh,
+    /// A host is in a later epoch, and what leads there has not come for two seconds: fetch the control messages from
+    /// the relay.
+    Behind {
+        /// Which host.
+        host: MemberId,
+        /// Their epoch.
+        epoch: u64,
+    },
+    /// The relay shows two histories: a host has come to this epoch by other commits than oneself. Show it loudly. The
+    /// room stays stale until that host vouches for what one sees, or is out of the room.
+    SplitView {
+        /// The host who sees another history.
+        host: MemberId,
+        /// The epoch.
+        epoch: u64,
+        /// Whether it is one's own side that comes back over there, as the other does not: that host has been one for
+        /// longer than any who beats on this side (then the lower id decides).
+        follow: bool,
+    },
+    /// A host whose heartbeat came has been silent for fifteen seconds. Perhaps they have gone; perhaps the relay keeps
+    /// them from you, and you from them.
+    HostSilent {
+        /// Which host.
+        host: MemberId,
+    },
     /// The identity check doubts that a member is who their name says, or knows them by another key. Show it loudly.
     Doubtful {
         /// Who.
@@ -230,8 +267,8 @@ pub enum Event {
         /// How many messages of theirs came in a second, over the last ten.
         per_second: u32,
     },
-    /// A message for everybody in the room that something received calls for: give it to the relay. Once out, one's
-    /// media keys for everybody who was there ([`PublishedKeys`](crate::room::PublishedKeys)).
+    /// A message for everybody in the room that something received or the time calls for: give it to the relay. A
+    /// heartbeat's signal; once out, one's media keys for everybody who was there ([`PublishedKeys`](crate::room::PublishedKeys)).
     Send(Vec<u8>),
     /// You are out. The room's secrets are erased; its last roster can still be read. Go on with
     /// [`Room::tick`](crate::Room::tick) while [`Room::next_tick`](crate::Room::next_tick) says so.
@@ -268,8 +305,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// Gives the voice what is for it: an epoch's keys, a microphone switched on or off, the end. What people want to
-    /// know comes back.
+    /// Gives the voice what is for it: an epoch's keys, a microphone switched on or off, a room gone stale, the end. What
+    /// people want to know comes back.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -295,6 +332,8 @@ impl Event {
                 return Ok(None);
             }
             Self::Mic { member, on } => voice.set_mic(&member, on),
+            Self::Stale { .. } => voice.set_stale(true),
+            Self::Fresh => voice.set_stale(false),
             Self::Closed { .. } | Self::Ended { .. } => voice.close(),
             _ => {}
         }

@@ -33,7 +33,8 @@
 //! commits another's proposals, proposals by reference, pre-shared keys, restarts, external commits or unknown
 //! proposals; nobody's name or signature key changes; no key is in the room twice; roles belong to members
 //! present, and go with them; nobody comes into a locked or a full room, nor whoever is banned; who claims to hold a
-//! link proves it; frame suite, key-id layout, what seals prove and all other extensions stay as they were made; a host
+//! link proves it; frame suite, key-id layout, beacon key, what seals
+//! prove and all other extensions stay as they were made; a host
 //! stays, until the last one leaves. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
 
 mod card;
@@ -46,6 +47,7 @@ mod event;
 mod flood;
 mod group;
 mod guest;
+pub mod heartbeat;
 mod judge;
 mod kept;
 pub mod policy;
@@ -65,10 +67,11 @@ mod vouch;
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 use self::{
-    charter::Charter,
+    charter::{Beacon, Charter},
     door::{Keeper, LinkEntry},
     flood::Floods,
     group::Group,
+    heartbeat::Heart,
     judge::MAX_STREAK,
     publication::Spent,
     receive::{Echoes, Pending},
@@ -139,6 +142,8 @@ pub struct Room {
     spent: Spent,
     /// Who is at the door, for those who may let in.
     door: Keeper,
+    /// What keeps the relay from keeping commits back unnoticed.
+    heart: Heart,
     trust: Box<dyn IdentityCheck>,
     /// Whether nobody else can have one's keys of this epoch: not from a restore on, until a commit made since is merged.
     speaks: bool,
@@ -156,13 +161,16 @@ impl Room {
     /// Makes a room, with oneself as its host.
     ///
     /// # Errors
-    /// [`Error::Group`] if the group layer fails.
+    /// [`Error::Randomness`]; [`Error::Group`] if the group layer fails.
     pub fn create(identity: Identity, settings: Settings) -> Result<(Self, Voice)> {
-        let charter = Charter::new(settings, identity.id());
+        let mut charter = Charter::new(settings, identity.id());
+        charter.beacon = Beacon::random()?;
         let group = Group::create(&identity, &charter)?;
         let roster = Roster::new(group.seats()?, &charter, group.epoch(), &Roster::default());
         let entrance = Entrance::new(identity.id(), &group, &charter, &roster)?;
-        Ok(Self::begin(identity, group, charter, roster, entrance))
+        let (mut room, voice) = Self::begin(identity, group, charter, roster, entrance);
+        room.heart = Heart::of_creator();
+        Ok((room, voice))
     }
 
     fn begin(
@@ -197,6 +205,7 @@ impl Room {
             talk: Some(talk),
             spent: Spent::default(),
             door: Keeper::default(),
+            heart: Heart::default(),
             trust: Box::new(trust),
             speaks: true,
             streak: 0,

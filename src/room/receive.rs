@@ -22,6 +22,7 @@ use crate::{
         door::Keeper,
         epoch_keys,
         group::{Bundle, Incoming, PAST_EPOCHS, Staged},
+        heartbeat::{Heart, is_signal},
         judge::{Change, Proposed, Verdict, denial, judge},
         open,
         roster::Roster,
@@ -62,6 +63,9 @@ impl Room {
     pub fn receive(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {
         check_size(Item::Message, message, MAX_MESSAGE)?;
         self.group()?;
+        if is_signal(message) {
+            return self.hear_signal(message, now);
+        }
         let hash = hash(message);
         if let Some(pending) = self.pending.take_if(|pending| pending.hash == hash) {
             if pending.verdict.ends() {
@@ -220,6 +224,7 @@ impl Room {
         if outdated && self.charter.links().any(|link| link.issuer == me) {
             events.push(Event::DoorplateOutdated);
         }
+        events.extend(self.beat_on(now));
         Ok(events)
     }
 
@@ -305,6 +310,7 @@ impl Room {
         self.stage = Stage::default();
         self.talk = None;
         self.door = Keeper::default();
+        self.heart = Heart::default();
     }
 }
 

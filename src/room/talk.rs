@@ -105,7 +105,9 @@ impl Room {
         self.talk.as_mut().is_some_and(|talk| talk.chat.forget(id))
     }
 
-    /// Wipes what its time has outlived, and tells of it. Call it when [`Room::next_tick`] says so, or each second.
+    /// Does what the time calls for: wipes what has outlived its time, and keeps the [`heartbeat`](crate::room::heartbeat)
+    /// going, which begins with the first tick. Call it when [`Room::next_tick`] says so, or each second, and treat its
+    /// events as those of [`Room::receive`].
     ///
     /// Call it in a deniable room that one is out of, too. When [`PUBLISH_AFTER`](crate::room::PUBLISH_AFTER) has passed
     /// it gives the media keys that one has used, once, as an [`Event::Send`] for the relay to hand to everybody
@@ -120,12 +122,16 @@ impl Room {
         };
         let messages = talk.chat.expire(now).into_iter().map(|message| Event::Vanished { message });
         let codes = talk.codes.expire(now).into_iter().map(|with| Event::CodeLapsed { with });
-        messages.chain(codes).collect()
+        let mut events: Vec<Event> = messages.chain(codes).collect();
+        events.extend(self.beat(now));
+        events
     }
 
-    /// When the next message's time is over; once out, when one's media keys are to be published, if they are.
+    /// When [`Room::tick`] has something to do next: for the heartbeat, or for a message whose time is over; once out,
+    /// when one's media keys are to be published, if they are. Ask again after each message that comes.
     pub fn next_tick(&self) -> Option<Duration> {
-        self.talk.as_ref().map_or_else(|| self.spent.due(), |talk| talk.chat.next_expiry())
+        let Some(talk) = &self.talk else { return self.spent.due() };
+        talk.chat.next_expiry().into_iter().chain(self.next_beat()).min()
     }
 
     /// Asks a member to compare six digits, or agrees to what they asked ([`Event::CodeAsked`]): a message for all.

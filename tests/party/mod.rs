@@ -179,6 +179,12 @@ pub fn enter(guest: Guest, admission: &Admission) -> Result<(Room, Voice), parlo
     }
 }
 
+/// What people want to know of a tick: all but the heartbeat.
+pub fn tick(room: &mut Room, now: Duration) -> Vec<Event> {
+    let heartbeat = |event: &Event| matches!(event, Event::Send(_) | Event::Stale { .. } | Event::Fresh);
+    room.tick(now).into_iter().filter(|event| !heartbeat(event)).collect()
+}
+
 pub fn commit_of(retried: Retried) -> Vec<u8> {
     match retried {
         Retried::Admission(admission) => admission.commit,

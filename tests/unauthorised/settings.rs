@@ -71,6 +71,11 @@ pub fn suite_or_layout(e: &mut Evening) -> Attempt {
     )
 }
 
+pub fn beacon(e: &mut Evening) -> Attempt {
+    let (at, by) = (e.rng.random_range(0..32), e.rng.random_range(1..=u8::MAX));
+    e.recharter(|charter| charter.beacon[at] ^= by, "change the beacon key: it is fixed when the room is made")
+}
+
 pub fn unreadable(e: &mut Evening) -> Attempt {
     let (mut charter, ben) = (e.mal.charter(), e.party.id("ben"));
     let next = e.mal.next_epoch();

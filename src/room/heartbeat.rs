@@ -1,0 +1,531 @@
+//! The heartbeat: how a member notices that the relay keeps commits back, or shows two histories.
+//!
+//! A relay that withholds the commit by which somebody is removed keeps them listening to whoever has not seen it. So each
+//! host says every five seconds which epoch it is in and what led there, signed (a *beat*); and who is on stage stops
+//! speaking unless, within the last [`STALE_AFTER`], a host has said so of the very epoch that they seal in.
+//!
+//! ```text
+//!   speaker                     relay                      host
+//!      │ ping (a random number)   │                          │   at p on the speaker's clock
+//!      ├─────────────────────────►│─────────────────────────►│
+//!      │                          │   beat: run, h1, epoch,  │   at h1 on the host's
+//!      │◄─────────────────────────│◄──── transcript, answer ─┤   made after p, whenever it comes
+//!      │                          │                          │
+//!      │◄──── maybe much later ───│◄──── beat: run, h2, … ───┤   made after p + (h2 − h1)
+//! ```
+//!
+//! When a beat *came* proves nothing, for the relay may have kept it; that it answers a ping does, and one answer dates
+//! all the beats of its run: a run is as long as a host's process lives and its clock goes evenly. A ping goes out when one
+//! enters, comes on stage, or lacks fresh beats, and once a minute. Listeners send none: their ears say "stale" when for
+//! so long no beat of their epoch has come.
+//!
+//! Signals go beside MLS, for they must move no ratchet: any number may be lost, come twice or in any order, and the relay
+//! need keep none. Give what [`Event::Send`] brings to the relay, hand what comes to [`Room::receive`], and call
+//! [`Room::tick`]: the heart begins to beat with the first tick. **An app that does not tick is not stopped, and hosts
+//! that do not tick stop everybody else who does.**
+//!
+//! What this does not stop: two hosts whom the relay cuts off from each other each go on, with the members who hear them.
+//! Both are told ([`Event::HostSilent`]). A host who lies about the epoch can silence the room, as by a removal. What one
+//! member can do by signals is bounded: a ping a second of each who is on stage, 200 signatures a second in all.
+
+mod budget;
+mod host;
+mod signal;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+
+pub(super) use self::signal::is_signal;
+use self::{
+    budget::Budget,
+    host::Host,
+    signal::{Beat, MAX_ANSWERS, Nonce, Signal, Wire, unauthentic},
+};
+use crate::{
+    error::{Error, Item, Result},
+    identity::{MemberId, Role},
+    random,
+    room::{Event, Room},
+};
+
+/// How often a host beats.
+pub const BEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// Without a host's beat of one's epoch that was made within this time the room is stale.
+pub const STALE_AFTER: Duration = Duration::from_secs(15);
+
+/// Who speaks stops this much sooner: that late a tick may come.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Beats that something calls for keep this distance: no flood of pings makes a host answer more often.
+const GAP: Duration = Duration::from_millis(200);
+
+/// How long a commit may be on its way that a host has merged.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A host is missed who has beaten within this time, and is taken to be on one's own side.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// How often a speaker pings who has nothing to fear.
+const PING_EVERY: Duration = Duration::from_secs(60);
+
+/// Pings of one member that come closer are not answered.
+const PING_GAP: Duration = Duration::from_secs(1);
+
+/// When one pings again without an answer, and from then on: in seconds.
+const BACK_OFF: [u64; 4] = [1, 2, 4, 5];
+
+/// With less time left than this one pings, not to be stopped.
+const LOW: Duration = Duration::from_secs(4);
+
+/// How many of one's own pings may be answered.
+const MAX_PINGS: usize = 8;
+
+/// How many epochs' transcripts are kept.
+const HISTORY: usize = 64;
+
+/// Nobody ticks so seldom: a clock has jumped, or the process has slept.
+const JUMP: Duration = Duration::from_secs(10);
+
+/// Whether and how one's heart beats. Nothing of it outlives the process.
+#[derive(Default)]
+pub(super) struct Heart {
+    /// One is a host who needs no other's word: who made the room, is its only host, or has once been fresh as a host.
+    trusts_itself: bool,
+    /// `None` until the first tick.
+    beating: Option<Box<Beating>>,
+}
+
+impl Heart {
+    /// That of who makes a room.
+    pub(super) const fn of_creator() -> Self {
+        Self { trusts_itself: true, beating: None }
+    }
+}
+
+struct Beating {
+    wire: Wire,
+    /// The latest time one was told.
+    now: Duration,
+    /// The epochs one has been in with the hash of what led there, the last one last.
+    history: VecDeque<(u64, [u8; 32])>,
+
+    // ---- as a host ----
+    /// None until the first beat, and when the clock has jumped.
+    run: Option<[u8; 8]>,
+    sent: u64,
+    last_beat: Option<Duration>,
+    /// Something calls for a beat.
+    hurry: bool,
+    /// Who has pinged and is still here: when, and with what, if it is to be answered.
+    asked: BTreeMap<MemberId, (Duration, Option<Nonce>)>,
+    pings_read: Budget,
+
+    // ---- as a member ----
+    /// No others than those who are hosts.
+    hosts: BTreeMap<MemberId, Host>,
+    /// One's own pings and when they went out, the last one last.
+    pings: VecDeque<(Nonce, Duration)>,
+    last_ping: Option<Duration>,
+    /// How many have gone out since one was answered.
+    unanswered: usize,
+    /// A run has appeared that none of one's pings has been answered in: when to ask.
+    ask_at: Option<Duration>,
+    /// Whether one must know how old beats are: one is on stage.
+    strict: bool,
+    /// Since when one has to.
+    began: Duration,
+    /// Until then one may speak.
+    fresh_until: Option<Duration>,
+    /// When a beat of one's epoch last came.
+    heard: Duration,
+    beats_read: Budget,
+    /// The latest epoch of which it was told that one is behind.
+    behind_told: u64,
+    /// What the app was told.
+    stale: bool,
+}
+
+impl Room {
+    /// Takes a signal.
+    pub(super) fn hear_signal(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {
+        self.group()?;
+        self.with_heart(|heart, room| match &mut heart.beating {
+            Some(beating) => {
+                let now = beating.clock(now);
+                let mut events = beating.hear(room, message, now)?;
+                events.extend(heart.pulse(room, now));
+                Ok(events)
+            }
+            None => Ok(Vec::new()),
+        })
+    }
+
+    /// What the time calls for; with it the heart begins to beat.
+    pub(super) fn beat(&mut self, now: Duration) -> Vec<Event> {
+        self.with_heart(|heart, room| {
+            if heart.beating.is_none() {
+                // Without keys there is no heartbeat; the next tick tries again.
+                heart.beating = Beating::new(room, now).ok().map(Box::new);
+            }
+            let now = heart.beating.as_mut().map_or(now, |beating| beating.clock(now));
+            heart.pulse(room, now)
+        })
+    }
+
+    /// What the epoch calls for that has just been entered.
+    pub(super) fn beat_on(&mut self, now: Duration) -> Vec<Event> {
+        self.with_heart(|heart, room| {
+            let Some(beating) = &mut heart.beating else { return Vec::new() };
+            let now = beating.clock(now);
+            beating.enter(room, now);
+            heart.pulse(room, now)
+        })
+    }
+
+    /// When there is something to do next.
+    pub(super) fn next_beat(&self) -> Option<Duration> {
+        if !self.has_heartbeat() {
+            return None;
+        }
+        match &self.heart.beating {
+            None => Some(self.since),
+            Some(beating) => beating.next(self, self.heart.trusts_itself),
+        }
+    }
+
+    fn with_heart<T>(&mut self, act: impl FnOnce(&mut Heart, &Self) -> T) -> T {
+        let mut heart = mem::take(&mut self.heart);
+        let done = act(&mut heart, self);
+        self.heart = heart;
+        done
+    }
+
+    /// Whether there is a host, and somebody to hear them.
+    fn has_heartbeat(&self) -> bool {
+        self.is_open() && self.roster.len() > 1 && self.charter.hosts() > 0
+    }
+
+    fn is_host(&self) -> bool {
+        self.charter.role(&self.identity.id()) == Role::Host
+    }
+
+    fn transcript_hash(&self) -> [u8; 32] {
+        Sha256::digest(self.transcript()).into()
+    }
+}
+
+impl Heart {
+    /// Does what is due at `now`, and tells what has changed.
+    fn pulse(&mut self, room: &Room, now: Duration) -> Vec<Event> {
+        let Some(beating) = &mut self.beating else { return Vec::new() };
+        let strict = room.charter.off_stage(&room.identity.id(), room.charter.hosts() > 0).is_none();
+        if strict && !mem::replace(&mut beating.strict, strict) {
+            beating.began = now;
+        }
+        beating.strict = strict;
+        let fresh = beating.fresh_until.is_some_and(|until| now < until);
+        self.trusts_itself = room.is_host() && (self.trusts_itself || fresh || room.charter.hosts() == 1);
+
+        let mut events = Vec::new();
+        if room.has_heartbeat() {
+            events.extend(beating.beat_due(room).filter(|due| *due <= now).and_then(|_| beating.beat(room, now)));
+            let due = beating.ping_due(now, self.trusts_itself).filter(|due| *due <= now);
+            events.extend(due.and_then(|_| beating.ping(room, now)));
+            beating.alarms(room, now, &mut events);
+        }
+        let stale = room.has_heartbeat() && beating.is_stale(now, self.trusts_itself);
+        if stale != mem::replace(&mut beating.stale, stale) {
+            let last = if strict { beating.fresh_until.map(|until| until.saturating_sub(STALE_AFTER)) } else { None };
+            let since = last.unwrap_or(if strict { beating.began } else { beating.heard });
+            events.push(if stale { Event::Stale { since } } else { Event::Fresh });
+        }
+        events
+    }
+}
+
+impl Beating {
+    fn new(room: &Room, now: Duration) -> Result<Self> {
+        Ok(Self {
+            wire: Wire::new(&room.charter.beacon, &room.id)?,
+            now,
+            history: VecDeque::from([(room.epoch, room.transcript_hash())]),
+            run: None,
+            sent: 0,
+            last_beat: None,
+            hurry: true,
+            asked: BTreeMap::new(),
+            pings_read: Budget::default(),
+            hosts: BTreeMap::new(),
+            pings: VecDeque::new(),
+            last_ping: None,
+            unanswered: 0,
+            ask_at: None,
+            strict: false,
+            began: now,
+            fresh_until: None,
+            heard: now,
+            beats_read: Budget::default(),
+            behind_told: 0,
+            stale: false,
+        })
+    }
+
+    /// Takes note of the time, which should not go back: a small step is not taken, a large one moves all there is.
+    fn clock(&mut self, now: Duration) -> Duration {
+        let by = self.now.saturating_sub(now);
+        if by > Duration::ZERO && by <= TICK {
+            return self.now;
+        }
+        if by > Duration::ZERO {
+            for at in [&mut self.last_beat, &mut self.last_ping, &mut self.fresh_until, &mut self.ask_at] {
+                *at = at.map(|at| at.saturating_sub(by));
+            }
+            for at in [&mut self.began, &mut self.heard] {
+                *at = at.saturating_sub(by);
+            }
+            self.asked.values_mut().for_each(|(at, _)| *at = at.saturating_sub(by));
+            self.pings_read.set_back(by);
+            self.beats_read.set_back(by);
+            self.pings.clear();
+            self.ask_at = Some(now);
+        }
+        if by > Duration::ZERO || now.saturating_sub(self.now) > JUMP {
+            self.run = None;
+            // Who has slept is given the time to hear a beat. Who is on stage is not.
+            self.heard = self.heard.max(now.saturating_sub(BEAT_EVERY));
+            let back = Some(by).filter(|by| *by > Duration::ZERO);
+            self.hosts.values_mut().for_each(|host| host.clock_jumped(back, now));
+        }
+        self.now = now;
+        now
+    }
+
+    /// Follows the room into its next epoch.
+    fn enter(&mut self, room: &Room, now: Duration) {
+        let transcript = room.transcript_hash();
+        self.history.push_back((room.epoch, transcript));
+        while self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+        self.hosts.retain(|id, _| room.charter.role(id) == Role::Host);
+        if !self.asked.is_empty() {
+            let here: BTreeSet<&MemberId> = room.roster.members().map(|member| &member.id).collect();
+            self.asked.retain(|id, _| here.contains(id));
+        }
+        self.hurry = true;
+        for host in self.hosts.values_mut() {
+            host.ahead = host.ahead.filter(|(epoch, _)| *epoch > room.epoch).map(|(epoch, _)| (epoch, now));
+            // Their commit may have come after their beat of the epoch it made.
+            if let Some(made) = host.was_in(room.epoch, &transcript, now) {
+                self.fresh_until = self.fresh_until.max(Some(made + STALE_AFTER));
+            }
+        }
+    }
+
+    fn hear(&mut self, room: &Room, message: &[u8], now: Duration) -> Result<Vec<Event>> {
+        let opened = self.wire.open(message, room.epoch)?;
+        let (who, me) = (opened.who, room.identity.id());
+        if who == me {
+            // One's own, sent back; or a forgery that does nothing.
+            return Ok(Vec::new());
+        }
+        let budget = match opened.signal {
+            Signal::Beat(_) if room.charter.role(&who) == Role::Host => &mut self.beats_read,
+            Signal::Beat(_) => return Err(unauthentic(room.epoch, "who it names is no host")),
+            // Pings are for hosts to answer, and for those who may speak to ask.
+            Signal::Ping(_) if !room.is_host() || room.charter.off_stage(&who, true).is_some() => return Ok(Vec::new()),
+            Signal::Ping(_) if room.roster.find(&who).is_none() => {
+                return Err(unauthentic(room.epoch, "who it names is not in the room"));
+            }
+            Signal::Ping(_) => &mut self.pings_read,
+        };
+        if !budget.take(now) {
+            return Err(Error::Malformed { what: Item::Signal, why: "more came this second than anybody should send" });
+        }
+        if !opened.is_theirs() {
+            return Err(unauthentic(room.epoch, "who it names has not signed it"));
+        }
+        match opened.signal {
+            Signal::Beat(beat) => Ok(self.hear_beat(room, who, &beat, now)),
+            Signal::Ping(nonce) => {
+                let last = self.asked.get(&who).map(|(last, _)| last.saturating_add(PING_GAP));
+                if last.is_none_or(|again| again <= now) {
+                    self.asked.insert(who, (now, Some(nonce)));
+                }
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn hear_beat(&mut self, room: &Room, who: MemberId, beat: &Beat, now: Duration) -> Vec<Event> {
+        let asked = beat.answers.iter().filter_map(|answer| self.pings.iter().find(|(nonce, _)| nonce == answer));
+        let asked = asked.map(|(_, at)| *at).max();
+        if asked.is_some() {
+            self.unanswered = 0;
+        }
+        let host = self.hosts.entry(who).or_default();
+        let taken = host.take(beat, asked, now);
+        if taken.is_first && asked.is_none() {
+            // Those who need not hurry do not all ask at once.
+            let spread = Duration::from_millis(u64::from(room.identity.id().as_bytes()[0]) * 16);
+            let hurries = self.fresh_until.is_none_or(|until| until <= now.saturating_add(LOW));
+            let ask_at = if hurries { now } else { now.saturating_add(spread) };
+            self.ask_at = Some(self.ask_at.map_or(ask_at, |at| at.min(ask_at)));
+        }
+        let known = self.history.iter().find(|(epoch, _)| *epoch == beat.epoch).map(|(_, known)| *known);
+        if known == Some(beat.transcript) {
+            if taken.is_new {
+                host.vouched = Some(now);
+            }
+            if beat.epoch == room.epoch {
+                if taken.is_new {
+                    self.heard = now;
+                    (host.split, host.ahead) = (false, None);
+                }
+                if let Some(made) = taken.made {
+                    self.fresh_until = self.fresh_until.max(Some(made + STALE_AFTER));
+                }
+            }
+        } else if beat.epoch > room.epoch {
+            if taken.is_new {
+                let since = host.ahead.map_or(now, |(_, since)| since);
+                host.ahead = Some((beat.epoch, since));
+            }
+        } else if known.is_some() && taken.is_new {
+            host.split = true;
+            if host.split_told.is_none_or(|told| told < beat.epoch) {
+                host.split_told = Some(beat.epoch);
+                let follow = self.is_senior(room, &who, now);
+                return vec![Event::SplitView { host: who, epoch: beat.epoch, follow }];
+            }
+        }
+        Vec::new()
+    }
+
+    /// Whether a host of the other side has been one for longer than all hosts of one's own.
+    fn is_senior(&self, room: &Room, other: &MemberId, now: Duration) -> bool {
+        let seniority = |id: &MemberId| (room.charter.standing(id).since, *id);
+        let lately = |at: Duration| now.saturating_sub(at) <= LATELY;
+        let here = self.hosts.iter().filter(|(_, host)| !host.split && host.vouched.is_some_and(lately));
+        let me = Some(room.identity.id()).filter(|_| room.is_host());
+        here.map(|(id, _)| *id).chain(me).all(|id| seniority(other) < seniority(&id))
+    }
+
+    /// When a host beats next.
+    fn beat_due(&self, room: &Room) -> Option<Duration> {
+        let last = match self.last_beat {
+            _ if !room.is_host() => return None,
+            None => return Some(Duration::ZERO),
+            Some(last) => last,
+        };
+        let is_asked = self.asked.values().any(|(_, nonce)| nonce.is_some());
+        Some(last.saturating_add(if self.hurry || is_asked { GAP } else { BEAT_EVERY }))
+    }
+
+    fn beat(&mut self, room: &Room, now: Duration) -> Option<Event> {
+        // Without randomness the beat stays due.
+        let run = match self.run {
+            Some(run) => run,
+            None => {
+                self.sent = 0;
+                *self.run.insert(*random::bytes().ok()?)
+            }
+        };
+        let mut waiting: Vec<_> = self.asked.iter_mut().filter(|(_, (_, nonce))| nonce.is_some()).collect();
+        // Who has waited longest goes first.
+        waiting.sort_by_key(|(_, (at, _))| *at);
+        let answers = waiting.into_iter().take(MAX_ANSWERS).filter_map(|(_, (_, nonce))| nonce.take()).collect();
+        let sent = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(self.sent.saturating_add(1));
+        let beat = Beat { run, sent, epoch: room.epoch, transcript: room.transcript_hash(), answers };
+        let bytes = self.wire.seal(&room.identity, &Signal::Beat(beat)).ok()?;
+        (self.sent, self.last_beat, self.hurry) = (sent, Some(now), false);
+        Some(Event::Send(bytes))
+    }
+
+    /// When one pings next; never, if one need not know how old beats are.
+    fn ping_due(&self, now: Duration, trusts_itself: bool) -> Option<Duration> {
+        if !self.strict || trusts_itself {
+            return None;
+        }
+        let Some(last) = self.last_ping else { return Some(now) };
+        let back_off = BACK_OFF.get(self.unanswered.saturating_sub(1)).or(BACK_OFF.last()).copied().unwrap_or(1);
+        let again = last.saturating_add(Duration::from_secs(back_off));
+        let low = self.fresh_until.map_or(now, |until| until.saturating_sub(LOW + TICK)).max(again);
+        let routine = if self.unanswered == 0 { last.saturating_add(PING_EVERY) } else { again };
+        let asked_for = self.ask_at.map_or(routine, |at| at.max(last.saturating_add(PING_GAP)));
+        Some(low.min(routine).min(asked_for))
+    }
+
+    fn ping(&mut self, room: &Room, now: Duration) -> Option<Event> {
+        let nonce = *random::bytes().ok()?;
+        let bytes = self.wire.seal(&room.identity, &Signal::Ping(nonce)).ok()?;
+        if self.pings.len() >= MAX_PINGS {
+            self.pings.pop_front();
+        }
+        self.pings.push_back((nonce, now));
+        (self.last_ping, self.ask_at) = (Some(now), None);
+        self.unanswered = self.unanswered.saturating_add(1);
+        Some(Event::Send(bytes))
+    }
+
+    fn alarms(&mut self, room: &Room, now: Duration, events: &mut Vec<Event>) {
+        let told = self.behind_told;
+        for (id, host) in &mut self.hosts {
+            if let Some((epoch, since)) = host.ahead
+                && since.saturating_add(PATIENCE) <= now
+                && epoch > told
+            {
+                self.behind_told = self.behind_told.max(epoch);
+                events.push(Event::Behind { host: *id, epoch });
+            }
+            let silent = now.saturating_sub(host.heard);
+            if silent >= STALE_AFTER
+                && !mem::replace(&mut host.silent, true)
+                && silent <= LATELY
+                && !room.leaving.contains(id)
+            {
+                events.push(Event::HostSilent { host: *id });
+            }
+        }
+    }
+
+    fn is_stale(&self, now: Duration, trusts_itself: bool) -> bool {
+        let lost = |host: &Host| {
+            host.split || host.ahead.is_some_and(|(_, since)| now >= since.saturating_add(STALE_AFTER - TICK))
+        };
+        if self.hosts.values().any(lost) {
+            return true;
+        }
+        if trusts_itself {
+            return false;
+        }
+        if self.strict {
+            return self.fresh_until.is_none_or(|until| now.saturating_add(TICK) >= until);
+        }
+        now >= self.heard.saturating_add(STALE_AFTER)
+    }
+
+    fn next(&self, room: &Room, trusts_itself: bool) -> Option<Duration> {
+        let hosts = self.hosts.values().flat_map(|host| {
+            let silent = Some(host.heard.saturating_add(STALE_AFTER)).filter(|_| !host.silent);
+            let behind = host.ahead.map(|(epoch, since)| {
+                let patience = if epoch > self.behind_told { PATIENCE } else { STALE_AFTER - TICK };
+                since.saturating_add(patience)
+            });
+            silent.into_iter().chain(behind.filter(|_| !self.stale))
+        });
+        let stale = match self.fresh_until {
+            _ if self.stale || trusts_itself => None,
+            Some(until) if self.strict => Some(until.saturating_sub(TICK)),
+            _ => Some(self.heard.saturating_add(STALE_AFTER)),
+        };
+        let due = [self.beat_due(room), self.ping_due(self.now, trusts_itself), stale];
+        hosts.chain(due.into_iter().flatten()).min()
+    }
+}

@@ -1,0 +1,47 @@
+//! How many signatures of signals are verified: what is over it is dropped unread, so that no flood costs more.
+
+use std::time::Duration;
+
+/// A second's worth of signatures, refilled as time goes by.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    /// How many thousandths are spent.
+    spent: u64,
+    at: Duration,
+}
+
+impl Budget {
+    /// Signatures a second: 200 of 47 µs are a hundredth of a core.
+    pub(super) const A_SECOND: u64 = 200;
+
+    /// Takes one at `now`, if there is any.
+    pub(super) fn take(&mut self, now: Duration) -> bool {
+        let passed = u64::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(u64::MAX);
+        self.spent = self.spent.saturating_sub(passed.saturating_mul(Self::A_SECOND));
+        self.at = now;
+        let fits = self.spent + 1_000 <= Self::A_SECOND * 1_000;
+        if fits {
+            self.spent += 1_000;
+        }
+        fits
+    }
+
+    pub(super) fn set_back(&mut self, by: Duration) {
+        self.at = self.at.saturating_sub(by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_gets_a_seconds_worth_at_once_and_then_so_many_a_second() {
+        let mut budget = Budget::default();
+        let mut taken = 0;
+        for ms in 0..10_000 {
+            taken += (0..10).filter(|_| budget.take(Duration::from_millis(ms))).count();
+        }
+        assert!((2_190..=2_200).contains(&taken), "{taken}");
+    }
+}
