@@ -112,6 +112,9 @@ fn matrix() -> Vec<(&'static str, Hearing, Counters)> {
     at.ana.unmute(&id(BEN));
     at.ana.set_mic(&id(BEN), false);
     rows.push(("MutedThemselves", at.hearing(), muted));
+    at.ana.set_mic(&id(BEN), true);
+    at.ana.set_stale(true);
+    rows.push(("NoHeartbeat", at.hearing(), muted));
     at.ana.close();
     rows.push(("Closed", at.hearing(), Counters::default()));
 
@@ -208,7 +211,7 @@ fn every_cause_of_silence_is_named_rightly_with_its_next_step() {
         assert!(cause.next_step().len() > 5 && cause.to_string().ends_with('.'), "{name}");
         assert!(sentences.insert(cause.to_string()) && steps.insert(cause.next_step()), "{name} reads as another");
     }
-    assert_eq!(rows.len(), 19);
+    assert_eq!(rows.len(), 20);
     let of = |wanted| rows.iter().find(|(name, ..)| *name == wanted).unwrap().1;
     assert_eq!(of("NoPackets").cause, Cause::NoPackets { silent: ms(5000) });
     assert_eq!(of("NoPackets").last_heard, Some(ms(5000)));
@@ -224,6 +227,8 @@ fn what_the_room_says_goes_before_mutes_and_mutes_before_packets() {
     let mut at = Pair::new();
     at.heard();
     assert_eq!(at.cause(), Cause::Heard);
+    at.ana.set_stale(true);
+    assert_eq!(at.cause(), Cause::NoHeartbeat, "what is heard may not be all");
     at.ana.set_mic(&id(BEN), false);
     assert_eq!(at.cause(), Cause::MutedThemselves);
     at.ana.mute(&id(BEN));

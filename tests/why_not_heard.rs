@@ -139,6 +139,14 @@ fn by_people() -> Vec<Row> {
     rows.push(row(Cause::You, "somebody else", none(), at.hearing(ANA)));
     rows.push(row(Cause::NotOnStage, "raise a hand", none(), at.hearing(EVE)));
 
+    // No host's heart beats, for the only one's app has stopped.
+    for now in [at.now, at.now + ms(8_000), at.now + ms(16_000)] {
+        for event in at.party.rooms[EVE].tick(now) {
+            event.tell(&mut at.party.voices[EVE]).unwrap();
+        }
+    }
+    rows.push(row(Cause::NoHeartbeat, "ask a host", none(), at.party.voices[EVE].hearing(&at.ids[BEN], at.now)));
+
     // Each comes to pass while a packet of Ben's is on its way.
     let packet = at.says(BEN);
     at.party.voices[ANA].mute(&ben);
@@ -305,7 +313,7 @@ fn every_cause_of_silence_in_a_room_is_named_rightly_with_its_next_step() {
         assert!(next.contains(step) && next.ends_with('.'), "{name}: {next}");
         assert!(sentences.insert(sentence) == causes.insert(name), "each cause has a sentence of its own");
     }
-    assert_eq!(causes.len(), 19, "all there are");
+    assert_eq!(causes.len(), 20, "all there are");
 }
 
 #[test]

@@ -529,3 +529,135 @@ impl Beating {
         hosts.chain(due.into_iter().flatten()).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Guest, Identity, Settings, Voice};
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// A host, and guests in one epoch with her, who have all ticked once.
+    fn room(guests: &[(&str, Role)]) -> Vec<(Room, Voice)> {
+        let (mut ana, mut voice) = Room::create(Identity::generate("ana").unwrap(), Settings::default()).unwrap();
+        let guests: Vec<_> =
+            guests.iter().map(|(name, role)| (Guest::new(Identity::generate(name).unwrap()).unwrap(), *role)).collect();
+        let cards: Vec<_> = guests.iter().map(|(guest, role)| (guest.card().clone(), *role)).collect();
+        let admission = ana.admit_all(&cards).unwrap();
+        for event in ana.receive(&admission.commit, Duration::ZERO).unwrap() {
+            event.tell(&mut voice).unwrap();
+        }
+        let guests = guests.into_iter().map(|(guest, _)| guest.enter(&admission.welcome).unwrap());
+        let mut people: Vec<_> = std::iter::once((ana, voice)).chain(guests).collect();
+        people.iter_mut().for_each(|(room, _)| drop(room.tick(Duration::ZERO)));
+        people
+    }
+
+    /// What a member with a patched client can make: whatever they like, in anybody's name, under the beacon key.
+    fn forge(by: &Room, in_name: &Room, signal: &Signal) -> Vec<u8> {
+        let wire = Wire::new(&by.charter.beacon, &by.id).unwrap();
+        if by.identity.id() == in_name.identity.id() {
+            return wire.seal(&by.identity, signal).unwrap();
+        }
+        // The right signature is beyond them: this is over another room.
+        let elsewhere = Wire::new(&by.charter.beacon, &[&by.id[..], &[0]].concat()).unwrap();
+        let opened = elsewhere.open(&elsewhere.seal(&in_name.identity, signal).unwrap(), 0).unwrap();
+        wire.seal_opened(&opened)
+    }
+
+    fn beat(room: &Room, sent: u64, answers: Vec<Nonce>) -> Signal {
+        Signal::Beat(Beat { run: [9; 8], sent, epoch: room.epoch, transcript: room.transcript_hash(), answers })
+    }
+
+    fn beating(room: &Room) -> &Beating {
+        room.heart.beating.as_ref().unwrap()
+    }
+
+    #[test]
+    fn beats_and_pings_count_for_nothing_that_are_not_a_hosts_or_a_speakers_own() {
+        let people = &mut room(&[("ben", Role::Speaker), ("mo", Role::Moderator), ("eve", Role::Listener)])[..];
+        let [(ana, _), (ben, _), (mo, _), (eve, _)] = people else { unreachable!() };
+        let asked = beating(ben).pings[0].0;
+        let now = ms(500);
+        // In the host's name by all others, in their own, and by the host of an epoch that is not.
+        for by in [&*mo, &*eve] {
+            let forged = forge(by, ana, &beat(by, 1, vec![asked]));
+            assert!(matches!(ben.receive(&forged, now), Err(Error::Unauthentic { .. })));
+            let own = forge(by, by, &beat(by, 1, vec![asked]));
+            assert!(matches!(ben.receive(&own, now), Err(Error::Unauthentic { .. })));
+        }
+        assert!(beating(ben).hosts.is_empty() && beating(ben).stale);
+        let Signal::Beat(good) = beat(ana, 1, vec![asked]) else { unreachable!() };
+        for (epoch, transcript) in [(0, good.transcript), (0, [0; 32])] {
+            let other = Signal::Beat(Beat { epoch, transcript, ..good.clone() });
+            ben.receive(&forge(ana, ana, &other), now).unwrap();
+            assert!(beating(ben).stale, "it was in that epoch, and not in this one");
+        }
+        // Pings: in another's name, by a listener, to one who is no host.
+        let ping = Signal::Ping([5; 8]);
+        assert!(matches!(ana.receive(&forge(eve, ben, &ping), now), Err(Error::Unauthentic { .. })));
+        assert!(ana.receive(&forge(eve, eve, &ping), now).unwrap().is_empty());
+        assert!(mo.receive(&forge(ben, ben, &ping), now).unwrap().is_empty());
+        assert!(beating(ana).asked.is_empty() && beating(mo).asked.is_empty());
+        // One that asks well is answered at once, and twice within a second it is not.
+        let answer = ana.receive(&forge(ben, ben, &ping), now).unwrap();
+        let [Event::Send(answer)] = &answer[..] else { panic!("{answer:?}") };
+        let opened = beating(ana).wire.open(answer, 0).unwrap();
+        assert!(matches!(opened.signal, Signal::Beat(beat) if beat.answers == [[5; 8]]));
+        assert!(ana.receive(&forge(ben, ben, &Signal::Ping([6; 8])), ms(1499)).unwrap().is_empty());
+        assert_eq!(ana.receive(&forge(ben, ben, &Signal::Ping([7; 8])), ms(1500)).unwrap().len(), 1);
+        // And the true beat of this epoch, answering, is what lets Ben speak.
+        let events = ben.receive(&forge(ana, ana, &beat(ana, 2, vec![asked])), now).unwrap();
+        assert!(matches!(events[..], [Event::Fresh]), "{events:?}");
+    }
+
+    #[test]
+    fn a_flood_of_signals_costs_so_many_signatures_and_no_memory() {
+        let people = &mut room(&[("ben", Role::Speaker), ("eve", Role::Listener)])[..];
+        let [(ana, _), (ben, _), (eve, _)] = people else { unreachable!() };
+        let forged = forge(eve, ana, &beat(eve, 1, Vec::new()));
+        let mut junk = forged.clone();
+        junk[20] ^= 1;
+        let mut over = 0;
+        for n in 0..100_000_u64 {
+            let (now, signal) = (Duration::from_micros(n * 100), if n % 2 == 0 { &forged } else { &junk });
+            over += u32::from(matches!(ben.receive(signal, now), Err(Error::Malformed { .. })));
+            assert!(ben.receive(signal, now).is_err());
+        }
+        assert!(over > 45_000, "10,000 a second, of which 200 were verified: {over}");
+        let now = Duration::from_secs(20);
+        // A host's own signature buys no memory either, nor a member's pings.
+        for n in 0..2_000_u64 {
+            let now = now + ms(10 * n);
+            let host = Beat { run: n.to_be_bytes(), sent: n, epoch: n, transcript: [n as u8; 32], answers: Vec::new() };
+            ben.receive(&forge(ana, ana, &Signal::Beat(host)), now).unwrap();
+            ana.receive(&forge(ben, ben, &Signal::Ping(n.to_be_bytes())), now).unwrap();
+        }
+        assert_eq!((beating(ben).hosts.len(), beating(ana).asked.len()), (1, 1));
+        assert!(beating(ben).pings.len() <= MAX_PINGS && beating(ben).history.len() == 1);
+    }
+
+    #[test]
+    fn who_is_out_is_forgotten_and_few_epochs_are_kept() {
+        let people = &mut room(&[("ben", Role::Speaker), ("hal", Role::Host)])[..];
+        let [(ana, _), (ben, _), (hal, _)] = people else { unreachable!() };
+        let now = ms(10);
+        ana.receive(&forge(hal, hal, &beat(hal, 1, Vec::new())), now).unwrap();
+        ana.receive(&forge(ben, ben, &Signal::Ping([1; 8])), now).unwrap();
+        assert_eq!((beating(ana).hosts.len(), beating(ana).asked.len()), (1, 1));
+        let gone = [ben.identity.id(), hal.identity.id()];
+        let commit = ana.remove_all(&gone).unwrap();
+        ana.receive(&commit, now).unwrap();
+        assert_eq!((beating(ana).hosts.len(), beating(ana).asked.len()), (0, 0));
+        for _ in 0..100 {
+            let commit = ana.refresh().unwrap();
+            ana.receive(&commit, now).unwrap();
+        }
+        assert_eq!(beating(ana).history.len(), HISTORY);
+        let commit = ana.end().unwrap();
+        ana.receive(&commit, now).unwrap();
+        assert!(ana.heart.beating.is_none());
+    }
+}

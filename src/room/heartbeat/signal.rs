@@ -126,7 +126,10 @@ impl Wire {
         }
         pad(&mut body, "signal", SIGNED)?;
         body.extend_from_slice(&identity.sign(&self.message(&body)));
+        self.close(body)
+    }
 
+    fn close(&self, mut body: Vec<u8>) -> Result<Vec<u8>> {
         let nonce = random::bytes::<NONCE>()?;
         let mut out = Vec::with_capacity(LENGTH);
         out.extend_from_slice(&[FIRST, VERSION]);
@@ -176,6 +179,13 @@ impl Wire {
         };
         body.padding()?;
         Ok(Opened { who, signal, message: self.message(signed), signature })
+    }
+
+    /// What was opened, sealed again as it was signed.
+    #[cfg(test)]
+    pub(super) fn seal_opened(&self, opened: &Opened) -> Vec<u8> {
+        let signed = opened.message.iter().skip(LABEL.len() + 32).chain(&opened.signature);
+        self.close(signed.copied().collect()).unwrap()
     }
 
     fn message(&self, signed: &[u8]) -> Vec<u8> {
