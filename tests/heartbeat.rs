@@ -499,6 +499,22 @@ fn a_host_of_a_later_epoch_is_told_and_after_fifteen_seconds_one_stops_whatever_
 }
 
 #[test]
+fn a_host_left_behind_in_an_epoch_gone_by_vouches_for_nothing_later() {
+    let mut world = World::new(&[("ana", Host), ("ben", Speaker), ("hal", Host)], ms(200), ms(50));
+    world.lets(s(10));
+    // Hal gets no commit any more; then Ben gets none either, and nothing of Ana.
+    world.rule = Some(Box::new(|world, _, to, message| (is_signal(message) || to != 2).then_some(world.now + ms(50))));
+    world.commit(ANA, Room::refresh);
+    world.lets(s(1));
+    world.rule = Some(Box::new(|world, from, to, message| {
+        (from != 0 && is_signal(message) || to == 0).then_some(world.now + ms(50))
+    }));
+    assert_eq!([0, 1, 2].map(|who| world.people[who].room.epoch()), [2, 2, 1]);
+    world.lets(STALE_AFTER);
+    assert!(world.people[1].is_stale(), "{:?}", world.people[1].told);
+}
+
+#[test]
 fn a_clock_that_jumps_costs_a_ping_and_no_more() {
     for by in [3_600_000, -3_600_000] {
         let mut world = World::new(CLUB, ms(200), ms(50));
