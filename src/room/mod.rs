@@ -57,6 +57,7 @@ mod roster;
 mod said;
 mod settings;
 mod short_code;
+mod slots;
 mod snapshot;
 mod stage;
 mod talk;

@@ -14,46 +14,40 @@
 //! An attacker here holds the link, or reads knocks. Who holds the link can sign any knock with it, but cannot read
 //! another's or change a byte of one that opens: the body is bound to all before it, and what is in it is signed
 //! by the guest, reply key included. Who reads a knock can show it to others again, with the same name, key, note, time
-//! and reply key. The body key is not committed to; but a body has hundreds of fixed or signed bits, and no bytes are
-//! bodies under two keys.
+//! and reply key. How a body is sealed to several is told in `room/slots.rs`.
 
 use std::fmt;
 
-use chacha20poly1305::{
-    ChaCha20Poly1305, KeyInit as _, Nonce,
-    aead::{Aead as _, Payload},
-};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{DoorAddress, Doorplate, Link, LinkId, MAX_ADMITTERS, UnixTime, labels};
+use super::{DoorAddress, Doorplate, Link, LinkId, UnixTime, labels};
 use crate::{
     bytes::{Reader, Writer, pad, put_short},
     error::{Error, Item, Result},
     identity::{Fingerprint, Identity, MemberId},
-    random,
     room::{
         Card,
-        group::{DoorKey, DoorKeyPublic, ENCAPSULATED, TAG},
+        group::{DoorKey, DoorKeyPublic},
+        slots::{self, Sealed, Shut},
     },
 };
 
 /// Bytes of every knock.
-pub const KNOCK_LEN: usize = HEADER + MAX_ADMITTERS * SLOT + BODY + TAG + SIGNATURE;
+pub const KNOCK_LEN: usize = HEADER + BODY + slots::AROUND + SIGNATURE;
 
 /// The longest note in bytes of UTF-8.
 pub const MAX_NOTE: usize = 200;
 
 const VERSION: u8 = 1;
 const HEADER: usize = 1 + 16 + 32;
-const KEY: usize = 32;
-const SLOT: usize = ENCAPSULATED + KEY + TAG;
+const REPLY_KEY: usize = 32;
 const SIGNATURE: usize = 64;
 /// The longest card that a knock has room for. One of ours with the longest name has 640 bytes.
 const MAX_CARD: usize = 1_024;
 const BODY: usize = 1_344;
 /// All that can be in a body fits.
-const _: () = assert!(8 + KEY + (1 + MAX_NOTE) + (2 + MAX_CARD) + SIGNATURE <= BODY);
+const _: () = assert!(8 + REPLY_KEY + (1 + MAX_NOTE) + (2 + MAX_CARD) + SIGNATURE <= BODY);
 
 /// What a knock is known by: the hash of all that its link's key signs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -202,7 +196,7 @@ impl Knock {
         reader.padding()?;
 
         let card = Card::from_bytes(card)?;
-        if !card.id().has_signed(&guest_signs(envelope.header, signed), &signature) {
+        if !card.id().has_signed(&guest_signs(envelope.sealed.header(), signed), &signature) {
             return Err(malformed("who knocks has not signed it as it stands: somebody sealed it anew"));
         }
         match card.proof() {
@@ -251,26 +245,10 @@ pub(super) fn make(
 
 /// Seals a body to those whom the doorplate names, and signs it all with the link's key.
 fn seal(link: &Link, plate: &Doorplate, body: &[u8]) -> Result<Vec<u8>> {
-    let header = header(link);
-    let key = random::bytes::<KEY>()?;
-    let mut out = Vec::with_capacity(KNOCK_LEN);
-    out.extend_from_slice(&header);
-    let mut readers = 0_usize;
-    for (_, door) in plate.admitters() {
-        // One member with a door key that is none must not keep the others from reading.
-        let Ok(slot) = door.seal(key.as_slice(), labels::KNOCK_SLOT, &header) else { continue };
-        out.extend_from_slice(&slot);
-        readers += 1;
-    }
-    if readers == 0 {
+    let doors = plate.admitters().iter().map(|(_, door)| *door);
+    let Some(mut out) = slots::seal(&header(link), doors, labels::KNOCK_SLOT, body)? else {
         return Err(Error::Malformed { what: Item::Doorplate, why: "nobody whom it names can read a knock" });
-    }
-    for _ in readers..MAX_ADMITTERS {
-        out.extend_from_slice(&DoorKey::random()?.public().seal(&[0; KEY], labels::KNOCK_SLOT, &header)?);
-    }
-    let sealed = cipher(&key).encrypt(&Nonce::default(), Payload { msg: body, aad: &out });
-    let too_long = |_| Error::Unusable { what: "knock", why: "it is too long to be sealed" };
-    out.extend_from_slice(&sealed.map_err(too_long)?);
+    };
     let signature = link.sign(&link_signs(&out))?;
     out.extend_from_slice(&signature);
     Ok(out)
@@ -289,12 +267,8 @@ pub(super) fn check_note(note: &str) -> Result<()> {
 pub(super) struct Envelope<'a> {
     pub(super) address: DoorAddress,
     pub(super) link: LinkId,
-    /// Version, address, link id.
-    header: &'a [u8],
-    slots: &'a [u8],
-    /// Header and slots.
-    front: &'a [u8],
-    body: &'a [u8],
+    /// Behind version, address, link id.
+    sealed: Sealed<'a>,
     /// All that the link's key signs.
     signed: &'a [u8],
     signature: [u8; 64],
@@ -309,14 +283,11 @@ impl<'a> Envelope<'a> {
         let mut reader = Reader::new(what, bytes);
         reader.version(VERSION)?;
         let (address, link) = (DoorAddress(reader.array()?), LinkId(reader.array()?));
-        let header = reader.before();
-        let slots = reader.bytes(MAX_ADMITTERS * SLOT)?;
-        let front = reader.before();
-        let body = reader.bytes(BODY + TAG)?;
+        let sealed = Sealed::read(&mut reader, BODY)?;
         let signed = reader.before();
         let signature = reader.array()?;
         reader.end()?;
-        Ok(Self { address, link, header, slots, front, body, signed, signature })
+        Ok(Self { address, link, sealed, signed, signature })
     }
 
     /// Whether somebody made it who holds the link that it names.
@@ -329,14 +300,10 @@ impl<'a> Envelope<'a> {
     }
 
     fn open(&self, door: &DoorKey) -> Result<Zeroizing<Vec<u8>>> {
-        let mut slots = self.slots.chunks_exact(SLOT);
-        let Some(key) = slots.find_map(|slot| door.open(slot, labels::KNOCK_SLOT, self.header)) else {
-            return Err(malformed("it is sealed to others: the doorplate it was made with does not name you"));
-        };
-        // A slot is as long as a key makes it.
-        let Some(key) = key.first_chunk::<KEY>() else { return Err(malformed("the key in it is not 32 bytes")) };
-        let body = cipher(key).decrypt(&Nonce::default(), Payload { msg: self.body, aad: self.front });
-        body.map(Zeroizing::new).map_err(|_| malformed("its body does not decrypt: somebody sealed it anew"))
+        self.sealed.open(door, labels::KNOCK_SLOT).map_err(|shut| match shut {
+            Shut::Elsewhere => malformed("it is sealed to others: the doorplate it was made with does not name you"),
+            Shut::Garbled(why) => malformed(why),
+        })
     }
 }
 
@@ -346,10 +313,6 @@ pub(super) const fn malformed(why: &'static str) -> Error {
 
 fn header(link: &Link) -> Vec<u8> {
     [&[VERSION], link.address().as_bytes().as_slice(), link.id().as_bytes()].concat()
-}
-
-fn cipher(key: &[u8; KEY]) -> ChaCha20Poly1305 {
-    ChaCha20Poly1305::new(key.into())
 }
 
 fn link_signs(knock: &[u8]) -> Vec<u8> {
@@ -369,7 +332,10 @@ mod tests {
         },
         *,
     };
-    use crate::{Guest, room::group};
+    use crate::{
+        Guest,
+        room::{group, slots::SLOT},
+    };
 
     /// A door and a knock at it by ben, whose parts the tests put together anew.
     struct Parts {
@@ -445,7 +411,7 @@ mod tests {
         for secret in [b"ben".as_slice(), b"hi\0", id.as_bytes(), &card.as_bytes()[..40], &reply.public().0] {
             assert!(!knock.windows(secret.len()).any(|window| window == secret));
         }
-        let slots: Vec<_> = Envelope::read(&knock).unwrap().slots.chunks_exact(SLOT).collect();
+        let slots: Vec<_> = Envelope::read(&knock).unwrap().sealed.slots.chunks_exact(SLOT).collect();
         assert_eq!(slots.iter().collect::<std::collections::BTreeSet<_>>().len(), MAX_ADMITTERS);
         let opened = slots.iter().filter(|slot| door.key().open(slot, labels::KNOCK_SLOT, &knock[..HEADER]).is_some());
         assert_eq!(opened.count(), 1);
