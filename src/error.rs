@@ -322,6 +322,8 @@ const fn remedy(what: Item) -> &'static str {
         Item::Clip => "ask for it as it was exported, and whole",
         Item::PublishedKeys => "fetch them from the relay again",
         Item::Snapshot => "if it cannot be had back, come back into the room, or send a host a fresh card",
+        Item::Request => "drop it",
+        Item::Ticket => "keep another; without one, send a host a fresh card",
     }
 }
 
@@ -376,6 +378,10 @@ pub enum Item {
     Snapshot,
     /// A host's heartbeat, or a question for one.
     Signal,
+    /// A member's request to be brought back into their room.
+    Request,
+    /// What a member keeps to ask their way back.
+    Ticket,
 }
 
 impl fmt::Display for Item {
@@ -400,6 +406,8 @@ impl fmt::Display for Item {
             Self::PublishedKeys => "published keys",
             Self::Snapshot => "snapshot",
             Self::Signal => "signal",
+            Self::Request => "request to come back",
+            Self::Ticket => "ticket",
         })
     }
 }

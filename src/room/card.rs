@@ -6,7 +6,8 @@ use crate::{
     error::Result,
     identity::{Fingerprint, MemberId},
     room::{
-        door::{LinkId, LinkProof},
+        comeback::ReturnWord,
+        door::{LinkId, LinkProof, UnixTime},
         group,
     },
 };
@@ -24,6 +25,7 @@ pub struct Card {
     id: MemberId,
     name: String,
     proof: Option<LinkProof>,
+    word: Option<ReturnWord>,
 }
 
 impl Card {
@@ -36,12 +38,18 @@ impl Card {
     /// [`Error::TooLarge`](crate::Error::TooLarge) above [`MAX_CARD`]; [`Error::Malformed`](crate::Error::Malformed)
     /// if a check fails.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (id, name, proof) = group::read_card(bytes)?;
-        Ok(Self { bytes: bytes.into(), id, name, proof })
+        let (id, name, proof, word) = group::read_card(bytes)?;
+        Ok(Self { bytes: bytes.into(), id, name, proof, word })
     }
 
-    pub(super) fn new(bytes: Vec<u8>, id: MemberId, name: String, proof: Option<LinkProof>) -> Self {
-        Self { bytes: bytes.into(), id, name, proof }
+    pub(super) fn new(
+        bytes: Vec<u8>,
+        id: MemberId,
+        name: String,
+        proof: Option<LinkProof>,
+        word: Option<ReturnWord>,
+    ) -> Self {
+        Self { bytes: bytes.into(), id, name, proof, word }
     }
 
     /// The card's bytes, to send to a host.
@@ -68,6 +76,16 @@ impl Card {
     /// owner is admitted.
     pub fn link(&self) -> Option<LinkId> {
         self.proof.map(|proof| proof.link)
+    }
+
+    /// When its owner asked to be brought back to a room, by their own clock, if it was made for that
+    /// ([`Returning`](crate::room::Returning)).
+    pub fn asked_back_at(&self) -> Option<UnixTime> {
+        self.word.map(|word| word.asked_at)
+    }
+
+    pub(crate) const fn word(&self) -> Option<&ReturnWord> {
+        self.word.as_ref()
     }
 
     pub(crate) const fn proof(&self) -> Option<&LinkProof> {

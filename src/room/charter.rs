@@ -17,7 +17,8 @@
 //!
 //! standing = Ed25519 public key (32) ‖ role (1): 0 listener, 1 speaker, 2 moderator, 3 host
 //!   ‖ epoch since which they have that role (8), 0 for a listener
-//!   ‖ marks (1): 1 muted, 2 leaving ‖ if muted, by whom: Ed25519 public key (32)
+//!   ‖ marks (1): 1 muted, 2 leaving, 4 came back ‖ if muted, by whom: Ed25519 public key (32)
+//!   ‖ if they came back, when they asked to: seconds since 1970 (8), for a host or a moderator only
 //! link = Ed25519 public key (32) ‖ role (1) ‖ one-shot (1) ‖ end in seconds since 1970 (8), 0 for none
 //!   ‖ its issuer's Ed25519 public key (32)
 //! ```
@@ -63,6 +64,8 @@ pub(crate) struct Standing {
     pub(crate) muted_by: Option<MemberId>,
     /// A host who has left and waits to be let go.
     pub(crate) leaving: bool,
+    /// When a host or a moderator last asked to be brought back, in seconds since 1970; 0 for never in that role.
+    pub(crate) returned: u64,
 }
 
 /// What hides the room's signals ([`heartbeat`](super::heartbeat)) from outsiders, the relay among them: drawn when the
@@ -120,10 +123,15 @@ impl Charter {
         self.standings.iter()
     }
 
-    /// Gives `id` another role from `epoch` on, all else about them as it was.
+    /// Gives `id` another role from `epoch` on. What they asked in the one before counts no more.
     pub(crate) fn set_role(&mut self, id: MemberId, role: Role, epoch: u64) {
         let since = if role == Role::Listener { 0 } else { epoch };
-        self.stand(id, Standing { role, since, ..self.standing(&id) });
+        self.stand(id, Standing { role, since, returned: 0, ..self.standing(&id) });
+    }
+
+    /// `id` is brought back who asked at `returned`, all else about them as it was.
+    pub(crate) fn set_returned(&mut self, id: MemberId, returned: u64) {
+        self.stand(id, Standing { returned, ..self.standing(&id) });
     }
 
     pub(crate) fn set_muted(&mut self, id: MemberId, by: Option<MemberId>) {
@@ -171,6 +179,12 @@ impl Charter {
         }
         let may_speak = role.on_stage() || (self.settings.speaking == Speaking::Everybody && !leaving);
         (!may_speak).then_some(OffStage::Listener)
+    }
+
+    /// Whether `id` is a host, and nobody else is a host or a moderator.
+    pub(crate) fn is_alone_in_charge(&self, id: &MemberId) -> bool {
+        let mut in_charge = self.standings().filter(|(_, standing)| standing.role >= Role::Moderator);
+        self.role(id) == Role::Host && in_charge.all(|(other, _)| other == id)
     }
 
     /// The moderator of longest standing, who takes over from the last host.
@@ -271,12 +285,13 @@ impl Charter {
         out.extend_from_slice(topic.as_bytes());
 
         out.extend_from_slice(&count(standings.len())?.to_be_bytes());
-        for (id, Standing { role, since, muted_by, leaving }) in standings {
+        for (id, Standing { role, since, muted_by, leaving, returned }) in standings {
             out.extend_from_slice(id.as_bytes());
             out.push(role_byte(*role));
             out.extend_from_slice(&since.to_be_bytes());
-            out.push(u8::from(muted_by.is_some()) | (u8::from(*leaving) << 1));
+            out.push(u8::from(muted_by.is_some()) | (u8::from(*leaving) << 1) | (u8::from(*returned > 0) << 2));
             out.extend_from_slice(muted_by.as_ref().map_or(&[][..], |by| by.as_bytes()));
+            out.extend((*returned > 0).then(|| returned.to_be_bytes()).into_iter().flatten());
         }
         out.extend_from_slice(&count(banned.len())?.to_be_bytes());
         banned.iter().for_each(|id| out.extend_from_slice(id.as_bytes()));
@@ -343,12 +358,17 @@ impl Charter {
             let since = u64::from_be_bytes(rest.array()?);
             let [marks] = rest.array()?;
             let muted_by = if marks & 1 == 0 { None } else { Some(MemberId::from_bytes(rest.array()?)) };
-            let standing = Standing { role, since, muted_by, leaving: marks & 2 != 0 };
-            if marks >= 4 || (role == Role::Listener && since != 0) || standing == Standing::default() {
+            let returned = if marks & 4 == 0 { None } else { Some(u64::from_be_bytes(rest.array()?)) };
+            let standing =
+                Standing { role, since, muted_by, leaving: marks & 2 != 0, returned: returned.unwrap_or_default() };
+            if marks >= 8 || (role == Role::Listener && since != 0) || standing == Standing::default() {
                 return Err(malformed("what it says of a member has another form than it should"));
             }
             if standing.leaving && role != Role::Listener {
                 return Err(malformed("somebody who is leaving has a role"));
+            }
+            if returned == Some(0) || (returned.is_some() && role < Role::Moderator) {
+                return Err(malformed("it says of somebody that they came back of whom it need not"));
             }
             ascending(charter.standings.last_key_value().map(|(last, _)| last), &id)?;
             charter.standings.insert(id, standing);
@@ -452,6 +472,7 @@ mod tests {
         charter.beacon = Beacon::random().unwrap();
         charter.set_role(id(9), Role::Speaker, 3);
         charter.set_role(id(1), Role::Moderator, 4);
+        charter.set_returned(id(1), 1_800_000_000);
         charter.set_muted(id(9), Some(id(1)));
         charter.set_muted(id(8), Some(id(7)));
         charter.set_leaving(id(2));
@@ -538,6 +559,21 @@ mod tests {
         charter.set_muted(id(9), None);
         assert_eq!(charter.standings().count(), before - 1);
         assert_eq!(charter.role(&id(9)), Role::Listener);
+    }
+
+    #[test]
+    fn when_somebody_came_back_is_kept_for_hosts_and_moderators_and_goes_with_the_role() {
+        let mut charter = charter();
+        assert_eq!(charter.standing(&id(1)).returned, 1_800_000_000);
+        charter.set_role(id(1), Role::Host, 5);
+        assert_eq!(charter.standing(&id(1)).returned, 0);
+        for (role, may) in
+            [(Role::Listener, false), (Role::Speaker, false), (Role::Moderator, true), (Role::Host, true)]
+        {
+            charter.set_role(id(1), role, 6);
+            charter.set_returned(id(1), 7);
+            assert_eq!(Charter::decode(&charter.encode().unwrap()).is_ok(), may, "{role}");
+        }
     }
 
     #[test]

@@ -237,6 +237,8 @@ impl Room {
     pub fn retry(&mut self, intent: &Intent) -> Result<Retried> {
         match left_of(self.ground(), intent) {
             None => Ok(Retried::Done),
+            Some(Intent::BringBack(card)) if self.is_back_by(&card) => Ok(Retried::Done),
+            Some(Intent::BringBack(card)) => self.bring_back(&card).map(Retried::Admission),
             Some(Intent::OpenDoor) => Ok(self.open_at_once()?.map_or(Retried::Done, Retried::Commit)),
             Some(Intent::Admit(cards)) => self.admit_all(&cards).map(Retried::Admission),
             Some(left) => self.commit(left).map(Retried::Commit),
@@ -252,7 +254,7 @@ impl Room {
     }
 
     /// Makes the commit for `intent` and keeps it pending.
-    fn carry_out(&mut self, intent: Intent) -> Result<Bundle> {
+    pub(super) fn carry_out(&mut self, intent: Intent) -> Result<Bundle> {
         self.group()?;
         let draft = Draft::new(self.ground(), self.identity.id(), &intent)?;
         self.commit_draft(&intent, draft, false)

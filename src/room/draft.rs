@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::{
     error::{Error, Result},
     identity::{LeafIndex, Member, MemberId, Role},
-    room::{Card, Intent, charter::Charter, judge::Ground},
+    room::{Card, Intent, charter::Charter, comeback::standing_after, judge::Ground},
 };
 
 /// What a commit for an intent would do.
@@ -26,7 +26,11 @@ impl<'a> Draft<'a> {
         let next = ground.epoch.saturating_add(1);
         let after = &mut draft.after;
         match intent {
-            Intent::Admit(cards) => return Self::admitting(ground, cards),
+            Intent::Admit(cards) => return Self::admitting(ground, cards, false),
+            Intent::BringBack(card) => {
+                member(ground, &card.id())?;
+                draft.bring_back(ground, card)?;
+            }
             // What waits at the door is not in the intent.
             Intent::OpenDoor => return nothing("door", "nobody waits there to be let in"),
             Intent::Remove(members) => {
@@ -125,15 +129,23 @@ impl<'a> Draft<'a> {
         Ok(draft)
     }
 
-    /// What letting people in comes to. A link for one that somebody comes by ends with that.
-    pub(super) fn admitting(ground: Ground<'_>, cards: &'a [(Card, Role)]) -> Result<Self> {
+    /// What letting people in comes to. A link for one that somebody comes by ends with that. Who is in already is brought
+    /// back if they may be; else the judge refuses it by name.
+    pub(super) fn admitting(ground: Ground<'_>, cards: &'a [(Card, Role)], back: bool) -> Result<Self> {
         if cards.is_empty() {
             return nothing("cards", "there are none: give at least one");
         }
-        let mut after = ground.charter.clone();
+        let mut draft = Self { adds: Vec::new(), removes: BTreeSet::new(), after: ground.charter.clone() };
         for (card, role) in cards {
-            // A key that is in the room keeps its role; the judge refuses it by name.
-            if ground.roster.find(&card.id()).is_none() {
+            let is_in = ground.roster.find(&card.id()).is_some();
+            if is_in && back {
+                draft.bring_back(ground, card)?;
+                continue;
+            }
+            draft.adds.push(card);
+            let after = &mut draft.after;
+            // A key that is in the room keeps its role.
+            if !is_in {
                 after.set_role(card.id(), *role, ground.epoch.saturating_add(1));
             }
             if let Some(link) = card.link()
@@ -142,7 +154,23 @@ impl<'a> Draft<'a> {
                 after.revoke_link(&link);
             }
         }
-        Ok(Self { adds: cards.iter().map(|(card, _)| card).collect(), removes: BTreeSet::new(), after })
+        Ok(draft)
+    }
+
+    /// The leaf of who is in goes, and they come in by `card`.
+    fn bring_back(&mut self, ground: Ground<'_>, card: &'a Card) -> Result<()> {
+        let id = card.id();
+        let Some(member) = ground.roster.find(&id) else { return Ok(()) };
+        if member.name != card.name() {
+            return nothing("card", "its owner goes by another name in the room: a member's name stays");
+        }
+        let (standing, _) = standing_after(ground.room, ground.charter.standing(&id), card.word());
+        if standing != ground.charter.standing(&id) {
+            self.after.set_returned(id, standing.returned);
+        }
+        self.removes.insert(member.leaf);
+        self.adds.push(card);
+        Ok(())
     }
 }
 
@@ -156,6 +184,7 @@ pub(super) fn left_of(ground: Ground<'_>, intent: &Intent) -> Option<Intent> {
             let out: Vec<_> = cards.iter().filter(|(card, _)| !is_in(&card.id())).cloned().collect();
             (!out.is_empty()).then_some(Intent::Admit(out))
         }
+        Intent::BringBack(card) => kept(is_in(&card.id())),
         Intent::Remove(members) => {
             let here: Vec<_> = members.iter().copied().filter(is_in).collect();
             (!here.is_empty()).then_some(Intent::Remove(here))

@@ -9,6 +9,7 @@ use crate::{
     room::{
         Card,
         chat::{MessageId, Reaction},
+        comeback::RequestId,
         door::{Answer, KnockId, LinkEntry, LinkId},
         settings::Setting,
         short_code::ShortCode,
@@ -34,6 +35,14 @@ pub enum Event {
         by: MemberId,
         /// The link they proved to hold; `None` if they came by card alone.
         link: Option<LinkId>,
+    },
+    /// A member who had lost their keys, or could not follow, is back: the same person, in the same role, as muted as they
+    /// were, with fresh keys. They may sit at another leaf.
+    CameBack {
+        /// Who.
+        member: MemberId,
+        /// Who brought them back.
+        by: MemberId,
     },
     /// Somebody who had asked to leave is out.
     Left {
@@ -166,7 +175,7 @@ pub enum Event {
     Knocked {
         /// Which knock.
         knock: KnockId,
-        /// The key of who knocks.
+        /// The key of who knocks: perhaps a member's, who has lost what they had of the room.
         member: MemberId,
         /// The link they hold.
         link: LinkId,
@@ -251,6 +260,41 @@ pub enum Event {
         /// Which host.
         host: MemberId,
     },
+    /// A commit of this epoch authenticates, and one cannot read what it has for oneself: the others may go on without
+    /// you. If the next message is of a later epoch they have: go and [`Room::come_back`](crate::Room::come_back). If
+    /// they have refused it too, for it was against the rules, the next good commit takes the room on as ever.
+    ///
+    /// MLS does not prove to you who made it; they who can read it see that
+    /// ([`FailingCommits`](Event::FailingCommits)).
+    Stuck {
+        /// The epoch that one stands in.
+        epoch: u64,
+    },
+    /// A member asks to be brought back, by their own signed word: answer with
+    /// [`Room::bring_back`](crate::Room::bring_back), and when its commit is received let the relay put the admission's
+    /// welcome, and its tree, where `request` tells. It comes to those who may bring them back.
+    ///
+    /// Look at [`Card::asked_back_at`] before: who asked long ago by your clock may not wait any more.
+    AsksBack {
+        /// Who.
+        member: MemberId,
+        /// Their fresh card.
+        card: Box<Card>,
+        /// What the relay knows the request by.
+        request: RequestId,
+        /// The epoch of which they could not read a commit; `None` if they lost their state or missed messages.
+        stuck: Option<u64>,
+    },
+    /// Members say that they could not read commits of somebody's: of two members, or in two epochs. Take it up with
+    /// them: their client is broken, or made to shut those members out. Who reports may lie.
+    FailingCommits {
+        /// Whose commits.
+        by: MemberId,
+        /// The epoch that the last of those commits ended.
+        epoch: u64,
+        /// How many members have said so.
+        reports: usize,
+    },
     /// The identity check doubts that a member is who their name says, or knows them by another key. Show it loudly.
     Doubtful {
         /// Who.
@@ -294,8 +338,7 @@ pub enum Event {
     },
     /// A message that authenticates wanted what its sender may not do. The room is as it was.
     ///
-    /// If MLS does not prove who made a commit, and the reason is that MLS forbids it, others may have been able to
-    /// read it: compare the room code with them.
+    /// If MLS does not prove who made a commit, and the reason is that MLS forbids it, then it forbids it to everybody.
     Refused {
         /// Who sent it, if the message proves it.
         actor: Option<MemberId>,
@@ -348,6 +391,8 @@ impl Event {
 pub enum Intent {
     /// Let these people in.
     Admit(Vec<(Card, Role)>),
+    /// Bring this card's owner back, who is in the room.
+    BringBack(Card),
     /// Put these members out.
     Remove(Vec<MemberId>),
     /// Keep these people out, members or not.

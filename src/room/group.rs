@@ -60,6 +60,9 @@ const LINK_PROOF: u16 = 0xF0C4;
 /// The leaf extension with a member's media certificate, 128 bytes.
 const MEDIA_KEYS: u16 = 0xF0C5;
 
+/// The key package extension with the word of a member who asks to be brought back, 48 bytes.
+const RETURN: u16 = 0xF0C6;
+
 /// How many epochs back an application message may come from: long enough for one that a commit overtook.
 pub(super) const PAST_EPOCHS: u64 = 2;
 
@@ -224,7 +227,7 @@ fn capabilities() -> Capabilities {
     Capabilities::new(
         Some(&[ProtocolVersion::Mls10]),
         Some(&[CIPHERSUITE]),
-        Some(&[CHARTER, DOOR_KEY, LINK_PROOF, MEDIA_KEYS].map(ExtensionType::Unknown)),
+        Some(&[CHARTER, DOOR_KEY, LINK_PROOF, MEDIA_KEYS, RETURN].map(ExtensionType::Unknown)),
         Some(&[]),
         Some(&[CredentialType::Basic]),
     )

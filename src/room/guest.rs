@@ -12,7 +12,7 @@ use crate::{
         group::{self, Doorstep, Joined, Provider},
         judge::denial,
         policy::{Action, permits},
-        roster::Roster,
+        roster::{Roster, Seat},
     },
 };
 
@@ -30,7 +30,7 @@ impl Guest {
     /// [`Error::Group`] if the group layer fails.
     pub fn new(identity: Identity) -> Result<Self> {
         let provider = Provider::new()?;
-        let card = group::new_card(&provider, &identity, None)?;
+        let card = group::new_card(&provider, &identity, None, None)?;
         Ok(Self { identity, provider, card })
     }
 
@@ -104,6 +104,14 @@ impl Guest {
 
 /// What a guest checks about a room before entering it.
 fn check(room: &Doorstep, id: MemberId, name: &str) -> Result<()> {
+    let inviter = check_room(room, id, name)?;
+    let role: Role = room.charter.role(&id);
+    permits(room.charter.role(&inviter.id), Action::Admit { role })
+        .map_err(|why| Error::Denied(Box::new(denial(&inviter.name, &format!("admit {name} as a {role}"), why))))
+}
+
+/// What anybody checks about a room before entering it by a welcome, whoever they are to it. Gives who signed that.
+pub(super) fn check_room<'a>(room: &'a Doorstep, id: MemberId, name: &str) -> Result<&'a Seat> {
     let bad_tree = |why| Error::Malformed { what: Item::Tree, why };
     let bad_settings = |why| Error::Malformed { what: Item::Settings, why };
     let mut ids = BTreeSet::new();
@@ -137,9 +145,7 @@ fn check(room: &Doorstep, id: MemberId, name: &str) -> Result<()> {
     let Some(inviter) = room.seats.iter().find(|seat| seat.leaf == room.inviter) else {
         return Err(bad_tree("who signed the welcome is not in it"));
     };
-    let role: Role = room.charter.role(&id);
-    permits(room.charter.role(&inviter.id), Action::Admit { role })
-        .map_err(|why| Error::Denied(Box::new(denial(&inviter.name, &format!("admit {name} as a {role}"), why))))
+    Ok(inviter)
 }
 
 /// What somebody checks who has knocked: whether this is the room behind that door, and who has let them in.

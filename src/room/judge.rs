@@ -15,8 +15,9 @@ use crate::{
     room::{
         Card,
         charter::{Charter, Standing},
+        comeback::{ReturnWord, standing_after},
         door::{LinkId, LinkProof},
-        policy::{Action, permits},
+        policy::{Action, needs_no_word, permits},
         roster::Roster,
         settings::{Entry, Setting},
     },
@@ -70,6 +71,8 @@ pub(crate) struct Newcomer {
     pub(crate) certified: bool,
     /// The proof that they hold a link's secret, if their key package carries one.
     pub(crate) proof: Option<LinkProof>,
+    /// The word that they ask to be brought back, if their key package carries one.
+    pub(crate) word: Option<ReturnWord>,
 }
 
 impl Newcomer {
@@ -81,6 +84,7 @@ impl Newcomer {
             capable: true,
             certified: true,
             proof: card.proof().copied(),
+            word: card.word().copied(),
         }
     }
 }
@@ -109,6 +113,8 @@ pub(crate) enum Change {
         id: MemberId,
         link: Option<LinkId>,
     },
+    /// A member's leaf was replaced by one of a new card; what the charter says of them is as it was.
+    CameBack(MemberId),
     Removed(Member),
     Banned(MemberId),
     BanLifted(MemberId),
@@ -145,10 +151,12 @@ pub(crate) fn judge(ground: Ground<'_>, proposed: Proposed) -> Result<Verdict, D
         after,
         present: ground.roster.members().map(|member| (member.id, member)).collect(),
         newcomers: BTreeMap::new(),
+        returning: BTreeMap::new(),
         changes: Vec::new(),
     };
     case.turn(&proposed)?;
     case.form(&proposed)?;
+    case.returns(&proposed);
     case.removals(&proposed.removes)?;
     case.admissions(&proposed.adds)?;
     case.settings()?;
@@ -169,11 +177,22 @@ struct Case<'a> {
     actor: &'a Member,
     /// The charter as the commit leaves it.
     after: &'a Charter,
-    /// Who is in and stays.
+    /// Who is in and stays, whoever comes back among them.
     present: BTreeMap<MemberId, &'a Member>,
     /// Who comes in, and by which link.
     newcomers: BTreeMap<MemberId, Option<LinkId>>,
+    /// Who comes back.
+    returning: BTreeMap<MemberId, Return>,
     changes: Vec<Change>,
+}
+
+/// One member's leaf for another.
+struct Return {
+    /// Whether they have signed that they ask for it now.
+    by_their_word: bool,
+    /// Whether the old leaf was seen to go, and the new one to come.
+    out: bool,
+    back: bool,
 }
 
 impl Case<'_> {
@@ -220,6 +239,37 @@ impl Case<'_> {
         Ok(())
     }
 
+    /// Finds out who comes back: they are removed and admitted under the same name, and of what the charter says of them
+    /// nothing changes but when they asked for it. Of anybody else who is removed and admitted by one commit the charter
+    /// says what it does of a newcomer, and they are judged as one.
+    fn returns(&mut self, proposed: &Proposed) {
+        let Ground { room, roster, charter, .. } = self.ground;
+        for add in &proposed.adds {
+            let Some(member) = add.id.and_then(|id| roster.find(&id)) else { continue };
+            let was = charter.standing(&member.id);
+            let (after, by_their_word) = standing_after(room, was, add.word.as_ref());
+            if proposed.removes.contains(&member.leaf)
+                && member.id != self.actor.id
+                && add.name.as_ref() == Some(&member.name)
+                && !was.leaving
+                && self.after.standing(&member.id) == after
+            {
+                self.returning.insert(member.id, Return { by_their_word, out: false, back: false });
+            }
+        }
+    }
+
+    /// Whether the actor may bring `member` back.
+    fn may_bring_back(&self, member: &Member, by_their_word: bool, what: &str) -> Result<(), Denial> {
+        let Member { id, role, .. } = *member;
+        let last = by_their_word && self.ground.charter.is_alone_in_charge(&id);
+        self.ask(if last { Action::BringBackLastHost } else { Action::BringBack { role } }, what)?;
+        if !by_their_word && !needs_no_word(self.actor.role, role) {
+            return self.deny(what, "their card does not prove that they ask for it now; ask them to, or ask a host");
+        }
+        Ok(())
+    }
+
     fn removals(&mut self, removes: &[LeafIndex]) -> Result<(), Denial> {
         let Ground { roster, charter, .. } = self.ground;
         for leaf in removes {
@@ -229,6 +279,12 @@ impl Case<'_> {
             let what = format!("remove {}, a {}", target.name, target.role);
             if target.id == self.actor.id {
                 return self.deny(&what, "nobody removes themselves; ask to leave");
+            }
+            if let Some(back) = self.returning.get_mut(&target.id) {
+                if std::mem::replace(&mut back.out, true) {
+                    return self.deny(&what, "they are removed twice");
+                }
+                continue;
             }
             let let_go = charter.hosts() == 0 && charter.standing(&target.id).leaving;
             self.ask(if let_go { Action::LetGo } else { Action::Remove { role: target.role } }, &what)?;
@@ -258,6 +314,19 @@ impl Case<'_> {
             if !add.certified {
                 return self.deny(&what, "the media keys on their card are not certified by their own key and name");
             }
+            if let Some(back) = self.returning.get_mut(&id).filter(|back| !back.back) {
+                let what = format!("bring back {name}, a {role}");
+                back.back = true;
+                let by_their_word = back.by_their_word;
+                if self.after.is_banned(&id) {
+                    return self.deny(&what, "they are banned by the same commit");
+                }
+                if let Some(member) = self.present.get(&id).copied() {
+                    self.may_bring_back(member, by_their_word, &what)?;
+                }
+                self.changes.push(Change::CameBack(id));
+                continue;
+            }
             if self.present.contains_key(&id) || self.newcomers.contains_key(&id) {
                 return self.deny(&what, "somebody with that key is in the room already");
             }
@@ -276,7 +345,7 @@ impl Case<'_> {
             self.changes.push(Change::Joined { id, link });
         }
         // Leaves are filled from the left (RFC 9420 §7.7), so this many members fit into the leaves a key id can name.
-        if !adds.is_empty() && self.present.len() + self.newcomers.len() > charter.settings.capacity() {
+        if !self.newcomers.is_empty() && self.present.len() + self.newcomers.len() > charter.settings.capacity() {
             return self
                 .deny("admit more members", "the room is full: a host can raise its capacity, if its key ids allow");
         }
@@ -352,7 +421,8 @@ impl Case<'_> {
         for id in listed {
             let (was, is) = (before.standing(&id), after.standing(&id));
             if self.present.contains_key(&id) {
-                if was != is {
+                // Of who comes back it was seen before what changes, which is nothing that anybody decides.
+                if was != is && !self.returning.contains_key(&id) {
                     self.standing(id, was, is)?;
                 }
             } else if self.newcomers.contains_key(&id) {
@@ -388,6 +458,10 @@ impl Case<'_> {
             self.changes.push(Change::Moved { id, from });
         } else if was.since != is.since {
             return self.deny(&format!("change since when {name} is a {}", is.role), "a role keeps its date");
+        }
+        if is.returned != (if was.role == is.role { was.returned } else { 0 }) {
+            return self
+                .deny(&format!("change when {name} came back"), "it is noted as they do, for the role they have");
         }
         let role = was.role;
         match (was.muted_by, is.muted_by) {
@@ -556,7 +630,14 @@ mod tests {
     }
 
     fn newcomer(n: u8) -> Newcomer {
-        Newcomer { id: Some(id(n)), name: Some(format!("guest {n}")), capable: true, certified: true, proof: None }
+        Newcomer {
+            id: Some(id(n)),
+            name: Some(format!("guest {n}")),
+            capable: true,
+            certified: true,
+            proof: None,
+            word: None,
+        }
     }
 
     fn judged(charter: &Charter, proposed: Proposed) -> Result<Verdict, Denial> {
@@ -635,8 +716,14 @@ mod tests {
 
     #[test]
     fn a_path_keeps_its_makers_leaf() {
-        let eve =
-            || Newcomer { id: Some(id(3)), name: Some("eve".into()), capable: true, certified: true, proof: None };
+        let eve = || Newcomer {
+            id: Some(id(3)),
+            name: Some("eve".into()),
+            capable: true,
+            certified: true,
+            proof: None,
+            word: None,
+        };
         assert_eq!(allowed(Proposed { path: Some(eve()), ..by(3) }), [Change::Refreshed]);
         for (leaf, action) in [
             (Newcomer { id: Some(id(0)), ..eve() }, "signature key"),

@@ -40,6 +40,7 @@
 mod card;
 mod charter;
 mod chat;
+mod comeback;
 mod command;
 pub mod door;
 mod draft;
@@ -69,6 +70,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use self::{
     charter::{Beacon, Charter},
+    comeback::Comeback,
     door::{Keeper, LinkEntry},
     flood::Floods,
     group::Group,
@@ -94,6 +96,7 @@ pub use self::{
     card::{Card, MAX_CARD},
     charter::{MAX_BANNED, MAX_LINKS, MAX_ON_STAGE},
     chat::{MAX_REACTION, MAX_TEXT, Message, MessageId, Reaction},
+    comeback::{ComeBackError, REQUEST_LEN, RequestId, ReturnError, Returning, Ticket},
     command::{Admission, Retried, TREE_APART},
     event::{Event, Intent},
     guest::{EnterError, Guest},
@@ -145,6 +148,8 @@ pub struct Room {
     door: Keeper,
     /// What keeps the relay from keeping commits back unnoticed.
     heart: Heart,
+    /// Who asks to be brought back, and whether oneself should.
+    comeback: Comeback,
     trust: Box<dyn IdentityCheck>,
     /// Whether nobody else can have one's keys of this epoch: not from a restore on, until a commit made since is merged.
     speaks: bool,
@@ -207,6 +212,7 @@ impl Room {
             spent: Spent::default(),
             door: Keeper::default(),
             heart: Heart::default(),
+            comeback: Comeback::default(),
             trust: Box::new(trust),
             speaks: true,
             streak: 0,

@@ -74,6 +74,14 @@ pub enum Action {
     End,
     /// Leave.
     Leave,
+    /// Bring a member back whose keys are lost or stuck, in the role they have: their old leaf goes, and they come in by
+    /// a new card. Who may not remove and admit somebody in that role needs the member's own signed word that they asked.
+    BringBack {
+        /// The role they have, and keep.
+        role: Role,
+    },
+    /// The same, of a host who has signed that they asked, in a room without another host or a moderator.
+    BringBackLastHost,
     /// Put out somebody who has left, in a room without a host.
     LetGo,
     /// Refresh one's own keys.
@@ -86,7 +94,7 @@ pub enum Action {
 /// The rule that stands against it.
 pub fn permits(actor: Role, action: Action) -> Result<(), &'static str> {
     match (actor, action) {
-        (_, Action::Refresh | Action::Leave | Action::LetGo) => Ok(()),
+        (_, Action::Refresh | Action::Leave | Action::LetGo | Action::BringBackLastHost) => Ok(()),
         (_, Action::StepDown { from, to }) if to < from => Ok(()),
         (_, Action::StepDown { .. }) => Err("nobody raises their own role; ask a host"),
         (Role::Host, _) => Ok(()),
@@ -99,7 +107,7 @@ pub fn permits(actor: Role, action: Action) -> Result<(), &'static str> {
             | Action::LiftMute { role },
         ) if role < Role::Moderator => Ok(()),
         (Role::Moderator, Action::Move { from, to }) if from < Role::Moderator && to < Role::Moderator => Ok(()),
-        (Role::Moderator, Action::Lock | Action::RevokeLink) => Ok(()),
+        (Role::Moderator, Action::Lock | Action::RevokeLink | Action::BringBack { .. }) => Ok(()),
         (
             Role::Moderator,
             Action::Admit { .. }
@@ -114,6 +122,11 @@ pub fn permits(actor: Role, action: Action) -> Result<(), &'static str> {
         }
         (Role::Speaker | Role::Listener, _) => Err("that is for a host or a moderator"),
     }
+}
+
+/// Whether `actor` may bring back a member in `role` by a card alone, for they might as well remove and admit them.
+pub(crate) fn needs_no_word(actor: Role, role: Role) -> bool {
+    permits(actor, Action::Remove { role }).and(permits(actor, Action::Admit { role })).is_ok()
 }
 
 /// The table, in Markdown: each row's actions are asked of [`permits`] for every role.
@@ -133,7 +146,7 @@ pub fn table() -> String {
 /// A line of the table: what it says, and the actions that it takes of an actor in some role.
 type Row = (&'static str, fn(Role) -> Vec<Action>);
 
-const ROWS: [Row; 22] = {
+const ROWS: [Row; 24] = {
     use Role::{Host, Listener, Moderator, Speaker};
     [
         ("admit a listener or a speaker", |_| vec![Action::Admit { role: Listener }, Action::Admit { role: Speaker }]),
@@ -177,6 +190,13 @@ const ROWS: [Row; 22] = {
         ("step down from one's own role", |actor| vec![Action::StepDown { from: actor, to: Listener }]),
         ("leave; refresh one's own keys", |_| vec![Action::Leave, Action::Refresh]),
         ("let go who has left a room without a host", |_| vec![Action::LetGo]),
+        (
+            "bring back a member who lost their keys; a moderator or a host by their signed word only, but to a host",
+            |_| [Listener, Speaker, Moderator, Host].into_iter().map(|role| Action::BringBack { role }).collect(),
+        ),
+        ("bring back the host by their signed word, where nobody else is a host or a moderator", |_| {
+            vec![Action::BringBackLastHost]
+        }),
     ]
 };
 
@@ -214,10 +234,11 @@ mod tests {
             for action in [Action::LiftBan, Action::Rename, Action::Change, Action::IssueLink, Action::End] {
                 cell(action, actor == Host);
             }
-            for action in [Action::Lock, Action::RevokeLink] {
+            let bring_back = ROLES.map(|role| Action::BringBack { role });
+            for action in [Action::Lock, Action::RevokeLink].into_iter().chain(bring_back) {
                 cell(action, actor_rank >= 2);
             }
-            for action in [Action::Leave, Action::LetGo, Action::Refresh] {
+            for action in [Action::Leave, Action::LetGo, Action::BringBackLastHost, Action::Refresh] {
                 cell(action, true);
             }
         }

@@ -19,6 +19,7 @@ use crate::{
         Admitted, Event, Intent, MAX_MESSAGE, PublishedKeys, Room,
         chat::Reaction,
         check_size,
+        comeback::{self, Comeback},
         door::Keeper,
         epoch_keys,
         group::{Bundle, Incoming, PAST_EPOCHS, Staged},
@@ -95,8 +96,9 @@ impl Room {
                 return self.hear(me, epoch, &content, now);
             }
             Some(Echo::Abandoned { epoch }) if epoch == self.epoch => {
+                self.comeback.lose(epoch);
                 let why = "the relay has taken a commit that you abandoned: the others go on without you; \
-                           ask a host to admit you again";
+                           call `Room::come_back`";
                 return Err(Error::Unusable { what: "Room::abandon", why });
             }
             Some(Echo::Idle | Echo::Abandoned { .. }) => return Ok(Vec::new()),
@@ -106,6 +108,9 @@ impl Room {
         if PublishedKeys::from_bytes(message).is_ok() {
             return Ok(Vec::new());
         }
+        if comeback::is_request(message) {
+            return self.hear_request(message, now);
+        }
 
         let group = open(&mut self.group, self.epoch)?;
         let incoming = group.read(message)?;
@@ -114,6 +119,7 @@ impl Room {
         match incoming {
             Incoming::Commit(staged, proposed) => self.weigh(staged, *proposed, now),
             Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content, now),
+            Incoming::Unreadable => Ok(vec![self.get_stuck()]),
             Incoming::Foreign { from, what } => {
                 let actor = from.and_then(|leaf| self.roster.at(leaf));
                 let name = actor.map_or("somebody", |member| member.name.as_str());
@@ -197,7 +203,9 @@ impl Room {
         self.journal.whole();
         self.count_turn(by, &changes);
         (self.epoch, self.code, self.since) = (epoch, code, now);
-        let before = mem::take(&mut self.roster);
+        let mut before = mem::take(&mut self.roster);
+        before.forget_who_came(&changes);
+        self.comeback.follow(by, epoch);
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
         self.stage.follow(&self.roster);
 
@@ -214,7 +222,8 @@ impl Room {
             Change::Set(Setting::Title(_)) => true,
             Change::Removed(Member { role, .. }) => *role >= Role::Moderator,
             Change::Moved { id, from } => (*from).max(self.charter.role(id)) >= Role::Moderator,
-            Change::Joined { id, .. } => self.charter.role(id) >= Role::Moderator,
+            // Who came back has another door key.
+            Change::Joined { id, .. } | Change::CameBack(id) => self.charter.role(id) >= Role::Moderator,
             _ => false,
         });
         for change in changes {
@@ -230,7 +239,7 @@ impl Room {
 
     /// Counts how many commits in a row were made by members who neither let in nor put out.
     fn count_turn(&mut self, by: MemberId, changes: &[Change]) {
-        let lets_in = changes.iter().any(|change| matches!(change, Change::Joined { .. }));
+        let lets_in = changes.iter().any(|change| matches!(change, Change::Joined { .. } | Change::CameBack(_)));
         let may_moderate = self.roster.find(&by).is_some_and(|member| member.role >= Role::Moderator);
         self.streak = if lets_in || may_moderate { 0 } else { self.streak.saturating_add(1) };
     }
@@ -241,7 +250,7 @@ impl Room {
         let leaf = |id: &MemberId| leaves.get(id).copied();
         changes.sort_by_key(|change| match change {
             Change::Removed(member) => (0, Some(member.leaf)),
-            Change::Joined { id, .. } => (1, leaf(id)),
+            Change::Joined { id, .. } | Change::CameBack(id) => (1, leaf(id)),
             Change::Moved { id, .. } => (2, leaf(id)),
             Change::Muted(id) | Change::MuteLifted(id) => (3, leaf(id)),
             // In the judge's order, which all members share.
@@ -255,6 +264,19 @@ impl Room {
             Change::Joined { id, link } => {
                 events.push(Event::Joined { member: id, by, link });
                 return events.extend(self.doubt(&id));
+            }
+            Change::CameBack(member) => {
+                if let Some(talk) = &mut self.talk {
+                    talk.forget(&member);
+                }
+                self.stage.forget(&member);
+                self.leaving.remove(&member);
+                let is_muted = self.member(&member).is_some_and(|member| member.muted_by.is_some());
+                if is_muted {
+                    self.stage.muted(member, self.epoch);
+                }
+                events.push(Event::CameBack { member, by });
+                Event::Mic { member, on: !is_muted }
             }
             Change::Removed(Member { id: member, name, .. }) => {
                 if let Some(talk) = &mut self.talk {
@@ -311,6 +333,7 @@ impl Room {
         self.talk = None;
         self.door = Keeper::default();
         self.heart = Heart::default();
+        self.comeback = Comeback::default();
     }
 }
 

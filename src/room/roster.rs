@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     identity::{LeafIndex, Member, MemberId},
     media::seal::{MediaCertificate, Proof},
-    room::{charter::Charter, group::DoorKeyPublic},
+    room::{charter::Charter, group::DoorKeyPublic, judge::Change},
 };
 
 /// Somebody's place in the tree, as the group layer reports it.
@@ -66,6 +66,20 @@ impl Roster {
             .collect();
         seats.sort_unstable_by_key(|sitting| sitting.member.leaf);
         Self { seats }
+    }
+
+    /// Forgets whoever `changes` brought in: they sit there since the next epoch only, if they sat there before.
+    pub(crate) fn forget_who_came(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Change::CameBack(id) | Change::Joined { id, .. } = change {
+                self.seats.retain(|sitting| sitting.member.id != *id);
+            }
+        }
+    }
+
+    /// Since which epoch `id` sits where they do, as far as this room has seen.
+    pub(crate) fn since(&self, id: &MemberId) -> Option<u64> {
+        self.seats.iter().find(|sitting| sitting.member.id == *id).map(|sitting| sitting.since)
     }
 
     pub(crate) fn members(&self) -> impl ExactSizeIterator<Item = &Member> {

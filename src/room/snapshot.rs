@@ -37,6 +37,7 @@ use crate::{
     room::{
         Admitted, IdentityCheck as _, Intent, Room, TrustOnFirstUse,
         charter::Charter,
+        comeback::Comeback,
         door::Keeper,
         epoch_keys,
         flood::Floods,
@@ -192,6 +193,7 @@ impl Room {
             door: Keeper::default(),
             trust: Box::new(TrustOnFirstUse::new()),
             heart: Heart::default(),
+            comeback: Comeback::default(),
             speaks: false,
             streak: 0,
             floods: Floods::default(),

@@ -59,6 +59,11 @@ impl Talk {
         self.codes = Exchanges::new(me, group.epoch(), group.code());
     }
 
+    /// What was said before one came back is there to be read while it lasts.
+    pub(super) fn resume(&mut self, old: Self) {
+        self.chat = old.chat;
+    }
+
     /// Somebody is out of the room.
     pub(super) fn forget(&mut self, member: &MemberId) {
         self.codes.forget(member);

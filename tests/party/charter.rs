@@ -22,6 +22,8 @@ pub struct Standing {
     pub since: u64,
     pub muted_by: Option<Key>,
     pub leaving: bool,
+    /// 0 for never.
+    pub returned: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,7 +108,8 @@ impl Charter {
             let since = number(take(8));
             let marks = take(1)[0];
             let muted_by = (marks & 1 != 0).then(|| key(take(32)));
-            standings.insert(id, Standing { role, since, muted_by, leaving: marks & 2 != 0 });
+            let returned = if marks & 4 != 0 { number(take(8)) } else { 0 };
+            standings.insert(id, Standing { role, since, muted_by, leaving: marks & 2 != 0, returned });
         }
         let banned = (0..number(take(2))).map(|_| key(take(32))).collect();
         let mut links = BTreeMap::new();
@@ -155,8 +158,12 @@ impl Charter {
             out.extend(id);
             out.push(standing.role);
             out.extend(standing.since.to_be_bytes());
-            out.push(u8::from(standing.muted_by.is_some()) | (u8::from(standing.leaving) << 1));
+            let marks = [standing.muted_by.is_some(), standing.leaving, standing.returned > 0];
+            out.push(marks.iter().rev().fold(0, |marks, mark| (marks << 1) | u8::from(*mark)));
             out.extend(standing.muted_by.iter().flatten());
+            if standing.returned > 0 {
+                out.extend(standing.returned.to_be_bytes());
+            }
         }
         out.extend((self.banned.len() as u16).to_be_bytes());
         self.banned.iter().for_each(|id| out.extend(id));

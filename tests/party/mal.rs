@@ -21,6 +21,7 @@ pub const CHARTER: u16 = 0xF0C1;
 pub const DOOR_KEY: u16 = 0xF0C3;
 pub const LINK_PROOF: u16 = 0xF0C4;
 pub const MEDIA_KEYS: u16 = 0xF0C5;
+pub const RETURN: u16 = 0xF0C6;
 
 /// A client of bare openmls.
 pub struct Bare {
@@ -113,7 +114,7 @@ pub fn capabilities() -> Capabilities {
     Capabilities::new(
         None,
         Some(&[SUITE]),
-        Some(&[CHARTER, DOOR_KEY, LINK_PROOF, MEDIA_KEYS].map(ExtensionType::Unknown)),
+        Some(&[CHARTER, DOOR_KEY, LINK_PROOF, MEDIA_KEYS, RETURN].map(ExtensionType::Unknown)),
         None,
         Some(&[CredentialType::Basic]),
     )

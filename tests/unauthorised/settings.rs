@@ -99,7 +99,7 @@ pub fn unreadable(e: &mut Evening) -> Attempt {
                 7 => drop(
                     charter
                         .standings
-                        .insert(key(ben), Standing { role: HOST, since: next, leaving: true, muted_by: None }),
+                        .insert(key(ben), Standing { role: HOST, since: next, leaving: true, ..Standing::default() }),
                 ),
                 // A listener who is listed for nothing.
                 _ => {

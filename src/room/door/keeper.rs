@@ -144,7 +144,7 @@ impl Keeper {
     }
 
     /// Nobody waits any more. What was is remembered, for who may let in today may do so again tomorrow.
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         let Self { seen, seen_at_all, refusals, .. } = mem::take(self);
         *self = Self { seen, seen_at_all, refusals, ..Self::default() };
     }
@@ -263,7 +263,9 @@ impl Room {
     /// In a room whose entry is [`Entry::Link`] who knocks is let in by the next [`Room::open_door`]; else it is an
     /// [`Event::Knocked`], to be answered by [`Room::let_in`] or [`Room::turn_away`]. Who is banned, was turned away
     /// twice, or comes to a locked or a full room is answered at once ([`Event::Answered`]). Who knocks again while
-    /// they wait keeps their place; of their two knocks the later counts, and the other is answered.
+    /// they wait keeps their place; of their two knocks the later counts, and the other is answered. Who is in the room,
+    /// and knocks with a fresh card because they have lost their keys, is brought back as anybody is let in, in the role
+    /// they have; a lock, a full room and a link for one do not keep them out.
     ///
     /// # Errors
     /// Nothing has changed: [`Error::Denied`] if one may not let anybody in, or if the link has ended or expired, or
@@ -414,7 +416,7 @@ impl Room {
 
     fn open_to(&mut self, batch: &[Knock]) -> Result<Vec<u8>> {
         let cards = self.roles_for(batch);
-        let draft = Draft::admitting(self.ground(), &cards)?;
+        let draft = Draft::admitting(self.ground(), &cards, true)?;
         let Bundle { commit, welcome, tree } = self.commit_draft(&Intent::OpenDoor, draft, true)?;
         // There is one whenever somebody is admitted.
         let welcome = welcome.unwrap_or_default();
@@ -428,6 +430,10 @@ impl Room {
     fn roles_for(&self, batch: &[Knock]) -> Vec<(Card, Role)> {
         let mut places = MAX_ON_STAGE.saturating_sub(self.charter.standings().count());
         let role = |knock: &Knock| {
+            if self.member(&knock.member()).is_some() {
+                // Who comes back keeps their role.
+                return Role::Listener;
+            }
             let role = self.charter.link(&knock.link()).map_or(Role::Listener, |link| link.terms.role);
             if role == Role::Listener || places == 0 {
                 return Role::Listener;
@@ -477,8 +483,9 @@ impl Room {
             self.door.clear();
             return Vec::new();
         }
-        let here: BTreeSet<MemberId> = self.roster().map(|member| member.id).collect();
-        self.door.drop_where(|knock| here.contains(&knock.member()));
+        // Who has come in since has no need to; of whom was in before it is the way back.
+        let (roster, epoch) = (&self.roster, self.epoch);
+        self.door.drop_where(|knock| roster.since(&knock.member()) == Some(epoch));
         let (_, mut shut) = self.sift(&self.door.welcome);
         let asking = self.door.asking.iter().filter_map(|knock| Some((knock.clone(), self.shut_for_ever(knock)?)));
         shut.extend(asking.take(MAX_BATCH));
@@ -520,7 +527,12 @@ impl Room {
             return Some(no);
         }
         if self.member(&knock.member()).is_some() {
-            return Some(("somebody with that key is in the room", false));
+            if self.is_back_by(knock.card()) {
+                return Some(("somebody with that key is in the room", false));
+            }
+            // They have lost their keys: whatever else keeps people out, they are in.
+            let why = "somebody with that key is in the room; ask a host to bring you back";
+            return (!self.may_bring_back(knock.card())).then_some((why, false));
         }
         if settings.locked() {
             return Some(("the room is locked", false));
@@ -679,7 +691,7 @@ mod tests {
         // As if they had expired since, or brought another's keys: the group layer takes neither.
         for (bad, name) in [(1, "eve"), (3, "mal")] {
             let card = &mut door.host.door.welcome[bad].card;
-            *card = Card::new(vec![0; 9], card.id(), name.into(), card.proof().copied());
+            *card = Card::new(vec![0; 9], card.id(), name.into(), card.proof().copied(), None);
         }
         let (mut yes, mut no) = (Vec::new(), Vec::new());
         let mut commits = 0;
@@ -706,7 +718,7 @@ mod tests {
         door.host.knocked(&bytes, NOW, LATER).unwrap();
         door.host.let_in(&mal.id(), NOW).unwrap();
         let card = &mut door.host.door.welcome[0].card;
-        *card = Card::new(vec![0; 9], card.id(), "mal".into(), card.proof().copied());
+        *card = Card::new(vec![0; 9], card.id(), "mal".into(), card.proof().copied(), None);
         assert!(door.host.open_door(NOW + GATHERING).unwrap().is_none());
         assert!(door.host.open_door(NOW + GATHERING).unwrap().is_none());
         let (_, bytes) = knock(&door, "fay");

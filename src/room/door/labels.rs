@@ -1,4 +1,4 @@
-//! Every label of the door: what keeps a key or a signature made for one purpose from serving another.
+//! Every label of the door, and of the way back in: what keeps a key or a signature made for one purpose from serving another.
 //!
 //! A signature is over its label and the message. No label is the beginning of another of its kind, and none is of
 //! MLS's, whose signed content begins with the length of its own label, a byte below 64 (RFC 9420 §5.1.2).
@@ -21,8 +21,13 @@ pub(super) const ADMISSION: &[u8] = b"parlor admission by link 1\0";
 pub(super) const KNOCK_BY_LINK: &[u8] = b"parlor knock by link 1\0";
 pub(super) const KNOCK_BY_GUEST: &[u8] = b"parlor knock by guest 1\0";
 
+// Of a member over their request to be brought back; and the hash that it is known by.
+pub(in crate::room) const REQUEST: &[u8] = b"parlor request to come back 1\0";
+pub(in crate::room) const REQUEST_ID: &[u8] = b"parlor request id 1\0";
+
 // What HPKE seals for (its `info`, RFC 9180 §5.1).
 pub(super) const KNOCK_SLOT: &[u8] = b"parlor knock slot 1";
+pub(in crate::room) const REQUEST_SLOT: &[u8] = b"parlor request slot 1";
 pub(super) const ANSWER: &[u8] = b"parlor answer 1";
 
 #[cfg(test)]
@@ -33,15 +38,15 @@ mod tests {
     fn no_label_is_the_beginning_of_another_of_its_kind() {
         for kind in [
             &[ADDRESS, PLATE_KEY, SIGNING_KEY][..],
-            &[HOST_HASH, KNOCK_ID],
-            &[PLATE, ADMISSION, KNOCK_BY_LINK, KNOCK_BY_GUEST],
-            &[KNOCK_SLOT, ANSWER],
+            &[HOST_HASH, KNOCK_ID, REQUEST_ID],
+            &[PLATE, ADMISSION, KNOCK_BY_LINK, KNOCK_BY_GUEST, REQUEST],
+            &[KNOCK_SLOT, REQUEST_SLOT, ANSWER],
         ] {
             for (at, one) in kind.iter().enumerate() {
                 assert!(kind.iter().skip(at + 1).all(|other| !one.starts_with(other) && !other.starts_with(one)));
             }
         }
         // What is signed goes on after its label with bytes of an attacker's choice.
-        assert!([PLATE, ADMISSION, KNOCK_BY_LINK, KNOCK_BY_GUEST].iter().all(|label| label.ends_with(b"\0")));
+        assert!([PLATE, ADMISSION, KNOCK_BY_LINK, KNOCK_BY_GUEST, REQUEST].iter().all(|label| label.ends_with(b"\0")));
     }
 }

@@ -20,7 +20,7 @@ mod answer;
 mod gate;
 mod keeper;
 mod knock;
-mod labels;
+pub(in crate::room) mod labels;
 mod link;
 #[cfg(test)]
 mod party;

@@ -1,8 +1,8 @@
 //! Messages off the wire (RFC 9420 §6): parsed, authenticated, decrypted, told in the room's terms.
 
 use openmls::prelude::{
-    ContentType, MlsMessageBodyIn, MlsMessageIn, ProcessMessageError, ProcessedMessageContent, ProtocolMessage, Sender,
-    StageCommitError, StagedCommit,
+    ApplyUpdatePathError, ContentType, MlsMessageBodyIn, MlsMessageIn, ProcessMessageError, ProcessedMessageContent,
+    ProtocolMessage, Sender, StageCommitError, StagedCommit,
 };
 use tls_codec::DeserializeBytes as _;
 
@@ -19,6 +19,8 @@ pub(crate) enum Incoming {
     Commit(Staged, Box<Proposed>),
     /// What somebody said to everybody, in which epoch.
     Said { from: LeafIndex, epoch: u64, content: Vec<u8> },
+    /// A commit that has nothing for oneself that one can read; others may be able to.
+    Unreadable,
     /// Something that no room takes, as "do what". `from` is `None` if nothing proves who sent it.
     Foreign { from: Option<LeafIndex>, what: &'static str },
 }
@@ -30,6 +32,20 @@ impl Staged {
     /// Whether it removes oneself.
     pub(crate) fn removes_me(&self) -> bool {
         self.0.self_removed()
+    }
+}
+
+/// Whether a commit fails at what is in it for oneself, by one's own keys: others may have been able to read it.
+///
+/// Of all else that openmls checks each member sees the same.
+const fn is_mine_alone(error: &StageCommitError) -> bool {
+    use ApplyUpdatePathError::{MissingCiphertext, MissingOwnLeaf, MissingSender, PathMismatch, UnableToDecrypt};
+    match error {
+        StageCommitError::UpdatePathError(error) => {
+            matches!(error, UnableToDecrypt | PathMismatch | MissingCiphertext | MissingSender | MissingOwnLeaf)
+        }
+        StageCommitError::MissingDecryptionKey | StageCommitError::OwnKeyNotFound => true,
+        _ => false,
     }
 }
 
@@ -49,10 +65,11 @@ impl Group {
         };
         self.check_where(&message)?;
 
-        let epoch = message.epoch().as_u64();
+        let (epoch, is_commit) = (message.epoch().as_u64(), message.content_type() == ContentType::Commit);
         let processed = match self.mls.process_message(self.provider.as_ref(), message) {
             Ok(processed) => processed,
             // Its signature stands, so a member made it; openmls does not say which.
+            Err(ProcessMessageError::InvalidCommit(error)) if is_mine_alone(&error) => return Ok(Incoming::Unreadable),
             Err(ProcessMessageError::InvalidCommit(error)) => {
                 let what = match error {
                     StageCommitError::MissingProposal => "commit a proposal by reference",
@@ -80,6 +97,8 @@ impl Group {
             ProcessedMessageContent::ProposalMessage(_) => {
                 Ok(Incoming::Foreign { from: Some(from), what: "send a proposal outside a commit" })
             }
+            // Made by a later state of one's own than this one, which was kept and brought back.
+            ProcessedMessageContent::OwnPrivateMessage if is_commit => Ok(Incoming::Unreadable),
             ProcessedMessageContent::OwnPrivateMessage => {
                 Err(self.unauthentic("it claims to be yours, and is none that you made since you entered"))
             }

@@ -23,6 +23,7 @@ use crate::{
 pub(crate) struct Doorstep {
     /// The group's id.
     pub(crate) room: Vec<u8>,
+    pub(crate) epoch: u64,
     /// Who is in it; their door and media keys are not read yet.
     pub(crate) seats: Vec<Seat>,
     pub(crate) charter: Charter,
@@ -104,6 +105,7 @@ fn try_join(
     let staged = builder.build().map_err(refused)?;
     let doorstep = Doorstep {
         room: staged.group_context().group_id().as_slice().to_vec(),
+        epoch: staged.group_context().epoch().as_u64(),
         seats: leaf::strangers(staged.members())?,
         charter: inspect(&staged)?,
         inviter: LeafIndex(staged.welcome_sender_index().u32()),

@@ -10,8 +10,8 @@ use openmls_traits::storage::StorageProvider as _;
 use tls_codec::{DeserializeBytes as _, Serialize as _, Size as _};
 
 use super::{
-    CHARTER, CIPHERSUITE, DOOR_KEY, DoorKeyPublic, LINK_PROOF, MEDIA_KEYS, Provider, bug, capabilities, credential,
-    leaf_extensions, welcome::card_reference,
+    CHARTER, CIPHERSUITE, DOOR_KEY, DoorKeyPublic, Group, LINK_PROOF, MEDIA_KEYS, Provider, RETURN, bug, capabilities,
+    credential, index, leaf_extensions, welcome::card_reference,
 };
 use crate::{
     error::{Error, Item, Result},
@@ -19,13 +19,14 @@ use crate::{
     media::seal::MediaCertificate,
     room::{
         card::{Card, MAX_CARD},
+        comeback::ReturnWord,
         door::{LinkId, LinkProof},
         judge::Newcomer,
         roster::Seat,
     },
 };
 
-/// The largest leaf in bytes. One of ours with the longest name has up to 422; every leaf is in every later welcome.
+/// The largest leaf in bytes. One of ours with the longest name has up to 424; every leaf is in every later welcome.
 const MAX_LEAF: usize = 512;
 
 /// How long a card must still be valid, and have been valid already, in seconds: a week and five minutes.
@@ -35,19 +36,31 @@ const MAX_LEAF: usize = 512;
 const VALID_FOR: u64 = 7 * 24 * 3600;
 const VALID_SINCE: u64 = 5 * 60;
 
-/// Makes a card of `identity`'s, with the proof of a link if there is one; its secrets stay in `provider`.
-pub(crate) fn new_card(provider: &Provider, identity: &Identity, proof: Option<LinkProof>) -> Result<Card> {
+/// Makes a card of `identity`'s, with the proof of a link and the word that they ask to be brought back, if there are
+/// any; its secrets stay in `provider`.
+pub(crate) fn new_card(
+    provider: &Provider,
+    identity: &Identity,
+    proof: Option<LinkProof>,
+    word: Option<ReturnWord>,
+) -> Result<Card> {
     let mut builder = KeyPackage::builder()
         .leaf_node_capabilities(capabilities())
         .leaf_node_extensions(leaf_extensions(identity, &provider.door, &provider.media)?);
-    if let Some(LinkProof { link, signature }) = &proof {
-        let proof = [link.as_bytes().as_slice(), signature].concat();
-        let proof = Extension::Unknown(LINK_PROOF, UnknownExtension(proof));
-        builder = builder.key_package_extensions(Extensions::single(proof).map_err(bug)?);
+    let proved =
+        proof.map(|LinkProof { link, signature }| (LINK_PROOF, [link.as_bytes().as_slice(), &signature].concat()));
+    let asked = word.map(|word| (RETURN, word.to_bytes()));
+    let extensions: Vec<_> = proved
+        .into_iter()
+        .chain(asked)
+        .map(|(kind, bytes)| Extension::Unknown(kind, UnknownExtension(bytes)))
+        .collect();
+    if !extensions.is_empty() {
+        builder = builder.key_package_extensions(Extensions::from_vec(extensions).map_err(bug)?);
     }
     let bundle = builder.build(CIPHERSUITE, provider, identity.signer(), credential(identity)).map_err(bug)?;
     let bytes = MlsMessageOut::from(bundle.key_package().clone()).to_bytes().map_err(bug)?;
-    Ok(Card::new(bytes, identity.id(), identity.name().to_owned(), proof))
+    Ok(Card::new(bytes, identity.id(), identity.name().to_owned(), proof, word))
 }
 
 /// Wipes the secrets of a card, which admits nobody any more.
@@ -56,15 +69,15 @@ pub(crate) fn forget_card(provider: &Provider, card: &Card) {
     let _ = card_reference(card).map(|reference| provider.storage.delete_key_package(&reference));
 }
 
-/// Checks a card, and says whose it is and which link it proves, if any.
-pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String, Option<LinkProof>)> {
+/// Checks a card, and says whose it is, and which link it proves and when its owner asked to be brought back, if so.
+pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String, Option<LinkProof>, Option<ReturnWord>)> {
     let package = key_package(bytes)?;
     let malformed = |why| Error::Malformed { what: Item::Card, why };
     match admitted(&package) {
         Newcomer { certified: false, .. } => Err(malformed("its media keys are not certified by its own key and name")),
-        Newcomer { id: Some(id), name: Some(name), capable: true, proof, .. } => {
+        Newcomer { id: Some(id), name: Some(name), capable: true, proof, word, .. } => {
             check_name(&name)?;
-            Ok((id, name, proof))
+            Ok((id, name, proof, word))
         }
         Newcomer { capable: false, .. } => {
             Err(malformed("it lacks what every room needs, is too large, or is valid for more than three months"))
@@ -118,12 +131,27 @@ fn outlasts_its_commit(lifetime: &Lifetime) -> bool {
 pub(super) fn admitted(package: &KeyPackage) -> Newcomer {
     let leaf = newcomer(package.leaf_node());
     let proof = package.extensions().unknown(LINK_PROOF).map(|extension| link_proof(&extension.0));
+    let word = package.extensions().unknown(RETURN).map(|extension| ReturnWord::from_bytes(&extension.0).ok());
     // openmls checks the dates, and leaves it to us how far apart they may be.
     let capable = leaf.capable
         && package.life_time().has_acceptable_range()
         && is_usable(package.hpke_init_key().as_slice())
-        && proof != Some(None);
-    Newcomer { capable, proof: proof.flatten(), ..leaf }
+        && proof != Some(None)
+        && word != Some(None);
+    Newcomer { capable, proof: proof.flatten(), word: word.flatten(), ..leaf }
+}
+
+impl Group {
+    /// Whether it is by `card`, or by another card of the same making, that `leaf` came to be: then that card is used up.
+    pub(crate) fn came_by(&self, leaf: LeafIndex, card: &Card) -> bool {
+        let leaf = self.mls.treesync().full_leaves().find_map(|(at, node)| (at == index(leaf)).then_some(node));
+        let (Some(leaf), Ok(package)) = (leaf, key_package(card.as_bytes())) else { return false };
+        // Whoever makes a card keeps their door key for as long as they are in by it; others may have none.
+        match (door_key(leaf), door_key(package.leaf_node())) {
+            (Some(now), Some(then)) => now == then,
+            _ => leaf.encryption_key() == package.leaf_node().encryption_key(),
+        }
+    }
 }
 
 fn link_proof(bytes: &[u8]) -> Option<LinkProof> {
@@ -149,6 +177,7 @@ pub(super) fn newcomer(leaf: &LeafNode) -> Newcomer {
             && leaf.tls_serialized_len() <= MAX_LEAF
             && encryption_key(leaf).is_some_and(|key| is_usable(&key)),
         proof: None,
+        word: None,
     }
 }
 
@@ -228,7 +257,7 @@ mod tests {
     };
 
     /// What the comment on [`MAX_LEAF`] says: with a parent hash (33) in place of a lifetime (16).
-    const LONGEST_LEAF: usize = 422;
+    const LONGEST_LEAF: usize = 424;
 
     impl Guest {
         pub(crate) fn certificate(&self) -> MediaCertificate {
@@ -286,7 +315,7 @@ mod tests {
         let (mut mo, _) = mo.enter(&admission.welcome).unwrap();
 
         let mal = Guest::new(Identity::generate("mal").unwrap()).unwrap();
-        let card = Card::new(with_key(&mal, ENCRYPTION_KEY, [0; 32]), mal.identity.id(), "mal".into(), None);
+        let card = Card::new(with_key(&mal, ENCRYPTION_KEY, [0; 32]), mal.identity.id(), "mal".into(), None, None);
         let plan = Plan { adds: vec![&card], ..Plan::default() };
         let bundle = mo.group.as_mut().unwrap().commit(&mo.identity, &plan).unwrap();
         let events = ana.receive(&bundle.commit, Duration::ZERO).unwrap();

@@ -71,6 +71,10 @@ pub(super) fn put_intent(intent: &Intent, out: &mut Writer) -> Result<()> {
         Intent::End => kind(out, 13),
         Intent::OpenDoor => kind(out, 14),
         Intent::Refresh => kind(out, 15),
+        Intent::BringBack(card) => {
+            kind(out, 16);
+            out.long("card", card.as_bytes())?;
+        }
     }
     Ok(())
 }
@@ -109,6 +113,8 @@ pub(super) fn read_intent(saved: &mut Reader<'_>) -> Result<Intent> {
         13 => Intent::End,
         14 => Intent::OpenDoor,
         15 => Intent::Refresh,
+        // Nobody is brought back by a card that has expired since.
+        16 => Card::from_bytes(saved.long()?).map_or(Intent::Refresh, Intent::BringBack),
         _ => return Err(saved.malformed("it holds a command of unknown kind: a later parlor wrote it, update")),
     })
 }

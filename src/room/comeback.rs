@@ -1,0 +1,266 @@
+//! Coming back: a member whose keys are lost, old or of no use gets a new leaf in one round trip, and is who they were.
+//!
+//! They send a request ([`Room::come_back`], or [`Returning::with_ticket`] if nothing but a [`Ticket`] is left), which the
+//! relay hands to everybody in the room and hosts and moderators can read. One of them answers with one commit
+//! ([`Room::bring_back`]): the old leaf goes, the new one comes, and role and mute stay; the others see
+//! [`Event::CameBack`]. Whoever holds a card of a member's can do the same without a request, and so does a knock of
+//! somebody who is in the room already.
+//!
+//! What an attacker would like is to throw a member out by it. Every member judges the commit: who might remove and admit
+//! the member anyway needs no more than a card of theirs; for anybody else the member has to have signed that they ask,
+//! and each such word counts once (`comeback/word.rs`). What a request says beside that (that one could not read a commit)
+//! is a claim: it is counted, told, and changes nothing.
+
+mod request;
+mod returning;
+mod word;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use self::request::Sealed;
+use crate::{
+    error::{Error, Result},
+    identity::MemberId,
+    room::{
+        Admission, Card, Event, Intent, Room,
+        door::UnixTime,
+        draft::Draft,
+        group::Bundle,
+        judge::{Newcomer, Proposed, judge},
+    },
+};
+
+pub(crate) use self::{
+    request::is_request,
+    word::{ReturnWord, standing_after},
+};
+pub use self::{
+    request::{REQUEST_LEN, RequestId},
+    returning::{ComeBackError, ReturnError, Returning, Ticket},
+};
+
+/// How often a member's request is honoured.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many requests are tried to be opened in a second, whoever made them.
+const TRIES: u32 = 32;
+
+/// The most members of whom it is remembered when they asked.
+const ASKED: usize = 4_096;
+
+/// How many epochs back it is known who committed.
+const COMMITS: usize = 64;
+
+/// The most reports of commits that could not be read.
+const REPORTS: usize = 256;
+
+/// Who asks to be brought back, and whether oneself should.
+#[derive(Default)]
+pub(crate) struct Comeback {
+    /// The epoch of which one could not read a commit, while one is in it.
+    stuck: Option<u64>,
+    /// By member: when they last asked by their clock, and when that came.
+    asked: BTreeMap<MemberId, (UnixTime, Duration)>,
+    /// Which second this is, and how many requests were tried in it.
+    tries: (u64, u32),
+    /// The last epochs that ended, and whose commit ended them; the oldest first.
+    commits: VecDeque<(u64, MemberId)>,
+    /// Who could not read the commit of which epoch; the oldest first.
+    reports: VecDeque<(u64, MemberId)>,
+}
+
+impl Comeback {
+    /// The room is in `epoch`, by a commit of `by`.
+    pub(crate) fn follow(&mut self, by: MemberId, epoch: u64) {
+        self.stuck = None;
+        self.commits.push_back((epoch.saturating_sub(1), by));
+        if self.commits.len() > COMMITS {
+            self.commits.pop_front();
+        }
+    }
+
+    /// There was a commit in `epoch` that one cannot read.
+    pub(crate) fn lose(&mut self, epoch: u64) {
+        self.stuck = Some(epoch);
+    }
+
+    /// Whether there is time for another request at `now`.
+    fn may_try(&mut self, now: Duration) -> bool {
+        if self.tries.0 != now.as_secs() {
+            self.tries = (now.as_secs(), 0);
+        }
+        self.tries.1 = self.tries.1.saturating_add(1);
+        self.tries.1 <= TRIES
+    }
+
+    /// Whether `id` may be heard at `now`, who asked at `asked_at`; from here on they were.
+    fn is_fresh(&mut self, id: MemberId, asked_at: UnixTime, now: Duration) -> bool {
+        if let Some((last, came)) = self.asked.get(&id)
+            && (asked_at <= *last || now.saturating_sub(*came) < PAUSE)
+        {
+            return false;
+        }
+        self.asked.insert(id, (asked_at, now));
+        true
+    }
+
+    fn committer(&self, epoch: u64) -> Option<MemberId> {
+        self.commits.iter().find(|(ended, _)| *ended == epoch).map(|(_, by)| *by)
+    }
+
+    /// `reporter` says that they could not read the commit that ended `epoch`.
+    fn report(&mut self, reporter: MemberId, epoch: u64) -> Option<Event> {
+        let by = self.committer(epoch).filter(|by| *by != reporter)?;
+        if self.reports.contains(&(epoch, reporter)) {
+            return None;
+        }
+        self.reports.push_back((epoch, reporter));
+        if self.reports.len() > REPORTS {
+            self.reports.pop_front();
+        }
+        let theirs = self.reports.iter().filter(|(epoch, _)| self.committer(*epoch) == Some(by));
+        let (epochs, members): (BTreeSet<_>, BTreeSet<_>) = theirs.copied().unzip();
+        let reports = members.len();
+        (reports > 1 || epochs.len() > 1).then_some(Event::FailingCommits { by, epoch, reports })
+    }
+}
+
+/// Bringing others back.
+impl Room {
+    /// Brings a member back by a card of theirs, in the role they have and as muted as they are. They are put out of the
+    /// room and let in again by one commit; nothing else changes.
+    ///
+    /// A host may bring anybody back, a moderator listeners and speakers. By a card that came with their request
+    /// ([`Event::AsksBack`]) a moderator brings back moderators and hosts too, and anybody the host, if the room has no
+    /// other host or moderator. A lock, a full room and a used link do not stand in the way.
+    ///
+    /// # Errors
+    /// As every command; [`Error::NotAMember`] if its owner is not in the room: admit them; [`Error::Unusable`] if they
+    /// are back by that card, or go by another name in the room.
+    pub fn bring_back(&mut self, card: &Card) -> Result<Admission> {
+        self.group()?;
+        if self.is_back_by(card) {
+            let why = "its owner is in the room by that card: nothing is to be done, and it is of no more use";
+            return Err(Error::Unusable { what: "card", why });
+        }
+        let Bundle { commit, welcome, tree } = self.carry_out(Intent::BringBack(card.clone()))?;
+        // There is one whenever somebody comes in.
+        Ok(Admission { commit, welcome: welcome.unwrap_or_default(), tree })
+    }
+
+    /// Whether the owner of `card` is in the room by it.
+    pub(super) fn is_back_by(&self, card: &Card) -> bool {
+        let leaf = self.member(&card.id()).map(|member| member.leaf);
+        self.group.as_ref().zip(leaf).is_some_and(|(group, leaf)| group.came_by(leaf, card))
+    }
+
+    /// Whether one may bring the owner of `card` back, as the room is.
+    pub(super) fn may_bring_back(&self, card: &Card) -> bool {
+        let Ok(me) = self.group().map(|group| group.me()) else { return false };
+        let intent = Intent::BringBack(card.clone());
+        let Ok(Draft { adds, removes, after }) = Draft::new(self.ground(), self.identity.id(), &intent) else {
+            return false;
+        };
+        let proposed = Proposed {
+            committer: me,
+            adds: adds.into_iter().map(Newcomer::of).collect(),
+            removes: removes.into_iter().collect(),
+            charter: Some(Ok(after)),
+            other_extensions_kept: true,
+            path: None,
+            foreign: None,
+        };
+        judge(self.ground(), proposed).is_ok()
+    }
+
+    /// Takes a request, if it is for oneself to read and to answer.
+    pub(super) fn hear_request(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {
+        let sealed = Sealed::read(message, &self.id)?;
+        if !self.comeback.may_try(now) {
+            return Ok(Vec::new());
+        }
+        let Some(request) = sealed.open(self.group()?.door_key())? else { return Ok(Vec::new()) };
+        let member = request.card.id();
+        if self.is_back_by(&request.card) || !self.may_bring_back(&request.card) {
+            return Ok(Vec::new());
+        }
+        if self.comeback.asked.len() >= ASKED {
+            let here: BTreeSet<MemberId> = self.roster().map(|member| member.id).collect();
+            self.comeback.asked.retain(|id, _| here.contains(id));
+        }
+        if !self.comeback.is_fresh(member, request.asked_at, now) {
+            return Ok(Vec::new());
+        }
+        let mut events = Vec::new();
+        events.extend(request.stuck.and_then(|epoch| self.comeback.report(member, epoch)));
+        let (card, request, stuck) = (Box::new(request.card), request.id, request.stuck);
+        events.insert(0, Event::AsksBack { member, card, request, stuck });
+        Ok(events)
+    }
+
+    /// There was a commit that one cannot read.
+    pub(super) fn get_stuck(&mut self) -> Event {
+        self.comeback.lose(self.epoch);
+        Event::Stuck { epoch: self.epoch }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u16) -> MemberId {
+        let mut key = [0; 32];
+        key[..2].copy_from_slice(&n.to_be_bytes());
+        MemberId::from_bytes(key)
+    }
+
+    #[test]
+    fn whose_commits_fail_for_two_members_or_in_two_epochs_is_named() {
+        let mut comeback = Comeback::default();
+        for (epoch, by) in [(1, 7), (2, 7), (3, 8)] {
+            comeback.follow(id(by), epoch);
+        }
+        let mut named = |reporter, epoch| match comeback.report(id(reporter), epoch) {
+            Some(Event::FailingCommits { by, epoch, reports }) => Some((by, epoch, reports)),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(named(1, 0), None, "one may lie");
+        assert_eq!(named(1, 0), None, "and say it twice");
+        assert_eq!(named(1, 2), None, "that was another's");
+        assert_eq!(named(7, 0), None, "nobody reports themselves");
+        assert_eq!(named(2, 9), None, "no such epoch was");
+        assert_eq!(named(1, 1), Some((id(7), 1, 1)), "two epochs");
+        assert_eq!(named(2, 2), Some((id(8), 2, 2)), "two members");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut comeback = Comeback::default();
+        for n in 0..2_000_u16 {
+            comeback.follow(id(n), u64::from(n) + 1);
+            comeback.report(id(n + 1), u64::from(n));
+            assert!(comeback.commits.len() <= COMMITS && comeback.reports.len() <= REPORTS);
+        }
+        assert_eq!(comeback.committer(1_999), Some(id(1_999)));
+        assert_eq!(comeback.committer(1_999 - COMMITS as u64), None);
+    }
+
+    #[test]
+    fn a_second_has_time_for_so_many_requests_and_a_member_for_one() {
+        let mut comeback = Comeback::default();
+        let at = Duration::from_millis;
+        assert_eq!((0..100).filter(|_| comeback.may_try(at(5))).count(), TRIES as usize);
+        assert!(comeback.may_try(at(1_000)));
+        assert!(comeback.is_fresh(id(1), UnixTime(9), at(0)));
+        assert!(!comeback.is_fresh(id(1), UnixTime(9), at(5_000)), "said again");
+        assert!(!comeback.is_fresh(id(1), UnixTime(8), at(5_000)), "older");
+        assert!(!comeback.is_fresh(id(1), UnixTime(10), at(999)), "too soon");
+        assert!(comeback.is_fresh(id(2), UnixTime(1), at(999)));
+        assert!(comeback.is_fresh(id(1), UnixTime(10), at(1_000)));
+    }
+}

@@ -1,0 +1,426 @@
+//! The member's side of coming back: ask, wait, enter.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    ReturnWord,
+    request::{RequestId, State, make},
+};
+use crate::{
+    bytes::Reader,
+    error::{Error, Item, Result},
+    identity::{Identity, MemberId, Role},
+    media::Voice,
+    room::{
+        Card, Entrance, MAX_MESSAGE, MAX_TREE, Room, check_size,
+        door::{MAX_ADMITTERS, UnixTime},
+        group::{self, DoorKeyPublic, Doorstep, Joined, Provider},
+        guest::check_room,
+        judge::denial,
+        policy::{Action, needs_no_word, permits},
+        roster::Roster,
+    },
+};
+
+/// What a member needs to ask their way back when all else is lost but their identity: which room, and whom to ask.
+///
+/// No key is in it. It names the room and members of it, whom the relay is not to know: keep it beside the identity.
+/// Make it anew when one's own role changes and when hosts or moderators do: who has come back since, or is no host any
+/// more, cannot be asked with an old one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ticket {
+    room: Box<[u8]>,
+    /// The epoch in which it was made.
+    epoch: u64,
+    /// Since when one has one's role, as the charter says.
+    since: u64,
+    readers: Vec<(MemberId, DoorKeyPublic)>,
+}
+
+impl Ticket {
+    /// Reads what [`Ticket::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(Item::Ticket, bytes);
+        reader.version(VERSION)?;
+        let [epoch, since] = [reader.array()?, reader.array()?].map(u64::from_be_bytes);
+        let room = reader.short()?.into();
+        let count = usize::from(reader.byte()?);
+        if count == 0 || count > MAX_ADMITTERS {
+            return Err(reader.malformed("it names nobody, or too many"));
+        }
+        let mut readers = Vec::with_capacity(count);
+        for _ in 0..count {
+            readers.push((MemberId::from_bytes(reader.array()?), DoorKeyPublic(reader.array()?)));
+        }
+        reader.end()?;
+        Ok(Self { room, epoch, since, readers })
+    }
+
+    /// The ticket to keep: version 1 (1) ‖ epoch (8) ‖ since when one has one's role (8) ‖ room id's length (1) ‖ room id
+    /// ‖ count (1), 1 to 8 ‖ count × [member's Ed25519 key (32) ‖ door key (32)].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.extend_from_slice(&self.epoch.to_be_bytes());
+        out.extend_from_slice(&self.since.to_be_bytes());
+        // Both fit: a ticket is made or read with no more.
+        out.push(u8::try_from(self.room.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(&self.room);
+        out.push(u8::try_from(self.readers.len()).unwrap_or(u8::MAX));
+        for (id, door) in &self.readers {
+            out.extend_from_slice(id.as_bytes());
+            out.extend_from_slice(&door.0);
+        }
+        out
+    }
+
+    /// The room's id as the relay sees it.
+    pub const fn room(&self) -> &[u8] {
+        &self.room
+    }
+}
+
+const VERSION: u8 = 1;
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// Coming back oneself.
+impl Room {
+    /// What one needs to ask one's way back when this room is lost: to be kept beside the identity.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if there is nobody else to ask; [`Error::Closed`].
+    pub fn ticket(&self) -> Result<Ticket> {
+        self.group()?;
+        let me = self.identity.id();
+        let with_door = |id: MemberId| Some((id, self.roster.door_key(&id)?));
+        let others = |id: &MemberId| *id != me;
+        let mut readers: Vec<_> =
+            self.charter.admitters(&me).into_iter().filter(others).filter_map(with_door).collect();
+        if readers.is_empty() {
+            // Whoever is left may bring the only host back.
+            let mut members: Vec<_> = self.roster().filter(|member| others(&member.id)).collect();
+            members.sort_by_key(|member| std::cmp::Reverse(member.role));
+            readers.extend(members.into_iter().filter_map(|member| with_door(member.id)));
+        }
+        readers.truncate(MAX_ADMITTERS);
+        if readers.is_empty() || self.id.len() > usize::from(u8::MAX) {
+            return Err(Error::Unusable { what: "room", why: "nobody else is in it who could be asked" });
+        }
+        Ok(Ticket { room: self.id.clone(), epoch: self.epoch, since: self.charter.standing(&me).since, readers })
+    }
+
+    /// Asks to be brought back into this room, whose keys are old or of no use: a request for the relay to hand to
+    /// everybody in the room, and to keep the answer under its [id](Returning::id). Hosts and moderators can read it, or
+    /// anybody if there are none. `wall` is the time of day.
+    ///
+    /// Call it when messages are missing for good ([`Error::WrongEpoch`] of a later epoch), after
+    /// [`Event::Stuck`](crate::Event::Stuck), or when a commit of one's own was taken that one abandoned. What one knows
+    /// of chat, of people and of the door goes along, and what media keys are to be published; what was on its way does
+    /// not. The old [`Voice`] is of no more use: drop it.
+    ///
+    /// # Errors
+    /// [`ComeBackError`] brings the room back as it was, with the reason: [`Error::Closed`] if one was put out;
+    /// [`Error::Unusable`] if there is nobody else to ask, or the time of day is 1970; [`Error::Randomness`].
+    pub fn come_back(self, now: Duration, wall: UnixTime) -> Result<(Returning, Vec<u8>), ComeBackError> {
+        let state = self.comeback.stuck.map_or(State::In(self.epoch), State::Stuck);
+        match self.ticket().and_then(|ticket| Asked::new(&self.identity, &ticket, state, wall).map(|it| (ticket, it))) {
+            Ok((ticket, (asked, request))) => {
+                let stale = Stale::Room(Box::new(self));
+                Ok((Returning { stale, ticket, state, asked, now }, request))
+            }
+            Err(error) => Err(ComeBackError { room: Box::new(self), error }),
+        }
+    }
+}
+
+/// Somebody on their way back. What they hold is a fresh card and, if it is not lost, the room as they last saw it.
+pub struct Returning {
+    stale: Stale,
+    ticket: Ticket,
+    state: State,
+    asked: Asked,
+    now: Duration,
+}
+
+/// Who asks, with what they have left.
+enum Stale {
+    Room(Box<Room>),
+    Nothing(Identity),
+}
+
+/// One request's secrets.
+struct Asked {
+    provider: Box<Provider>,
+    card: Card,
+    id: RequestId,
+}
+
+impl Asked {
+    fn new(identity: &Identity, ticket: &Ticket, state: State, wall: UnixTime) -> Result<(Self, Vec<u8>)> {
+        if wall.0 == 0 {
+            let why = "it is 1970 by it: others could not tell this request from none; set the clock";
+            return Err(Error::Unusable { what: "time of day", why });
+        }
+        let provider = Provider::new()?;
+        let word = ReturnWord::new(&ticket.room, ticket.since, wall);
+        let card = group::new_card(&provider, identity, None, Some(word))?;
+        let readers = ticket.readers.iter().filter(|(id, _)| *id != identity.id()).map(|(_, door)| *door);
+        let request = make(&ticket.room, readers, identity, &card, state)?;
+        Ok((Self { provider, card, id: RequestId::of(&request) }, request))
+    }
+}
+
+impl Returning {
+    /// Asks to be brought back when nothing is left but the identity and a ticket of the room: the request is as that of
+    /// [`Room::come_back`].
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if the ticket names nobody else, or the time of day is 1970; [`Error::Randomness`].
+    pub fn with_ticket(identity: Identity, ticket: &Ticket, wall: UnixTime) -> Result<(Self, Vec<u8>)> {
+        let (asked, request) = Asked::new(&identity, ticket, State::Lost, wall)?;
+        let stale = Stale::Nothing(identity);
+        Ok((Self { stale, ticket: ticket.clone(), state: State::Lost, asked, now: Duration::ZERO }, request))
+    }
+
+    /// Asks once more, by a later time of day: a new request, under a new id. An answer to the one before is of no use
+    /// any more.
+    ///
+    /// # Errors
+    /// As [`Room::come_back`]; the request before is as good as it was.
+    pub fn ask_again(&mut self, wall: UnixTime) -> Result<Vec<u8>> {
+        let (asked, request) = Asked::new(self.identity(), &self.ticket, self.state, wall)?;
+        self.asked = asked;
+        Ok(request)
+    }
+
+    /// What the request, and so its answer, is known by.
+    pub const fn id(&self) -> RequestId {
+        self.asked.id
+    }
+
+    /// The card in the request: it may be handed to a host by any other way, too.
+    pub const fn card(&self) -> &Card {
+        &self.asked.card
+    }
+
+    /// The room as one last saw it, if that is not lost.
+    pub fn room(&self) -> Option<&Room> {
+        match &self.stale {
+            Stale::Room(room) => Some(room),
+            Stale::Nothing(_) => None,
+        }
+    }
+
+    /// Waits no longer: the room as it was, if it is not lost.
+    pub fn give_up(self) -> Option<Room> {
+        match self.stale {
+            Stale::Room(room) => Some(*room),
+            Stale::Nothing(_) => None,
+        }
+    }
+
+    /// Waits no longer, and gives the identity back.
+    pub fn into_identity(self) -> Identity {
+        self.stale.into_identity()
+    }
+
+    fn identity(&self) -> &Identity {
+        match &self.stale {
+            Stale::Room(room) => &room.identity,
+            Stale::Nothing(identity) => identity,
+        }
+    }
+
+    /// Enters by the welcome that somebody brings one back with, and the ratchet tree if it travels apart
+    /// ([`Admission::tree`](crate::Admission::tree)).
+    ///
+    /// What [`Guest::enter`](crate::Guest::enter) checks is checked; and that it is the room one asked to come back to,
+    /// in a later epoch than one knows; and that who signed the welcome may bring one back. Doorplates of one's own links
+    /// are to be made anew.
+    ///
+    /// # Errors
+    /// [`ReturnError`] brings this back as it was, with the reason: as [`Guest::enter`](crate::Guest::enter).
+    pub fn enter(self, welcome: &[u8], tree: Option<&[u8]>) -> Result<(Room, Voice), ReturnError> {
+        let sizes = check_size(Item::Welcome, welcome, MAX_MESSAGE)
+            .and_then(|()| check_size(Item::Tree, tree.unwrap_or_default(), MAX_TREE));
+        if let Err(error) = sizes {
+            return Err(ReturnError { returning: Box::new(self), error });
+        }
+        let Self { stale, ticket, state, asked: Asked { provider, card, id }, now } = self;
+        let identity = match &stale {
+            Stale::Room(room) => &room.identity,
+            Stale::Nothing(identity) => identity,
+        };
+        let me = identity.id();
+        let entered = group::join(provider, welcome, tree, |doorstep| check(doorstep, identity, &ticket, &card));
+        let (provider, error) = match entered {
+            Ok(Joined { group, charter, seats, undo }) => {
+                let roster = Roster::new(seats, &charter, group.epoch(), &Roster::default());
+                match Entrance::new(me, &group, &charter, &roster) {
+                    Ok(entrance) => {
+                        return Ok(match stale {
+                            Stale::Room(old) => {
+                                resume(*old, now, |identity| Room::begin(identity, group, charter, roster, entrance))
+                            }
+                            Stale::Nothing(identity) => Room::begin(identity, group, charter, roster, entrance),
+                        });
+                    }
+                    Err(error) => (group.undo_join(undo), error),
+                }
+            }
+            Err(failed) => failed,
+        };
+        let returning = Self { stale, ticket, state, asked: Asked { provider, card, id }, now };
+        Err(ReturnError { returning: Box::new(returning), error })
+    }
+}
+
+impl Stale {
+    fn into_identity(self) -> Identity {
+        match self {
+            Self::Room(room) => room.into_identity(),
+            Self::Nothing(identity) => identity,
+        }
+    }
+}
+
+/// What a member checks about the room that they are brought back into.
+fn check(room: &Doorstep, identity: &Identity, ticket: &Ticket, card: &Card) -> Result<()> {
+    let elsewhere = |why| Error::Malformed { what: Item::Welcome, why };
+    if *room.room != *ticket.room {
+        return Err(elsewhere("it is for another room than the one you asked to come back to"));
+    }
+    if room.epoch <= ticket.epoch {
+        return Err(elsewhere("it is of an epoch that you know: the room has gone on since"));
+    }
+    let inviter = check_room(room, identity.id(), identity.name())?;
+    let (me, by) = (room.charter.standing(&identity.id()), room.charter.role(&inviter.id));
+    let alone = by < Role::Moderator && room.charter.is_alone_in_charge(&identity.id());
+    let action = if alone { Action::BringBackLastHost } else { Action::BringBack { role: me.role } };
+    let asked_at = card.asked_back_at().map(|at| at.0);
+    let why = match permits(by, action) {
+        Err(why) => why,
+        Ok(()) if needs_no_word(by, me.role) || asked_at == Some(me.returned) => return Ok(()),
+        Ok(()) => "the room does not note that you have asked for it; ask again",
+    };
+    let what = format!("bring back {}, a {}", identity.name(), me.role);
+    Err(Error::Denied(Box::new(denial(&inviter.name, &what, why))))
+}
+
+/// Begins the room again, with what the old one knew that holds as before.
+fn resume(old: Room, now: Duration, begin: impl FnOnce(Identity) -> (Room, Voice)) -> (Room, Voice) {
+    let Room { identity, spent, talk, mut door, mut trust, comeback, .. } = old;
+    let (mut room, voice) = begin(identity);
+    room.since = now;
+    room.spent = spent;
+    room.note_media_key();
+    if let (Some(talk), Some(old)) = (&mut room.talk, talk) {
+        talk.resume(old);
+    }
+    door.clear();
+    room.door = door;
+    room.comeback.asked = comeback.asked;
+    for member in room.roster.members() {
+        trust.check(&member.name, &member.id);
+    }
+    room.trust = trust;
+    (room, voice)
+}
+
+impl fmt::Debug for Returning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Returning")
+            .field("identity", self.identity())
+            .field("id", &self.asked.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why somebody could not ask to come back, and their room.
+#[derive(Debug)]
+pub struct ComeBackError {
+    /// The room, as it was.
+    pub room: Box<Room>,
+    /// What was wrong.
+    pub error: Error,
+}
+
+/// Why somebody could not come back, and their place on the way.
+#[derive(Debug)]
+pub struct ReturnError {
+    /// To try again with another welcome, to ask again, or to give up.
+    pub returning: Box<Returning>,
+    /// What was wrong.
+    pub error: Error,
+}
+
+impl fmt::Display for ComeBackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot ask to come back: {}", self.room.identity.name(), self.error)
+    }
+}
+
+impl fmt::Display for ReturnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot come back: {}", self.returning.identity().name(), self.error)
+    }
+}
+
+impl std::error::Error for ComeBackError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl std::error::Error for ReturnError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<ComeBackError> for Error {
+    fn from(failed: ComeBackError) -> Self {
+        failed.error
+    }
+}
+
+impl From<ReturnError> for Error {
+    fn from(failed: ReturnError) -> Self {
+        failed.error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_comes_back_as_it_was_written_and_has_one_form() {
+        let reader = |n: u8| (MemberId::from_bytes([n; 32]), DoorKeyPublic([n; 32]));
+        for count in 1..=8 {
+            let ticket =
+                Ticket { room: vec![7; 16].into(), epoch: 5, since: 3, readers: (0..count).map(reader).collect() };
+            let bytes = ticket.to_bytes();
+            assert_eq!(Ticket::from_bytes(&bytes).unwrap(), ticket);
+            for length in 0..bytes.len() {
+                assert!(Ticket::from_bytes(&bytes[..length]).is_err(), "cut to {length}");
+            }
+            assert!(Ticket::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+            let mut other = bytes.clone();
+            other[0] = 2;
+            assert!(Ticket::from_bytes(&other).is_err());
+        }
+        for count in [0, 9] {
+            let ticket =
+                Ticket { room: vec![7; 16].into(), epoch: 5, since: 3, readers: (0..count).map(reader).collect() };
+            assert!(Ticket::from_bytes(&ticket.to_bytes()).is_err(), "{count} to ask");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The word of a member that they ask to be brought back: an extension of their card, so that their identity key signs
+//! it with the card and every member can check it.
+//!
+//! ```text
+//! SHA-256 of the room's id (32) ‖ since when they have their role: the charter's epoch (8) ‖ asked at (8)
+//! ```
+//!
+//! It may throw a host out by no host's hand, so an attacker would like to say an old one again. It counts for one room;
+//! in the role that its maker had, since the epoch they had it, and no other; and after it no other does that was asked
+//! for earlier, because the charter notes when, for as long as they have that role.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    bytes::Reader,
+    error::{Item, Result},
+    identity::Role,
+    room::{charter::Standing, door::UnixTime},
+};
+
+/// "I ask to be brought back to this room."
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ReturnWord {
+    room: [u8; 32],
+    /// The epoch since which the member has their role, as they know it.
+    since: u64,
+    pub(crate) asked_at: UnixTime,
+}
+
+impl ReturnWord {
+    /// Who stands in the room so as `since` says, as far as they know, asks at `asked_at`.
+    pub(crate) fn new(room: &[u8], since: u64, asked_at: UnixTime) -> Self {
+        Self { room: Sha256::digest(room).into(), since, asked_at }
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(Item::Card, bytes);
+        let room = reader.array()?;
+        let [since, asked_at] = [reader.array()?, reader.array()?].map(u64::from_be_bytes);
+        reader.end()?;
+        Ok(Self { room, since, asked_at: UnixTime(asked_at) })
+    }
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        [&self.room[..], &self.since.to_be_bytes(), &self.asked_at.0.to_be_bytes()].concat()
+    }
+
+    /// Whether it is for the room whose MLS group id is `room`.
+    pub(crate) fn is_for(&self, room: &[u8]) -> bool {
+        self.room == <[u8; 32]>::from(Sha256::digest(room))
+    }
+
+    /// Whether it counts for a host or a moderator of whom the charter says `standing`.
+    fn counts(&self, room: &[u8], standing: &Standing) -> bool {
+        standing.role >= Role::Moderator
+            && self.is_for(room)
+            && self.since == standing.since
+            && self.asked_at.0 > standing.returned
+    }
+}
+
+/// What the charter says of a member after they came back by a card with that word, of whom it said `was`; and whether
+/// the word counted.
+///
+/// A host's or a moderator's word is noted whoever brings them back, or it could be said again by somebody else.
+pub(crate) fn standing_after(room: &[u8], was: Standing, word: Option<&ReturnWord>) -> (Standing, bool) {
+    match word {
+        Some(word) if word.counts(room, &was) => (Standing { returned: word.asked_at.0, ..was }, true),
+        _ => (was, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Standing = Standing { role: Role::Host, since: 5, muted_by: None, leaving: false, returned: 100 };
+
+    #[test]
+    fn a_word_comes_back_as_it_was_written_and_has_one_length() {
+        let word = ReturnWord::new(b"room", 7, UnixTime(9));
+        let bytes = word.to_bytes();
+        assert_eq!((ReturnWord::from_bytes(&bytes).unwrap(), bytes.len()), (word, 48));
+        for length in 0..bytes.len() {
+            assert!(ReturnWord::from_bytes(&bytes[..length]).is_err());
+        }
+        assert!(ReturnWord::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_word_counts_in_its_room_in_its_role_and_once() {
+        let after = |since, asked_at, was| {
+            standing_after(b"room", was, Some(&ReturnWord::new(b"room", since, UnixTime(asked_at))))
+        };
+        assert_eq!(after(5, 101, HOST), (Standing { returned: 101, ..HOST }, true));
+        let elsewhere = ReturnWord::new(b"another", 5, UnixTime(101));
+        assert_eq!(standing_after(b"room", HOST, Some(&elsewhere)), (HOST, false));
+        assert_eq!(standing_after(b"room", HOST, None), (HOST, false));
+        for (since, asked_at) in [(5, 100), (5, 99), (5, 0), (4, 101), (6, 101), (0, 101)] {
+            assert_eq!(after(since, asked_at, HOST), (HOST, false), "since {since}, asked at {asked_at}");
+        }
+        let speaker = Standing { role: Role::Speaker, returned: 0, ..HOST };
+        assert_eq!(after(5, 101, speaker), (speaker, false), "nobody needs theirs");
+    }
+}
