@@ -11,6 +11,8 @@
 mod party;
 #[path = "unauthorised/people.rs"]
 mod people;
+#[path = "unauthorised/returns.rs"]
+mod returns;
 #[path = "unauthorised/settings.rs"]
 mod settings;
 #[path = "unauthorised/wire.rs"]
@@ -99,6 +101,14 @@ const KINDS: &[Kind] = &[
     ("removal of a host or a moderator by a moderator", MODERATORS, people::removal_of_equals),
     ("removal of several, one of them a host", MODERATORS, people::removal_among_others),
     ("removal of a member but not of their role", DOOR, people::removal_without_role),
+    // Who comes back.
+    ("a member brought back by who may not", FLOOR, returns::by_nobody),
+    ("a host brought back by a card alone", MODERATORS, returns::without_a_word),
+    ("a host brought back by a word that does not count", MODERATORS, returns::by_a_word_that_does_not_count),
+    ("a host brought back by a word that is not noted", MODERATORS, returns::by_a_word_that_is_not_noted),
+    ("a host brought back in another role, unmuted, or with another date", MODERATORS, returns::changed),
+    ("the same by a host, not quite anew", HOSTS, returns::changed_by_a_host),
+    ("a return noted of who was never away", ALL, returns::noted_of_who_never_left),
     // Roles.
     ("raising one's own role", NO_HOST, people::own_promotion),
     ("promotion of an accomplice", FLOOR, people::accomplice),

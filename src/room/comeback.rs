@@ -28,7 +28,7 @@ use crate::{
         Admission, Card, Event, Intent, Room,
         door::UnixTime,
         draft::Draft,
-        group::Bundle,
+        group::{Bundle, Group},
         judge::{Newcomer, Proposed, judge},
     },
 };
@@ -159,7 +159,7 @@ impl Room {
 
     /// Whether one may bring the owner of `card` back, as the room is.
     pub(super) fn may_bring_back(&self, card: &Card) -> bool {
-        let Ok(me) = self.group().map(|group| group.me()) else { return false };
+        let Ok(me) = self.group().map(Group::me) else { return false };
         let intent = Intent::BringBack(card.clone());
         let Ok(Draft { adds, removes, after }) = Draft::new(self.ground(), self.identity.id(), &intent) else {
             return false;

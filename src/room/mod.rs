@@ -33,9 +33,9 @@
 //! commits another's proposals, proposals by reference, pre-shared keys, restarts, external commits or unknown
 //! proposals; nobody's name or signature key changes; no key is in the room twice; roles belong to members
 //! present, and go with them; nobody comes into a locked or a full room, nor whoever is banned; who claims to hold a
-//! link proves it; frame suite, key-id layout, beacon key, what seals
-//! prove and all other extensions stay as they were made; a host
-//! stays, until the last one leaves. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
+//! link proves it; who comes back is who they were, and has asked for it where the policy wants that; frame suite,
+//! key-id layout, beacon key, what seals prove and all other extensions stay as they were made; a host stays, until the
+//! last one leaves. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
 
 mod card;
 mod charter;

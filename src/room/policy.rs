@@ -3,7 +3,7 @@
 #![doc = include_str!("policy.md")]
 //!
 //! Whatever is not in the table is refused. Above it stand rules that no role overrides: nobody comes in while the
-//! room is locked or full, nor whoever is banned; nobody speaks for another, so that to let somebody speak again
+//! room is locked or full, but who is in it and comes back, nor whoever is banned; nobody speaks for another, so that to let somebody speak again
 //! never opens their microphone; a room keeps a host until the last one leaves it; its suite, its key-id layout and what its
 //! seals prove stay;
 //! nobody's name or key changes; only members commit; see the room's documentation.

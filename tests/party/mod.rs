@@ -3,6 +3,7 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test binary uses what it needs")]
 
+pub mod broken;
 pub mod charter;
 pub mod mal;
 
@@ -75,6 +76,7 @@ pub fn gist(event: &Event) -> String {
     match event {
         Event::Rekeyed(keys) => format!("rekeyed {}", keys.epoch()),
         Event::Joined { .. } => "joined".into(),
+        Event::CameBack { .. } => "came back".into(),
         Event::Left { name, .. } => format!("left {name}"),
         Event::Removed { name, .. } => format!("removed {name}"),
         Event::RoleChanged { from, .. } => format!("was {from}"),

@@ -65,7 +65,7 @@ impl Group {
         };
         self.check_where(&message)?;
 
-        let (epoch, is_commit) = (message.epoch().as_u64(), message.content_type() == ContentType::Commit);
+        let epoch = message.epoch().as_u64();
         let processed = match self.mls.process_message(self.provider.as_ref(), message) {
             Ok(processed) => processed,
             // Its signature stands, so a member made it; openmls does not say which.
@@ -97,8 +97,6 @@ impl Group {
             ProcessedMessageContent::ProposalMessage(_) => {
                 Ok(Incoming::Foreign { from: Some(from), what: "send a proposal outside a commit" })
             }
-            // Made by a later state of one's own than this one, which was kept and brought back.
-            ProcessedMessageContent::OwnPrivateMessage if is_commit => Ok(Incoming::Unreadable),
             ProcessedMessageContent::OwnPrivateMessage => {
                 Err(self.unauthentic("it claims to be yours, and is none that you made since you entered"))
             }
