@@ -146,7 +146,7 @@ impl Room {
             let why = "its owner is in the room by that card: nothing is to be done, and it is of no more use";
             return Err(Error::Unusable { what: "card", why });
         }
-        let Bundle { commit, welcome, tree } = self.carry_out(Intent::BringBack(card.clone()))?;
+        let Bundle { commit, welcome, tree } = self.carry_out(Intent::BringBack(Box::new(card.clone())))?;
         // There is one whenever somebody comes in.
         Ok(Admission { commit, welcome: welcome.unwrap_or_default(), tree })
     }
@@ -160,7 +160,7 @@ impl Room {
     /// Whether one may bring the owner of `card` back, as the room is.
     pub(super) fn may_bring_back(&self, card: &Card) -> bool {
         let Ok(me) = self.group().map(Group::me) else { return false };
-        let intent = Intent::BringBack(card.clone());
+        let intent = Intent::BringBack(Box::new(card.clone()));
         let Ok(Draft { adds, removes, after }) = Draft::new(self.ground(), self.identity.id(), &intent) else {
             return false;
         };

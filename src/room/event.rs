@@ -392,7 +392,7 @@ pub enum Intent {
     /// Let these people in.
     Admit(Vec<(Card, Role)>),
     /// Bring this card's owner back, who is in the room.
-    BringBack(Card),
+    BringBack(Box<Card>),
     /// Put these members out.
     Remove(Vec<MemberId>),
     /// Keep these people out, members or not.

@@ -114,7 +114,7 @@ pub(super) fn read_intent(saved: &mut Reader<'_>) -> Result<Intent> {
         14 => Intent::OpenDoor,
         15 => Intent::Refresh,
         // Nobody is brought back by a card that has expired since.
-        16 => Card::from_bytes(saved.long()?).map_or(Intent::Refresh, Intent::BringBack),
+        16 => Card::from_bytes(saved.long()?).map_or(Intent::Refresh, |card| Intent::BringBack(Box::new(card))),
         _ => return Err(saved.malformed("it holds a command of unknown kind: a later parlor wrote it, update")),
     })
 }
