@@ -201,6 +201,11 @@ impl Room {
         Ok(events)
     }
 
+    /// Whether there was a commit in this epoch that one cannot read.
+    pub(super) const fn is_stuck(&self) -> bool {
+        self.comeback.stuck.is_some()
+    }
+
     /// There was a commit that one cannot read.
     pub(super) fn get_stuck(&mut self) -> Event {
         self.comeback.lose(self.epoch);

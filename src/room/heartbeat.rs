@@ -68,6 +68,9 @@ const GAP: Duration = Duration::from_millis(200);
 /// How long a commit may be on its way that a host has merged.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// From then on a commit that has not come will not come.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+
 /// A host is missed who has beaten within this time, and is taken to be on one's own side.
 const LATELY: Duration = Duration::from_secs(60);
 
@@ -197,6 +200,15 @@ impl Room {
             None => Some(self.since),
             Some(beating) => beating.next(self, self.heart.trusts_itself),
         }
+    }
+
+    /// Whether one should come back ([`Room::come_back`]): the room goes on where one cannot follow. That is so when a host
+    /// beats in a later epoch and five seconds of fetching the relay's log have not led there, or at once after
+    /// [`Event::Stuck`]; and when the relay shows two histories, to those whose side has the younger hosts
+    /// ([`Event::SplitView`]). Ask each second, while the relay's log has nothing more for one.
+    pub fn come_back_due(&self, now: Duration) -> bool {
+        let is_stuck = self.is_stuck();
+        self.is_open() && self.heart.beating.as_ref().is_some_and(|beating| beating.is_lost(self, is_stuck, now))
     }
 
     fn with_heart<T>(&mut self, act: impl FnOnce(&mut Heart, &Self) -> T) -> T {
@@ -493,6 +505,15 @@ impl Beating {
                 events.push(Event::HostSilent { host: *id });
             }
         }
+    }
+
+    /// Whether the room goes on where one cannot follow: a host has been ahead for [`LOST_AFTER`] and nothing that came
+    /// helped, or at all if one `is_stuck`; or the relay shows two histories, and the other side is the one to follow.
+    fn is_lost(&self, room: &Room, is_stuck: bool, now: Duration) -> bool {
+        self.hosts.iter().any(|(id, host)| {
+            let waited = host.ahead.is_some_and(|(_, since)| is_stuck || now >= since.saturating_add(LOST_AFTER));
+            waited || host.split && self.is_senior(room, id, now)
+        })
     }
 
     fn is_stale(&self, now: Duration, trusts_itself: bool) -> bool {

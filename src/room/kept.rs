@@ -132,9 +132,10 @@ impl<V: Vault> Kept<V> {
         &self.vault
     }
 
-    /// Keeps the room no longer: what is stored stays as it is.
-    pub fn into_room(self) -> Room {
-        self.room
+    /// Keeps the room no longer: what is stored stays as it is. Who [comes back](Room::come_back) puts the new room into
+    /// the same vault.
+    pub fn into_parts(self) -> (Room, V, VaultKey) {
+        (self.room, self.vault, self.key)
     }
 
     /// Keeps the room no longer, and erases what is stored.

@@ -120,7 +120,7 @@ impl Room {
     /// everybody in the room, and to keep the answer under its [id](Returning::id). Hosts and moderators can read it, or
     /// anybody if there are none. `wall` is the time of day.
     ///
-    /// Call it when messages are missing for good ([`Error::WrongEpoch`] of a later epoch), after
+    /// Call it when [`Room::come_back_due`] says so; without a heartbeat when messages are missing for good ([`Error::WrongEpoch`] of a later epoch), after
     /// [`Event::Stuck`](crate::Event::Stuck), or when a commit of one's own was taken that one abandoned. What one knows
     /// of chat, of people and of the door goes along, and what media keys are to be published; what was on its way does
     /// not. The old [`Voice`] is of no more use: drop it.
