@@ -1,0 +1,177 @@
+//! Whole evenings: people, a relay, a network, clocks; all of it hostile but the people.
+//!
+//! One seed is one history: a list of steps ([`script`]), carried out on real rooms and voices ([`world`], [`media`],
+//! [`relay`]), beside a reference model ([`model`]) that says after each step whether what happened may. A history that
+//! goes wrong is cut down to its shortest form ([`shrink`]). Keys are random and differ from run to run: a seed fixes
+//! who does what and when, and nothing may depend on more.
+//!
+//! `PARLOR_HISTORIES=10000 cargo test --release --test simulation -- --nocapture` plays so many; `PARLOR_SEED` one.
+
+mod media;
+mod model;
+mod relay;
+mod script;
+mod shrink;
+mod world;
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use model::{Broken, Rule};
+use parlor::{Role, media::seal::SealMode};
+use script::{Opening, Plant, Script, Step, Wish};
+use world::Tally;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|n| n.parse().expect("histories and seeds are numbers"))
+}
+
+#[test]
+fn whatever_the_relay_does_every_rule_holds() {
+    let seeds = match number("PARLOR_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("PARLOR_HISTORIES").unwrap_or(500),
+    };
+    let (total, start) = (seeds.end - seeds.start, Instant::now());
+    let (next, done) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
+    let (failed, tally) = (Mutex::new(Vec::<(u64, Broken)>::new()), Mutex::new(Tally::default()));
+    let work = || {
+        let mut own = Tally::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || failed.lock().unwrap().len() >= 3 {
+                break;
+            }
+            match shrink::play(&Script::of(seed), false).0 {
+                Ok(tally) => own.merge(tally),
+                Err(broken) => failed.lock().unwrap().push((seed, broken)),
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        tally.lock().unwrap().merge(own);
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..std::thread::available_parallelism().map_or(2, usize::from)).map(|_| scope.spawn(work)).collect();
+        let mut told = start;
+        while total > 500 && !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(20));
+            if told.elapsed() > Duration::from_secs(1) {
+                told = Instant::now();
+                let done = done.load(Ordering::Relaxed);
+                eprintln!("{done} of {total} histories, {:.0} a second", done as f64 / start.elapsed().as_secs_f64());
+            }
+        }
+    });
+    let (mut failed, tally) = (failed.into_inner().unwrap(), tally.into_inner().unwrap());
+    println!("{} histories in {:.1} s", done.into_inner(), start.elapsed().as_secs_f64());
+    tally.0.iter().for_each(|(what, times)| println!("{times:>10} {what}"));
+    failed.sort_by_key(|(seed, _)| *seed);
+    let reports: Vec<String> =
+        failed.iter().map(|(seed, broken)| shrink::report(*seed, &Script::of(*seed), broken)).collect();
+    assert!(reports.is_empty(), "{}", reports.join("\n----\n"));
+    if total >= 500 {
+        for what in WHAT_HAPPENS {
+            assert!(tally.of(what) > 0, "it never came to this: {what}");
+        }
+    }
+}
+
+/// What is to happen in 500 histories: a simulation in which it does not shows nothing.
+const WHAT_HAPPENS: &[&str] = &[
+    "attempts by strangers",
+    "attempts by who is out",
+    "bad messages refused",
+    "clock jumps",
+    "commands denied",
+    "commits",
+    "commits abandoned",
+    "epochs entered",
+    "found unverified",
+    "frames not sealed",
+    "frames of their own time, opened by who is out",
+    "frames opened",
+    "frames opened after they waited",
+    "frames sealed",
+    "held for a seal",
+    "histories that end in a talk",
+    "histories with a fork",
+    "messages again",
+    "messages and packets from elsewhere",
+    "messages damaged or made up",
+    "messages out of their order",
+    "messages too late or early",
+    "packets again or readdressed",
+    "parked",
+    "people who came in",
+    "people who come again",
+    "people who went out",
+    "races lost",
+    "refused: forged",
+    "refused: malformed",
+    "refused: muted",
+    "refused: not on stage",
+    "refused: reflected",
+    "refused: replayed",
+    "refused: too late",
+    "refused: unsealed",
+    "relay withholds, or no more",
+    "seals read",
+    "welcomes of commits that lost",
+    "words read",
+    "words that vanished",
+];
+
+/// A room of hosts, without seals.
+fn hosts(people: usize) -> Opening {
+    Opening { roles: vec![Role::Host; people - 1], seals: SealMode::Off, epoch_bits: 8 }
+}
+
+fn breaks(people: usize, steps: &[Step]) -> Rule {
+    let script = Script { opening: hosts(people), steps: steps.to_vec() };
+    shrink::play(&script, false).0.err().expect("a planted mistake is found").rule
+}
+
+const REFRESH: Step = Step::Command { by: 0, wish: Wish::Refresh };
+
+#[test]
+fn each_rule_finds_the_mistake_it_is_there_for() {
+    let speak = |by| Step::Speak { by, frames: 2 };
+    let twin = Step::Plant(Plant::Twin { who: 0 });
+    assert_eq!(breaks(2, &[twin, REFRESH, Step::DeliverAll, speak(0)]), Rule::Nonce);
+    assert_eq!(breaks(2, &[twin, REFRESH, Step::DeliverAll, speak(1)]), Rule::Replay);
+    let confused = Step::Plant(Plant::Confused { who: 0 });
+    assert_eq!(breaks(3, &[confused, REFRESH, Step::DeliverAll, speak(1)]), Rule::Authentic);
+    let remove = Step::Command { by: 0, wish: Wish::Remove { on: 1 } };
+    let stolen = [remove, Step::DeliverAll, Step::Plant(Plant::Stolen), speak(0)];
+    assert_eq!(breaks(3, &stolen), Rule::Outsider);
+    let race =
+        [REFRESH, Step::Command { by: 1, wish: Wish::Refresh }, Step::Order { pick: 0 }, Step::Order { pick: 0 }];
+    let silent = [&race[..], &[Step::Plant(Plant::Silent { to: 2 }), Step::DeliverAll]].concat();
+    assert_eq!(breaks(3, &silent), Rule::Agreement);
+    let mute = Step::Command { by: 0, wish: Wish::Mute { on: 1 } };
+    assert_eq!(breaks(3, &[Step::Plant(Plant::Unmuted), mute, Step::DeliverAll]), Rule::Agreement);
+    let lost = [REFRESH, Step::Order { pick: 0 }, Step::Plant(Plant::Lost { to: 1 })];
+    assert_eq!(breaks(3, &lost), Rule::Quiet);
+    assert_eq!(breaks(2, &[Step::Plant(Plant::Panic)]), Rule::Sound);
+}
+
+#[test]
+fn a_long_history_is_cut_down_to_the_steps_that_matter() {
+    let mut steps: Vec<Step> = (0..8).flat_map(|seed| Script::of(5 * seed + 1).steps).take(195).collect();
+    steps.retain(|step| !matches!(step, Step::Command { wish: Wish::End | Wish::Leave, .. } | Step::Cheat { .. }));
+    let planted = [Step::Plant(Plant::Twin { who: 0 }), REFRESH, Step::DeliverAll, Step::Speak { by: 0, frames: 1 }];
+    for (at, step) in planted.into_iter().enumerate() {
+        steps.insert(steps.len() * (2 + at) / 6, step);
+    }
+    let script = Script { opening: hosts(3), steps };
+    let broken = shrink::play(&script, false).0.err().expect("a planted mistake is found");
+    let shortest = shrink::shortest(&script, broken.rule).expect("it is found again");
+    assert!(shortest.steps.len() <= 5, "{broken}: {:#?}", shortest.steps);
+    assert!(shrink::report(0, &shortest, &broken).contains("PLANTED"));
+}

@@ -1,0 +1,319 @@
+//! Packets: who speaks, what the network makes of it, who opens what.
+
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use parlor::{
+    EpochKeys, Error, LeafIndex, Voice,
+    media::{Quiet, Speaker, seal::Finding, sframe::Header},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    model::{Held, Rule, broken, hold},
+    relay::flip,
+    script::Plant,
+    world::{Seat, World},
+};
+
+type Packet = Rc<[u8]>;
+
+/// What was sent, and what is under way.
+#[derive(Default)]
+pub struct Media {
+    packets: Vec<Packet>,
+    /// When what comes to whom.
+    flights: BTreeMap<(Duration, usize), (usize, Packet)>,
+    flown: usize,
+}
+
+impl World {
+    /// Time goes on: packets arrive, and once a second every app asks its room what is to be done.
+    pub fn pass(&mut self, time: Duration) -> Held {
+        let until = self.now + time;
+        while self.next_second() <= until {
+            let second = self.next_second();
+            self.fly(second)?;
+            self.tick()?;
+        }
+        self.fly(until)
+    }
+
+    fn next_second(&self) -> Duration {
+        Duration::from_secs(self.now.as_secs() + 1)
+    }
+
+    fn fly(&mut self, until: Duration) -> Held {
+        while let Some(flight) = self.media.flights.first_entry().filter(|flight| flight.key().0 <= until) {
+            let ((due, _), (to, packet)) = flight.remove_entry();
+            self.now = self.now.max(due);
+            self.arrive(to, &packet)?;
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    /// A member says one frame.
+    pub fn utter(&mut self, by: usize) -> Held {
+        let end = &mut self.ends[by];
+        let (id, epoch, frame) = (end.id, end.epoch, self.model.next_frame());
+        let Seat::In(room, voice) = &mut end.seat else { return Ok(()) };
+        let may_speak = self.model.epoch(epoch).hears(&id);
+        match voice.seal(&frame) {
+            Ok(packet) => {
+                self.tally.add("frames sealed");
+                let leaf = room.me().expect("a member").leaf;
+                self.model.seals(&end.name, id, epoch, leaf, &packet)?;
+                if let Some(twin) = &mut end.twin {
+                    let packet = twin.seal(&self.model.next_frame()).expect("a twin on stage");
+                    self.model.seals(&end.name, id, epoch, leaf, &packet)?;
+                }
+                self.transmit(by, packet)?;
+            }
+            Err(Error::NotOnStage { .. }) => {
+                hold(Rule::Honest, !may_speak, || format!("{} is on stage and may not speak", end.name))?;
+                self.tally.add("frames not sealed");
+            }
+            Err(Error::Muted { .. }) => {
+                hold(Rule::Honest, !end.mic, || format!("{} has their microphone on and may not speak", end.name))?;
+                self.tally.add("frames not sealed");
+            }
+            Err(error) => return broken(Rule::Sound, format!("{} speaks: {error}", end.name)),
+        }
+        self.send_seals(by)
+    }
+
+    /// Sends the seals that are due.
+    pub fn send_seals(&mut self, by: usize) -> Held {
+        let now = self.ends[by].now(self.now);
+        loop {
+            let Seat::In(_, voice) = &mut self.ends[by].seat else { return Ok(()) };
+            let Some(seal) = voice.next_seal(now) else { return Ok(()) };
+            self.tally.add("seals sent");
+            let (listener, _) = self.ends[by].listener(self.now);
+            let epoch = self.model.epoch_of_seal(&listener, &seal)?;
+            self.model.spends(listener.name, epoch, &seal, true)?;
+            self.transmit(by, seal)?;
+        }
+    }
+
+    /// A packet goes to everybody in the room by their line; who is out tries it at once.
+    fn transmit(&mut self, by: usize, packet: Vec<u8>) -> Held {
+        let (index, packet): (usize, Packet) = (self.media.packets.len(), packet.into());
+        self.media.packets.push(packet.clone());
+        for (to, end) in self.ends.iter().enumerate() {
+            if !end.is_in() || (to == by && !end.line.back) {
+                continue;
+            }
+            for (delay, is_damaged) in end.line.fate(index, to) {
+                let mut packet = packet.clone();
+                if is_damaged {
+                    let mut bytes = packet.to_vec();
+                    flip(&mut bytes, index * 7 + to);
+                    packet = bytes.into();
+                }
+                self.media.flown += 1;
+                self.media.flights.insert((self.now + Duration::from_millis(delay), self.media.flown), (to, packet));
+            }
+        }
+        for who in 0..self.ends.len() {
+            self.eavesdrop(who, &packet)?;
+        }
+        Ok(())
+    }
+
+    /// Any packet of the evening.
+    pub fn packet(&self, pick: usize) -> Option<Packet> {
+        let packets = &self.media.packets;
+        (!packets.is_empty()).then(|| packets[pick % packets.len()].clone())
+    }
+
+    /// A packet comes to a member.
+    pub fn arrive(&mut self, to: usize, packet: &[u8]) -> Held {
+        let now = self.ends[to].now(self.now);
+        let end = &mut self.ends[to];
+        let Seat::In(_, voice) = &mut end.seat else { return Ok(()) };
+        let mut opened: Vec<_> = std::iter::once(voice.open(packet, now)).collect();
+        opened.extend(end.twin.as_mut().map(|twin| twin.open(packet, now)));
+        for opened in opened {
+            match opened {
+                Ok(heard) => {
+                    self.tally.add("frames opened");
+                    let (listener, seen) = self.ends[to].listener(self.now);
+                    self.model.opens(&listener, seen, &heard)?;
+                }
+                Err(Error::Seal { .. }) => {
+                    self.tally.add("seals read");
+                    self.unpark(to)?;
+                }
+                Err(error) => self.refused(to, &error)?,
+            }
+        }
+        self.findings(to)
+    }
+
+    /// Why a packet was not played; some reasons there must not be.
+    fn refused(&mut self, to: usize, error: &Error) -> Held {
+        self.tally.add(match error {
+            Error::Malformed { .. } | Error::TooLarge { .. } => "refused: malformed",
+            Error::Forged { .. } => "refused: forged",
+            Error::Replayed { .. } => "refused: replayed",
+            Error::TooLate { .. } => "refused: too late",
+            Error::Parked { .. } => "parked",
+            Error::Held { .. } => "held for a seal",
+            Error::Reflected { .. } => "refused: reflected",
+            Error::NotOnStage { .. } => "refused: not on stage",
+            Error::Muted { .. } => "refused: muted",
+            Error::Unsealed { .. } => "refused: unsealed",
+            Error::Impersonated { .. } => {
+                return broken(Rule::Honest, format!("{}: {error}", self.ends[to].name));
+            }
+            _ => return broken(Rule::Sound, format!("{} opens a packet: {error}", self.ends[to].name)),
+        });
+        Ok(())
+    }
+
+    /// What waited for its key or its seal.
+    pub fn unpark(&mut self, who: usize) -> Held {
+        let now = self.ends[who].now(self.now);
+        loop {
+            let Seat::In(_, voice) = &mut self.ends[who].seat else { return Ok(()) };
+            match voice.unpark(now) {
+                None => return self.findings(who),
+                Some(Ok(heard)) => {
+                    self.tally.add("frames opened after they waited");
+                    let (listener, seen) = self.ends[who].listener(self.now);
+                    self.model.opens(&listener, seen, &heard)?;
+                }
+                Some(Err(error)) => self.refused(who, &error)?,
+            }
+        }
+    }
+
+    /// Nobody here speaks in another's name.
+    fn findings(&mut self, who: usize) -> Held {
+        let now = self.ends[who].now(self.now);
+        let Seat::In(_, voice) = &mut self.ends[who].seat else { return Ok(()) };
+        while let Some(finding) = voice.next_finding(now) {
+            match finding {
+                Finding::Unverified { .. } => self.tally.add("found unverified"),
+                _ => return broken(Rule::Honest, format!("{} accuses: {finding:?}", self.ends[who].name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is out tries a packet with the last voice they had, by a clock that stands still.
+    fn eavesdrop(&mut self, who: usize, packet: &[u8]) -> Held {
+        if self.stolen {
+            let lent = (0..self.ends.len()).find(|at| *at != who && self.ends[*at].is_in());
+            return lent.map_or(Ok(()), |lender| self.eavesdrop_with(who, lender, packet));
+        }
+        self.eavesdrop_with(who, who, packet)
+    }
+
+    fn eavesdrop_with(&mut self, who: usize, lender: usize, packet: &[u8]) -> Held {
+        if !matches!(self.ends[who].seat, Seat::Out(..)) {
+            return Ok(());
+        }
+        let end = &mut self.ends[lender];
+        let now = end.past.last().map_or(Duration::ZERO, |(_, left)| *left);
+        let (Seat::Out(voice, _) | Seat::In(_, voice)) = &mut end.seat else { return Ok(()) };
+        self.tally.add("attempts by who is out");
+        match voice.open(packet, now) {
+            Ok(heard) => {
+                self.tally.add("frames of their own time, opened by who is out");
+                let (listener, seen) = self.ends[who].listener(self.now);
+                self.model.opens(&listener, seen, &heard)
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Who is out tries every packet of the evening; members try those of epochs they were not in.
+    pub fn eavesdrop_on_all(&mut self) -> Held {
+        for index in 0..self.media.packets.len() {
+            let packet = self.media.packets[index].clone();
+            for who in 0..self.ends.len() {
+                if self.ends[who].is_in() {
+                    self.arrive(who, &packet)?;
+                } else {
+                    self.eavesdrop(who, &packet)?;
+                }
+            }
+            self.guess(index, &packet)?;
+        }
+        Ok(())
+    }
+
+    /// Who was never in the room tries a packet: with another room's keys; and with keys that are guessed, while all
+    /// else is known.
+    fn guess(&mut self, index: usize, packet: &[u8]) -> Held {
+        let (room, stranger) = self.relay.stranger();
+        let mut opened = vec![stranger.open(packet, Duration::ZERO).is_ok()];
+        if index % 16 == 0 {
+            let (header, _) = Header::decode(packet).expect("an honest header");
+            let (_, leaf, epoch) = self.layout.split(header.kid);
+            let stage = vec![Speaker { leaf, id: room.me().expect("a member").id }];
+            let (suite, me) = (stranger.suite(), LeafIndex(leaf.0 + 1));
+            let key = Zeroizing::new(vec![index as u8; suite.key_len()]);
+            let keys = EpochKeys::new(suite, self.layout, epoch, key, me, stage, Duration::ZERO);
+            opened.push(Voice::new(keys.expect("keys")).open(packet, Duration::ZERO).is_ok());
+        }
+        for is_open in opened {
+            self.tally.add("attempts by strangers");
+            hold(Rule::Outsider, !is_open, || format!("a stranger opened packet {index}"))?;
+        }
+        Ok(())
+    }
+
+    /// Everybody on stage speaks for a second, and is heard by everybody.
+    pub fn all_are_heard(&mut self) -> Held {
+        let first = self.model.frames();
+        for _ in 0..50 {
+            for who in 0..self.ends.len() {
+                if self.ends[who].mic {
+                    self.utter(who)?;
+                }
+            }
+            self.pass(Duration::from_millis(20))?;
+        }
+        for speaker in self.ends.iter().filter(|end| end.is_in() && end.mic) {
+            if !self.model.epoch(speaker.epoch).hears(&speaker.id) {
+                continue;
+            }
+            for end in self.ends.iter().filter(|end| end.is_in() && end.id != speaker.id) {
+                hold(Rule::Quiet, self.model.heard_since(first, &end.heard, &speaker.id), || {
+                    let Seat::In(_, voice) = &end.seat else { return String::new() };
+                    let hearing = voice.hearing(&speaker.id, end.now(self.now));
+                    format!("{} does not hear {}: {}", end.name, speaker.name, hearing.cause)
+                })?;
+            }
+        }
+        self.tally.add("histories that end in a talk");
+        Ok(())
+    }
+}
+
+/// A member's keys, with the mistake that is planted, if one is; and the voice that comes of it.
+pub fn with_mistake(plant: Option<Plant>, keys: EpochKeys, room: &[u8]) -> (EpochKeys, Option<Voice>) {
+    let is_confused = match plant {
+        Some(Plant::Twin { .. }) => false,
+        Some(Plant::Confused { .. }) => true,
+        _ => return (keys, None),
+    };
+    let (suite, layout, epoch, me, since) = (keys.suite(), keys.layout(), keys.epoch(), keys.me(), keys.since());
+    let (mut stage, offstage): (Vec<Speaker>, Vec<Quiet>) = (keys.stage().to_vec(), keys.offstage().to_vec());
+    if is_confused {
+        let ids: Vec<_> = stage.iter().map(|speaker| speaker.id).collect();
+        for (at, speaker) in stage.iter_mut().enumerate() {
+            speaker.id = ids[(at + 1) % ids.len()];
+        }
+    }
+    let base_key = keys.into_base_key();
+    let again = |base_key| {
+        let keys = EpochKeys::new(suite, layout, epoch, base_key, me, stage.clone(), since).expect("as they were");
+        keys.with_offstage(offstage.clone()).of_room(room)
+    };
+    let twin = (!is_confused).then(|| Voice::new(again(base_key.clone())));
+    (again(base_key), twin)
+}

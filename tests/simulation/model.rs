@@ -1,0 +1,441 @@
+//! The reference model: what a room is, said a second time and simply, and what may never happen in one.
+//!
+//! It sees no key and no byte of MLS. It learns who wanted what, who came into which epoch by which commit, which
+//! frame was sealed and which was opened, and says whether that is so as it should be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
+    fmt,
+    time::Duration,
+};
+
+use parlor::{
+    Heard, KeyIdLayout, LeafIndex, MemberId, Role, Room, RoomCode, Settings,
+    media::sframe::Header,
+    room::{Intent, MessageId, Speaking},
+};
+
+/// How long past epochs are heard.
+const PREVIOUS_EPOCH: Duration = Duration::from_secs(2);
+
+/// What is to hold in every history.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Rule {
+    /// An opened frame is what its speaker sealed, in an epoch in which both were in the room and the speaker on stage.
+    Authentic,
+    /// Who is not in an epoch opens nothing of it.
+    Outsider,
+    /// A key seals under a counter once.
+    Nonce,
+    /// A packet opens once at one member.
+    Replay,
+    /// Old keys go when they should.
+    Past,
+    /// Members of one epoch agree on everything, as the model says; there is one epoch of a number, unless the relay
+    /// put concurrent commits into two orders.
+    Agreement,
+    /// Nothing but a commit of one's epoch moves a room, by one epoch at a time.
+    Forward,
+    /// Who does nothing wrong is not accused, refused or kept from speaking.
+    Honest,
+    /// Once the relay is honest everybody soon agrees, and hears everybody on stage.
+    Quiet,
+    /// No panic, and no error that says it is a bug.
+    Sound,
+}
+
+/// A rule was broken.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    pub rule: Rule,
+    pub how: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.rule, self.how)
+    }
+}
+
+pub type Held<T = ()> = Result<T, Broken>;
+
+/// Breaks `rule` unless `holds`.
+pub fn hold(rule: Rule, holds: bool, how: impl FnOnce() -> String) -> Held {
+    if holds { Ok(()) } else { broken(rule, how()) }
+}
+
+pub fn broken<T>(rule: Rule, how: impl Into<String>) -> Held<T> {
+    Err(Broken { rule, how: how.into() })
+}
+
+/// What the charter says of a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Standing {
+    role: Role,
+    since: u64,
+    muted_by: Option<MemberId>,
+    leaving: bool,
+}
+
+/// What all members of an epoch agree on.
+#[derive(Clone, Debug)]
+pub struct Epoch {
+    pub number: u64,
+    members: BTreeMap<MemberId, Standing>,
+    banned: BTreeSet<MemberId>,
+    settings: Settings,
+    /// Learned from the first who came in.
+    code: RoomCode,
+    leaves: BTreeMap<MemberId, LeafIndex>,
+    /// The commits that somebody followed out of it.
+    next: Vec<usize>,
+}
+
+impl Epoch {
+    pub fn has(&self, id: &MemberId) -> bool {
+        self.members.contains_key(id)
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = &MemberId> {
+        self.members.keys()
+    }
+
+    pub fn is_leaving(&self, id: &MemberId) -> bool {
+        self.members.get(id).is_some_and(|member| member.leaving)
+    }
+
+    fn with_role(&self, role: Role) -> impl Iterator<Item = (&MemberId, &Standing)> {
+        self.members.iter().filter(move |(_, member)| member.role == role)
+    }
+
+    fn has_host(&self) -> bool {
+        self.with_role(Role::Host).next().is_some()
+    }
+
+    /// Whether frames of `id` are sealed and played.
+    pub fn hears(&self, id: &MemberId) -> bool {
+        let Some(member) = self.members.get(id) else { return false };
+        let everybody = self.settings.speaking() == Speaking::Everybody && !member.leaving;
+        self.has_host() && member.muted_by.is_none() && (member.role.on_stage() || everybody)
+    }
+
+    /// Whether `by` may want `intent` at all: a rule of thumb, coarser than the policy and apart from it.
+    fn allows(&self, by: &MemberId, intent: &Intent) -> bool {
+        let Some(me) = self.members.get(by) else { return false };
+        let lets_go = |id: &MemberId| !self.has_host() && self.is_leaving(id);
+        me.role >= Role::Moderator
+            || match intent {
+                Intent::Refresh | Intent::Leave => true,
+                Intent::SetRole(id, role) => id == by && *role < me.role,
+                Intent::Remove(members) => members.iter().all(lets_go),
+                _ => false,
+            }
+    }
+
+    /// The epoch that `intent` of `by` leads to.
+    fn after(&self, by: &MemberId, intent: &Intent) -> Self {
+        let mut after = Self { number: self.number + 1, leaves: BTreeMap::new(), next: Vec::new(), ..self.clone() };
+        let since = |role| if role == Role::Listener { 0 } else { after.number };
+        let mut set_role = |id: &MemberId, role| {
+            let member = after.members.entry(*id).or_default();
+            (member.role, member.since) = (role, since(role));
+        };
+        match intent {
+            Intent::Admit(cards) => cards.iter().for_each(|(card, role)| set_role(&card.id(), *role)),
+            Intent::SetRole(id, role) => set_role(id, *role),
+            Intent::HandOver(id) => {
+                if self.members.get(id).is_some_and(|member| member.role != Role::Host) {
+                    set_role(id, Role::Host);
+                }
+                set_role(by, Role::Moderator);
+            }
+            Intent::Remove(members) => after.members.retain(|id, _| !members.contains(id)),
+            Intent::Ban(people) => {
+                after.members.retain(|id, _| !people.contains(id));
+                after.banned.extend(people);
+            }
+            Intent::LiftBan(id) => {
+                after.banned.remove(id);
+            }
+            Intent::Mute(id) => after.mute(id, Some(*by)),
+            Intent::LiftMute(id) => after.mute(id, None),
+            Intent::Set(settings) => {
+                for setting in settings {
+                    after.settings = after.settings.with(setting.clone()).expect("a setting within its bounds");
+                }
+            }
+            Intent::Leave => {
+                if let Some(member) = after.members.get_mut(by) {
+                    *member = Standing { leaving: true, muted_by: member.muted_by, ..Standing::default() };
+                }
+                let eldest = after.with_role(Role::Moderator).min_by_key(|(id, member)| (member.since, **id));
+                if let Some(heir) = eldest.map(|(id, _)| *id).filter(|_| !after.has_host()) {
+                    let heir = after.members.get_mut(&heir).expect("just found");
+                    (heir.role, heir.since) = (Role::Host, after.number);
+                }
+            }
+            _ => {}
+        }
+        after
+    }
+
+    fn mute(&mut self, id: &MemberId, by: Option<MemberId>) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.muted_by = by;
+        }
+    }
+
+    /// Whether `room` is as this epoch is; the first who comes tells its code and leaves.
+    fn agrees(&mut self, name: &str, room: &Room) -> Held {
+        let leaves: BTreeMap<_, _> = room.roster().map(|member| (member.id, member.leaf)).collect();
+        if self.leaves.is_empty() {
+            (self.code, self.leaves) = (room.code(), leaves.clone());
+        }
+        let seen: BTreeMap<_, _> = room.roster().map(|member| (member.id, (member.role, member.muted_by))).collect();
+        let said: BTreeMap<_, _> =
+            self.members.iter().map(|(id, member)| (*id, (member.role, member.muted_by))).collect();
+        let differs = |what: &str, seen: &dyn fmt::Debug, said: &dyn fmt::Debug| {
+            broken(Rule::Agreement, format!("{name} in epoch {}: {what} is {seen:?}, not {said:?}", self.number))
+        };
+        let banned: BTreeSet<_> = room.banned().copied().collect();
+        match () {
+            () if room.epoch() != self.number => differs("the epoch", &room.epoch(), &self.number),
+            () if seen != said => differs("the roster", &seen, &said),
+            () if *room.settings() != self.settings => differs("the settings", room.settings(), &self.settings),
+            () if banned != self.banned => differs("who is banned", &banned, &self.banned),
+            () if room.is_listen_only() == self.has_host() => differs("listen-only", &room.is_listen_only(), &"else"),
+            () if room.code() != self.code => differs("the code", &room.code(), &self.code),
+            () if leaves != self.leaves => differs("who sits where", &leaves, &self.leaves),
+            () => Ok(()),
+        }
+    }
+}
+
+/// A frame that somebody sealed.
+struct Frame {
+    speaker: MemberId,
+    epoch: usize,
+    counter: u64,
+}
+
+/// Who opens, and what they know of themselves.
+pub struct Listener<'a> {
+    pub name: &'a str,
+    pub id: MemberId,
+    /// Where they are, by the model's count.
+    pub epoch: usize,
+    /// Where they were, and when they left it, by their clock.
+    pub past: &'a [(usize, Duration)],
+    pub now: Duration,
+    /// Whether they are out, and only try.
+    pub is_out: bool,
+}
+
+/// A commit on its way.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The epoch it was made in, by the model's count.
+    pub of: usize,
+    pub by: MemberId,
+    pub intent: Intent,
+}
+
+pub struct Model {
+    layout: KeyIdLayout,
+    epochs: Vec<Epoch>,
+    /// The epoch that each commit leads to.
+    led_to: HashMap<usize, usize>,
+    frames: Vec<Frame>,
+    /// What was said in writing.
+    lines: HashMap<MessageId, String>,
+    /// Every key and counter that sealed, and a hash of what came of it.
+    used: HashMap<(RoomCode, u64, u64), Vec<u8>>,
+    pub forks: u64,
+}
+
+impl Model {
+    /// A room with its host alone.
+    pub fn new(room: &Room) -> Self {
+        let me = room.me().expect("a host");
+        let host = Standing { role: Role::Host, ..Standing::default() };
+        let first = Epoch {
+            number: 0,
+            members: BTreeMap::from([(me.id, host)]),
+            banned: BTreeSet::new(),
+            settings: room.settings().clone(),
+            code: room.code(),
+            leaves: BTreeMap::new(),
+            next: Vec::new(),
+        };
+        Self {
+            layout: room.settings().layout(),
+            epochs: vec![first],
+            led_to: HashMap::new(),
+            frames: Vec::new(),
+            lines: HashMap::new(),
+            used: HashMap::new(),
+            forks: 0,
+        }
+    }
+
+    pub fn epoch(&self, at: usize) -> &Epoch {
+        &self.epochs[at]
+    }
+
+    /// Whether `commit` may be made.
+    pub fn commits(&self, commit: &Commit) -> Held {
+        hold(Rule::Agreement, self.epochs[commit.of].allows(&commit.by, &commit.intent), || {
+            format!("{} of {} was made, which they may not want", intent_name(&commit.intent), commit.by)
+        })
+    }
+
+    /// Somebody follows `commit`, out of its epoch. Two commits out of one epoch are a fork.
+    pub fn follows(&mut self, message: usize, commit: &Commit, relay_may_fork: bool) -> Held {
+        let from = &mut self.epochs[commit.of];
+        if from.next.contains(&message) {
+            return Ok(());
+        }
+        from.next.push(message);
+        let forks = from.next.len() > 1;
+        self.forks += u64::from(forks);
+        hold(Rule::Agreement, relay_may_fork || !forks, || {
+            format!("epoch {} went on in two ways, and the relay had one order", self.epochs[commit.of].number)
+        })
+    }
+
+    /// Somebody comes into the epoch that `commit` leads to.
+    pub fn enters(&mut self, name: &str, room: &Room, message: usize, commit: &Commit) -> Held<usize> {
+        let to = match self.led_to.entry(message) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => {
+                self.epochs.push(self.epochs[commit.of].after(&commit.by, &commit.intent));
+                *unknown.insert(self.epochs.len() - 1)
+            }
+        };
+        self.epochs[to].agrees(name, room)?;
+        Ok(to)
+    }
+
+    /// Whether `room` is as its epoch is.
+    pub fn agrees(&mut self, name: &str, room: &Room, epoch: usize) -> Held {
+        self.epochs[epoch].agrees(name, room)
+    }
+
+    /// What the next frame is to say.
+    pub fn next_frame(&self) -> Vec<u8> {
+        content(self.frames.len())
+    }
+
+    /// `speaker` sealed the next frame.
+    pub fn seals(&mut self, name: &str, speaker: MemberId, epoch: usize, leaf: LeafIndex, packet: &[u8]) -> Held {
+        let Epoch { number, .. } = self.epochs[epoch];
+        let (header, _) = Header::decode(packet).expect("an honest header");
+        let kid = self.layout.key_id(0, leaf, number).expect("an honest leaf");
+        hold(Rule::Forward, header.kid == kid, || {
+            format!("{name} sealed under key id {:#x}, not under {kid:#x} of their room's epoch {number}", header.kid)
+        })?;
+        hold(Rule::Authentic, self.epochs[epoch].hears(&speaker), || {
+            format!("{name} sealed in epoch {number}, where they are not on stage")
+        })?;
+        self.frames.push(Frame { speaker, epoch, counter: header.counter });
+        self.spends(name, epoch, packet, false)
+    }
+
+    /// A key and a counter made `packet`. A seal is sent twice, a frame is not.
+    pub fn spends(&mut self, name: &str, epoch: usize, packet: &[u8], twice: bool) -> Held {
+        let Epoch { code, number, .. } = self.epochs[epoch];
+        let (Header { kid, counter }, _) = Header::decode(packet).expect("an honest header");
+        match self.used.entry((code, kid, counter)) {
+            Entry::Vacant(unused) => {
+                unused.insert(packet.to_vec());
+                Ok(())
+            }
+            Entry::Occupied(used) => hold(Rule::Nonce, twice && used.get() == packet, || {
+                format!("{name} sealed twice under key id {kid:#x} and counter {counter} of epoch {number}")
+            }),
+        }
+    }
+
+    /// Which epoch a seal of `from` is of: theirs, or one they were in.
+    pub fn epoch_of_seal(&self, from: &Listener<'_>, packet: &[u8]) -> Held<usize> {
+        let (header, _) = Header::decode(packet).expect("an honest header");
+        let (_, _, bits) = self.layout.split(header.kid);
+        let mask = (1 << self.layout.epoch_bits()) - 1;
+        let mut theirs = std::iter::once(from.epoch).chain(from.past.iter().rev().map(|(epoch, _)| *epoch));
+        match theirs.find(|epoch| self.epochs[*epoch].number & mask == bits) {
+            Some(epoch) => Ok(epoch),
+            None => broken(Rule::Forward, format!("{} made a seal of an epoch they were not in", from.name)),
+        }
+    }
+
+    /// `by` opened a frame, for the first time if it is not among those they have `heard`.
+    pub fn opens(&self, by: &Listener<'_>, heard: &mut HashSet<usize>, opened: &Heard<Vec<u8>>) -> Held {
+        let name = by.name;
+        let index = opened.frame.first_chunk().map(|index| u64::from_be_bytes(*index) as usize);
+        let Some((index, frame)) = index.and_then(|index| Some((index, self.frames.get(index)?))) else {
+            return broken(Rule::Authentic, format!("{name} opened what nobody sealed: {opened:?}"));
+        };
+        let epoch = &self.epochs[frame.epoch];
+        hold(Rule::Outsider, epoch.has(&by.id), || {
+            format!("{name} opened a frame of epoch {}, in which they are not", epoch.number)
+        })?;
+        let said = (frame.speaker, epoch.number, frame.counter, content(index));
+        let seen = (opened.speaker, opened.epoch, opened.counter, opened.frame.clone());
+        hold(Rule::Authentic, seen == said && epoch.hears(&frame.speaker), || {
+            format!("{name} opened {opened:?}, which is of {} in epoch {}", frame.speaker, epoch.number)
+        })?;
+        hold(Rule::Replay, heard.insert(index), || format!("{name} opened frame {index} twice"))?;
+        if by.is_out {
+            return Ok(());
+        }
+        hold(Rule::Past, self.epochs[by.epoch].hears(&frame.speaker), || {
+            format!("{name} opened a frame of {}, who is not on stage any more", frame.speaker)
+        })?;
+        let in_time = frame.epoch == by.epoch
+            || by
+                .past
+                .iter()
+                .any(|(past, left)| *past == frame.epoch && by.now.saturating_sub(*left) <= PREVIOUS_EPOCH);
+        hold(Rule::Past, in_time, || {
+            format!("{name} opened a frame of epoch {} in epoch {}", epoch.number, self.epochs[by.epoch].number)
+        })
+    }
+
+    /// What the next line in writing is to say.
+    pub fn next_line(&self) -> String {
+        format!("line {:1$}", self.lines.len(), 1 + self.lines.len() % 3)
+    }
+
+    pub fn says(&mut self, message: MessageId, text: String) {
+        self.lines.insert(message, text);
+    }
+
+    /// Somebody reads a line, which is not among those they have `read`.
+    pub fn reads(&self, name: &str, read: &mut HashSet<MessageId>, message: MessageId, text: &str) -> Held {
+        hold(Rule::Authentic, self.lines.get(&message).is_some_and(|line| line == text), || {
+            format!("{name} reads {message}: {text:?}, which nobody said")
+        })?;
+        hold(Rule::Replay, read.insert(message), || format!("{name} reads {message} twice"))
+    }
+
+    /// How many frames were sealed.
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether a frame of `speaker` from number `first` on is among those `heard`.
+    pub fn heard_since(&self, first: usize, heard: &HashSet<usize>, speaker: &MemberId) -> bool {
+        (first..self.frames.len()).any(|index| self.frames[index].speaker == *speaker && heard.contains(&index))
+    }
+}
+
+/// What the frame of that index says.
+fn content(index: usize) -> Vec<u8> {
+    (index as u64).to_be_bytes().repeat(3)
+}
+
+/// The name of what somebody wants, without whom and what.
+pub fn intent_name(intent: &Intent) -> String {
+    let name = format!("{intent:?}");
+    name.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,228 @@
+//! A history as data: how the room begins, and what happens in it step by step.
+//!
+//! Every step means something, or nothing, in any state: people are counted among those who can do it, messages among
+//! those there are. So a history stays one whatever steps are left out of it.
+
+use parlor::{Role, media::seal::SealMode};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::relay::{Line, Trick};
+
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub opening: Opening,
+    pub steps: Vec<Step>,
+}
+
+/// How the room begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Who is let in at once, by the host.
+    pub roles: Vec<Role>,
+    pub seals: SealMode,
+    /// How many bits of its epoch a packet tells.
+    pub epoch_bits: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Step {
+    /// A member makes a commit.
+    Command {
+        by: u8,
+        wish: Wish,
+    },
+    /// A member says something beside the voice.
+    Say {
+        by: u8,
+        word: Word,
+    },
+    /// A member speaks for so many frames.
+    Speak {
+        by: u8,
+        frames: u8,
+    },
+    /// A member's app does what it should each second.
+    Mind {
+        by: u8,
+    },
+    /// A member's app takes its commit back, which the relay has refused.
+    Abandon {
+        by: u8,
+    },
+    /// The relay takes one of the messages on their way to it into its log.
+    Order {
+        pick: u8,
+    },
+    /// A member gets the next messages.
+    Deliver {
+        to: u8,
+        most: u8,
+    },
+    /// The relay takes everything into its log, and everybody gets all of it.
+    DeliverAll,
+    /// A guest gets a welcome.
+    Welcome {
+        pick: u8,
+    },
+    /// The relay misbehaves towards a member.
+    Cheat {
+        to: u8,
+        trick: Trick,
+    },
+    /// The network to a member is another.
+    Network {
+        to: u8,
+        line: Line,
+    },
+    Wait {
+        ms: u16,
+    },
+    /// A member's clock jumps forward.
+    Jump {
+        who: u8,
+        seconds: u16,
+    },
+    /// A mistake that no room makes, for the simulation to find.
+    Plant(Plant),
+}
+
+/// What a member may want, allowed or not. `on` is whom.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Wish {
+    Admit { people: u8, role: Role },
+    Remove { on: u8 },
+    Ban { on: u8 },
+    LiftBan,
+    SetRole { on: u8, role: Role },
+    HandOver { on: u8 },
+    Mute { on: u8 },
+    LiftMute { on: u8 },
+    Set { what: u8 },
+    Leave,
+    End,
+    Refresh,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Word {
+    Chat,
+    Hand(bool),
+    Mic(bool),
+    Leave,
+}
+
+/// A mistake to be found.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Plant {
+    /// From their next epoch on a member has two voices of the same keys, as if restored.
+    Twin { who: u8 },
+    /// Who is out listens with the voice of a member.
+    Stolen,
+    /// From their next epoch on a member takes each speaker for the next one on stage.
+    Confused { who: u8 },
+    /// The relay forgets a message to a member for good.
+    Lost { to: u8 },
+    /// The relay changes the order for a member, and keeps quiet about it.
+    Silent { to: u8 },
+    /// The model forgets whom somebody muted.
+    Unmuted,
+    /// A call panics.
+    Panic,
+}
+
+/// What kind of evening it is.
+#[derive(Clone, Copy, PartialEq)]
+enum Mood {
+    /// The relay is honest, and the network good.
+    Fair,
+    /// The network is bad, the relay slow.
+    Rough,
+    /// The relay cheats, but with the order of commits.
+    Hostile,
+    /// The relay does that too: it forks the room.
+    Forking,
+}
+
+impl Script {
+    /// The history of `seed`.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let rng = &mut rng;
+        let mood = [Mood::Fair, Mood::Rough, Mood::Hostile, Mood::Hostile, Mood::Forking][rng.random_range(0..5)];
+        let mut roles = vec![Role::Host];
+        roles.extend((0..rng.random_range(1..6)).map(|_| role(rng)));
+        let seals = [SealMode::Off, SealMode::Off, SealMode::Live, SealMode::Strict][rng.random_range(0..4)];
+        let opening = Opening { roles, seals, epoch_bits: rng.random_range(4..9) };
+        let (many, mut steps) = (rng.random_range(20..=60), Vec::new());
+        while steps.len() < many {
+            if mood == Mood::Forking && rng.random_bool(0.06) {
+                steps.extend(fork(rng));
+            } else {
+                steps.push(step(rng, mood));
+            }
+        }
+        Self { opening, steps }
+    }
+}
+
+fn role(rng: &mut StdRng) -> Role {
+    [Role::Listener, Role::Listener, Role::Speaker, Role::Speaker, Role::Moderator, Role::Host][rng.random_range(0..6)]
+}
+
+/// Two make commits at once, and somebody gets them in another order than the rest.
+fn fork(rng: &mut StdRng) -> Vec<Step> {
+    let (to, at) = (rng.random(), rng.random());
+    let mut steps: Vec<Step> = (0..2).map(|_| Step::Command { by: rng.random(), wish: wish(rng) }).collect();
+    steps.extend([Step::Order { pick: 0 }; 2]);
+    steps.push(Step::Cheat { to, trick: Trick::Swap { at } });
+    steps.push(if rng.random() { Step::DeliverAll } else { Step::Deliver { to, most: 4 } });
+    steps
+}
+
+fn step(rng: &mut StdRng, mood: Mood) -> Step {
+    let (by, pick) = (rng.random(), rng.random());
+    match rng.random_range(0..100) {
+        0..20 => Step::Command { by, wish: wish(rng) },
+        20..26 => Step::Say { by, word: word(rng) },
+        26..40 => Step::Speak { by, frames: rng.random_range(1..8) },
+        40..44 => Step::Mind { by },
+        44..45 => Step::Abandon { by },
+        45..57 => Step::Order { pick },
+        57..69 => Step::Deliver { to: by, most: rng.random_range(1..4) },
+        69..74 => Step::DeliverAll,
+        74..78 => Step::Welcome { pick },
+        78..81 => Step::Wait { ms: rng.random_range(1..4_000) },
+        81..82 => Step::Jump { who: by, seconds: [1, 3, 60, 3_600][rng.random_range(0..4)] },
+        82..88 if mood != Mood::Fair => Step::Network { to: by, line: Line::random(rng) },
+        88..100 if mood == Mood::Hostile => Step::Cheat { to: by, trick: Trick::harmless(rng) },
+        88..100 if mood == Mood::Forking => Step::Cheat { to: by, trick: Trick::random(rng) },
+        _ => Step::Deliver { to: by, most: 8 },
+    }
+}
+
+fn wish(rng: &mut StdRng) -> Wish {
+    let on = rng.random();
+    match rng.random_range(0..100) {
+        0..18 => Wish::Admit { people: rng.random_range(1..3), role: role(rng) },
+        18..28 => Wish::Remove { on },
+        28..33 => Wish::Ban { on },
+        33..37 => Wish::LiftBan,
+        37..55 => Wish::SetRole { on, role: role(rng) },
+        55..59 => Wish::HandOver { on },
+        59..66 => Wish::Mute { on },
+        66..72 => Wish::LiftMute { on },
+        72..82 => Wish::Set { what: rng.random() },
+        82..86 => Wish::Leave,
+        86..87 => Wish::End,
+        _ => Wish::Refresh,
+    }
+}
+
+fn word(rng: &mut StdRng) -> Word {
+    match rng.random_range(0..8) {
+        0..3 => Word::Chat,
+        3..5 => Word::Hand(rng.random()),
+        5..7 => Word::Mic(rng.random()),
+        _ => Word::Leave,
+    }
+}
