@@ -144,6 +144,21 @@ fn a_word_said_before_a_mute_opens_no_microphone_after_it() {
 }
 
 #[test]
+fn a_word_on_its_way_is_not_taken_back_by_the_next() {
+    let mut party = Party::new(&[("ana", Host), ("ben", Speaker)]);
+    let ben = party.id("ben");
+    let off = party.named("ben").set_mic(false);
+    all(&mut party, off);
+    // On, and at once another word that is not about the microphone.
+    let words = [party.named("ben").set_mic(true), party.named("ben").lower_hand()];
+    for word in words {
+        all(&mut party, word);
+    }
+    assert!(party.rooms.iter().all(|room| room.is_mic_on(&ben)));
+    assert_eq!(party.named("ben").restate().unwrap(), None);
+}
+
+#[test]
 fn a_ban_puts_out_and_keeps_out_until_it_is_lifted() {
     let mut party = Party::new(&[("ana", Host), ("mo", Moderator), ("ben", Speaker)]);
     let ben = party.id("ben");

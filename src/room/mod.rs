@@ -188,7 +188,7 @@ impl Room {
     ) -> (Self, Voice) {
         let mut stage = Stage::default();
         for muted in roster.members().filter(|member| member.muted_by.is_some()) {
-            stage.muted(muted.id, group.epoch());
+            stage.muted(muted.id, group.epoch(), false);
         }
         let leaving = charter.standings().filter(|(_, standing)| standing.leaving).map(|(id, _)| *id).collect();
         let mut trust = TrustOnFirstUse::new();

@@ -295,7 +295,7 @@ impl Room {
             Change::BanLifted(member) => Event::BanLifted { member, by },
             Change::Moved { id, from } => Event::RoleChanged { member: id, from, by },
             Change::Muted(member) => {
-                self.stage.muted(member, self.epoch);
+                self.stage.muted(member, self.epoch, member == self.identity.id());
                 events.push(Event::Muted { member, by });
                 Event::Mic { member, on: false }
             }

@@ -123,11 +123,13 @@ impl Stage {
         self.invitations.remove(id);
     }
 
-    /// `id` is muted in `epoch`: that switches their microphone off, and nobody but they switch it on.
-    pub(super) fn muted(&mut self, id: MemberId, epoch: u64) {
+    /// `id` is muted in `epoch`: that switches their microphone off, and nobody but they switch it on. If it is oneself
+    /// (`is_me`), a word on its way has been said before.
+    pub(super) fn muted(&mut self, id: MemberId, epoch: u64, is_me: bool) {
         let word = self.stances.entry(id).or_default();
         word.stance.mic_off = true;
         word.muted_in = epoch;
+        self.mine.mic_off |= is_me;
     }
 
     /// Forgets what the next epoch has no place for: the words of those who left, the hands of those on stage.
@@ -237,12 +239,8 @@ impl Room {
 
     fn my_stance(&self) -> Stance {
         let heard = self.stage.stances.get(&self.identity.id()).copied().unwrap_or_default().stance;
-        // A word on its way stands for what is heard already, but for a mute since.
-        if self.stage.mine.turn > heard.turn {
-            Stance { mic_off: self.stage.mine.mic_off || heard.mic_off, ..self.stage.mine }
-        } else {
-            heard
-        }
+        // A word on its way stands for what is heard already.
+        if self.stage.mine.turn > heard.turn { self.stage.mine } else { heard }
     }
 
     fn declare(&mut self, change: impl FnOnce(&mut Stance)) -> Result<Vec<u8>> {
