@@ -26,7 +26,7 @@ pub struct Relay {
     pub welcomes: Vec<usize>,
     /// Commits that lost their race and have a welcome.
     pub losing: Vec<usize>,
-    /// Commits that it refused, and whose makers know.
+    /// What it never took.
     pub refused: Vec<usize>,
     /// Whether it has done something by which a room may go on in two ways.
     pub may_fork: bool,
@@ -101,6 +101,10 @@ pub enum Trick {
     /// They get nothing any more.
     Withhold,
     Release,
+    /// It loses a message that is on its way to it.
+    Drop {
+        pick: u8,
+    },
     /// A message that they had comes again.
     Again {
         pick: u8,
@@ -160,7 +164,8 @@ impl Trick {
     /// One that leaves the order of messages as it is.
     pub fn harmless(rng: &mut StdRng) -> Self {
         let (pick, packet) = (rng.random(), rng.random());
-        match rng.random_range(0..12) {
+        match rng.random_range(0..13) {
+            12 => Self::Drop { pick },
             0 | 1 => Self::Withhold,
             2 | 3 => Self::Release,
             4 => Self::Again { pick },
@@ -196,6 +201,7 @@ impl World {
     pub fn cheat(&mut self, to: usize, trick: Trick) -> Held {
         self.tally.add(match trick {
             Trick::Withhold | Trick::Release => "relay withholds, or no more",
+            Trick::Drop { .. } => "messages lost",
             Trick::Again { .. } => "messages again",
             Trick::Cut { .. } | Trick::Flip { .. } | Trick::Junk { .. } => "messages damaged or made up",
             Trick::Strange | Trick::Confuse { .. } => "messages and packets from elsewhere",
@@ -207,6 +213,13 @@ impl World {
         match trick {
             Trick::Withhold => self.ends[to].withheld = true,
             Trick::Release => self.ends[to].withheld = false,
+            Trick::Drop { pick } => {
+                if !self.relay.incoming.is_empty() {
+                    let pick = usize::from(pick) % self.relay.incoming.len();
+                    let lost = self.relay.incoming.remove(pick);
+                    self.relay.refused.push(lost);
+                }
+            }
             Trick::Again { pick } => {
                 let seen = &self.ends[to].seen;
                 if !seen.is_empty() {

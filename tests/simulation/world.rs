@@ -81,6 +81,8 @@ pub struct End {
     read: HashSet<MessageId>,
     /// Whether their own microphone is on.
     pub mic: bool,
+    /// What they said of it last, in which message; none if somebody muted them since, or the word was lost.
+    said_mic: Option<(usize, bool)>,
     /// The mistake that is made with their next keys, and the voice that comes of it.
     pub planted: Option<Plant>,
     pub twin: Option<Voice>,
@@ -104,6 +106,7 @@ impl End {
             heard: HashSet::new(),
             read: HashSet::new(),
             mic: true,
+            said_mic: None,
             planted: None,
             twin: None,
         }
@@ -429,7 +432,7 @@ impl World {
     }
 
     fn say(&mut self, by: usize, word: Word) -> Held {
-        let End { seat: Seat::In(room, voice), mic, name, .. } = &mut self.ends[by] else { return Ok(()) };
+        let End { seat: Seat::In(room, voice), mic, said_mic, name, .. } = &mut self.ends[by] else { return Ok(()) };
         if word == Word::Leave && leaves_by_commit(room) {
             return self.command(by, Intent::Leave);
         }
@@ -453,6 +456,9 @@ impl World {
         match said {
             Ok(bytes) => {
                 let message = self.relay.send(Message { bytes, commit: None, admission: None });
+                if let Word::Mic(on) = word {
+                    *said_mic = Some((message, on));
+                }
                 self.tally.add("words");
                 self.tell_of(by, || format!("says, in message {message}: {word:?}"));
                 Ok(())
@@ -493,11 +499,11 @@ impl World {
             let commit = &relay.messages[*message].commit;
             commit.as_ref().is_some_and(|commit| commit.by == *id && commit.of == *epoch)
         };
-        if !room.is_pending() {
+        let Some(message) = (0..relay.messages.len()).rev().find(own) else { return Ok(()) };
+        if !room.is_pending() || relay.log.contains(&message) {
             return Ok(());
         }
-        let Some(at) = relay.incoming.iter().position(own) else { return Ok(()) };
-        let message = relay.incoming.remove(at);
+        relay.incoming.retain(|sent| *sent != message);
         relay.refused.push(message);
         let intent = room.abandon();
         self.tally.add("commits abandoned");
@@ -609,7 +615,8 @@ impl World {
     pub fn receive(&mut self, to: usize, bytes: &[u8], message: Option<usize>) -> Held {
         let end = &mut self.ends[to];
         let now = end.now(self.now);
-        let End { name, id, epoch, seat: Seat::In(room, voice), past, read, mic, planted, twin, .. } = end else {
+        let End { name, id, epoch, seat: Seat::In(room, voice), past, read, mic, said_mic, planted, twin, .. } = end
+        else {
             return Ok(());
         };
         let before = (room.epoch(), room.code(), room.is_pending());
@@ -624,6 +631,7 @@ impl World {
                     _ => false,
                 };
                 hold(Rule::Sound, is_known, || format!("{name} on message {message:?}: {error}"))?;
+                said_mic.take_if(|(said, _)| message == Some(*said));
                 self.tally.add(if message.is_some() { "messages too late or early" } else { "bad messages refused" });
                 return Ok(());
             }
@@ -643,6 +651,7 @@ impl World {
                         *mic = on;
                     }
                 }
+                Event::Muted { member, .. } | Event::MuteLifted { member, .. } if member == *id => *said_mic = None,
                 Event::Said { message: said } => {
                     let text = room.message(&said).map_or("", |said| said.text());
                     self.model.reads(name, read, said, text)?;
@@ -735,6 +744,7 @@ impl World {
             hold(Rule::Quiet, self.now < until, || "there is no end to it after 10 s".to_owned())?;
             self.deliver_all()?;
             is_busy = self.relay.may_fork && self.fetch_all()?;
+            (0..self.ends.len()).try_for_each(|who| self.abandon(who))?;
             for who in 0..self.ends.len() {
                 if self.chore(who)? {
                     is_busy = true;
@@ -779,6 +789,14 @@ impl World {
                 let number = |end: &End| self.model.epoch(end.epoch).number;
                 let (here, there) = (number(end), number(first));
                 format!("{} is in epoch {here}, {} in {there}; waits: {is_pending}", end.name, first.name)
+            })?;
+        }
+        for end in &inside {
+            let Some((message, on)) = end.said_mic.filter(|(said, _)| !self.relay.refused.contains(said)) else {
+                continue;
+            };
+            hold(Rule::Honest, end.mic == on, || {
+                format!("{} said in {message} that their microphone is on: {on}; it is: {}", end.name, end.mic)
             })?;
         }
         let here: BTreeSet<&MemberId> = inside.iter().map(|end| &end.id).collect();
