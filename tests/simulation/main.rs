@@ -8,8 +8,11 @@
 //! `PARLOR_HISTORIES=10000 cargo test --release --test simulation -- --nocapture` plays so many; `PARLOR_SEED` one, or
 //! so many from that on.
 
+mod delivery;
 mod media;
 mod model;
+mod people;
+mod quiet;
 mod relay;
 mod script;
 mod shrink;

@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use parlor::{
-    EpochKeys, Error, LeafIndex, Voice,
-    media::{Quiet, Speaker, seal::Finding, sframe::Header},
+    EpochKeys, Error, Voice,
+    media::{Quiet, Speaker, seal::Finding},
 };
-use zeroize::Zeroizing;
 
 use crate::{
     model::{Held, Rule, broken, hold},
@@ -20,7 +19,7 @@ type Packet = Rc<[u8]>;
 /// What was sent, and what is under way.
 #[derive(Default)]
 pub struct Media {
-    packets: Vec<Packet>,
+    pub packets: Vec<Packet>,
     /// When what comes to whom.
     flights: BTreeMap<(Duration, usize), (usize, Packet)>,
     flown: usize,
@@ -203,7 +202,7 @@ impl World {
     }
 
     /// Who is out tries a packet with the last voice they had, by a clock that stands still.
-    fn eavesdrop(&mut self, who: usize, packet: &[u8]) -> Held {
+    pub fn eavesdrop(&mut self, who: usize, packet: &[u8]) -> Held {
         if self.stolen {
             let lent = (0..self.ends.len()).find(|at| *at != who && self.ends[*at].is_in());
             return lent.map_or(Ok(()), |lender| self.eavesdrop_with(who, lender, packet));
@@ -227,70 +226,6 @@ impl World {
             }
             Err(_) => Ok(()),
         }
-    }
-
-    /// Who is out tries every packet of the evening; members try those of epochs they were not in.
-    pub fn eavesdrop_on_all(&mut self) -> Held {
-        for index in 0..self.media.packets.len() {
-            let packet = self.media.packets[index].clone();
-            for who in 0..self.ends.len() {
-                if self.ends[who].is_in() {
-                    self.arrive(who, &packet)?;
-                } else {
-                    self.eavesdrop(who, &packet)?;
-                }
-            }
-            self.guess(index, &packet)?;
-        }
-        Ok(())
-    }
-
-    /// Who was never in the room tries a packet: with another room's keys; and with keys that are guessed, while all
-    /// else is known.
-    fn guess(&mut self, index: usize, packet: &[u8]) -> Held {
-        let (room, stranger) = self.relay.stranger();
-        let mut opened = vec![stranger.open(packet, Duration::ZERO).is_ok()];
-        if index % 16 == 0 {
-            let (header, _) = Header::decode(packet).expect("an honest header");
-            let (_, leaf, epoch) = self.layout.split(header.kid);
-            let stage = vec![Speaker { leaf, id: room.me().expect("a member").id }];
-            let (suite, me) = (stranger.suite(), LeafIndex(leaf.0 + 1));
-            let key = Zeroizing::new(vec![index as u8; suite.key_len()]);
-            let keys = EpochKeys::new(suite, self.layout, epoch, key, me, stage, Duration::ZERO);
-            opened.push(Voice::new(keys.expect("keys")).open(packet, Duration::ZERO).is_ok());
-        }
-        for is_open in opened {
-            self.tally.add("attempts by strangers");
-            hold(Rule::Outsider, !is_open, || format!("a stranger opened packet {index}"))?;
-        }
-        Ok(())
-    }
-
-    /// Everybody on stage speaks for a second, and is heard by everybody.
-    pub fn all_are_heard(&mut self) -> Held {
-        let first = self.model.frames();
-        for _ in 0..50 {
-            for who in 0..self.ends.len() {
-                if self.ends[who].mic {
-                    self.utter(who)?;
-                }
-            }
-            self.pass(Duration::from_millis(20))?;
-        }
-        for speaker in self.ends.iter().filter(|end| end.is_in() && end.mic) {
-            if !self.model.epoch(speaker.epoch).hears(&speaker.id) {
-                continue;
-            }
-            for end in self.ends.iter().filter(|end| end.is_in() && end.id != speaker.id) {
-                hold(Rule::Quiet, self.model.heard_since(first, &end.heard, &speaker.id), || {
-                    let Seat::In(_, voice) = &end.seat else { return String::new() };
-                    let hearing = voice.hearing(&speaker.id, end.now(self.now));
-                    format!("{} does not hear {}: {}", end.name, speaker.name, hearing.cause)
-                })?;
-            }
-        }
-        self.tally.add("histories that end in a talk");
-        Ok(())
     }
 }
 

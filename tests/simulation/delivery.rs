@@ -1,0 +1,208 @@
+//! Control messages on their way: into the relay's log, to members and guests, and what those make of them.
+
+use parlor::{Error, Event, Guest, room::Intent};
+
+use crate::{
+    model::{Held, Rule, broken, hold},
+    relay::Message,
+    world::{End, Seat, World},
+};
+
+impl World {
+    /// The relay takes a message into its log, and owes it to everybody.
+    pub fn order(&mut self, pick: usize) {
+        let message = self.relay.incoming.remove(pick);
+        self.relay.log.push(message);
+        for end in self.ends.iter_mut().filter(|end| end.is_in()) {
+            end.queue.push_back(message);
+        }
+    }
+
+    pub fn deliver(&mut self, to: usize, most: usize) -> Held {
+        for _ in 0..most {
+            if self.ends[to].withheld {
+                break;
+            }
+            let Some(message) = self.ends[to].queue.pop_front() else { break };
+            self.receive_message(to, message)?;
+        }
+        Ok(())
+    }
+
+    pub fn deliver_all(&mut self) -> Held {
+        loop {
+            while !self.relay.incoming.is_empty() {
+                self.order(0);
+            }
+            for to in 0..self.ends.len() {
+                self.deliver(to, usize::MAX)?;
+            }
+            while let Some(commit) = self.relay.welcomes.pop() {
+                self.welcome(commit)?;
+            }
+            let owes = |end: &End| end.is_in() && !end.withheld && !end.queue.is_empty();
+            if self.relay.incoming.is_empty() && !self.ends.iter().any(owes) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whoever the commit lets in gets its welcome, if they still wait.
+    pub fn welcome(&mut self, message: usize) -> Held {
+        let Message { admission: Some(admission), commit: Some(commit), .. } = &self.relay.messages[message] else {
+            return Ok(());
+        };
+        let Intent::Admit(cards) = &commit.intent else { return Ok(()) };
+        let mut told = Vec::new();
+        for at in 0..self.ends.len() {
+            let end = &mut self.ends[at];
+            let invited = |guest: &Guest| cards.iter().any(|(card, _)| card == guest.card());
+            if !matches!(&end.seat, Seat::Waiting(guest) if invited(guest)) {
+                continue;
+            }
+            let Seat::Waiting(guest) = std::mem::replace(&mut end.seat, Seat::Moving) else { continue };
+            let (room, voice) = match &admission.tree {
+                None => guest.enter(&admission.welcome),
+                Some(tree) => guest.enter_with_tree(&admission.welcome, tree),
+            }
+            .or_else(|failed| broken(Rule::Honest, format!("{} cannot enter by {message}: {failed}", end.name)))?;
+            self.model.follows(message, commit, self.relay.may_fork)?;
+            end.epoch = self.model.enters(&end.name, &room, message, commit)?;
+            (end.origin, end.admitted) = (self.now, Some(message));
+            end.queue = self.relay.after(message).into();
+            end.seat = Seat::In(Box::new(room), Box::new(voice));
+            self.tally.add("people who came in");
+            told.push(at);
+        }
+        for at in told {
+            self.tell_of(at, || format!("comes in by commit {message}"));
+        }
+        Ok(())
+    }
+
+    /// A member gets a message as it was sent.
+    pub fn receive_message(&mut self, to: usize, message: usize) -> Held {
+        self.ends[to].seen.push(message);
+        let bytes = self.relay.messages[message].bytes.clone();
+        self.receive(to, &bytes, Some(message))
+    }
+
+    /// A member gets bytes, which are that message if any.
+    pub fn receive(&mut self, to: usize, bytes: &[u8], message: Option<usize>) -> Held {
+        let end = &mut self.ends[to];
+        let now = end.now(self.now);
+        let End { name, id, epoch, seat: Seat::In(room, voice), past, read, mic, said_mic, planted, twin, .. } = end
+        else {
+            return Ok(());
+        };
+        let before = (room.epoch(), room.code(), room.is_pending());
+        let events = match room.receive(bytes, now) {
+            Ok(events) => events,
+            Err(error) => {
+                let after = (room.epoch(), room.code(), room.is_pending());
+                hold(Rule::Forward, after == before, || format!("{name} moved on a message they refuse: {error}"))?;
+                let is_known = match &error {
+                    Error::WrongEpoch { .. } | Error::Unauthentic { .. } => true,
+                    Error::Malformed { .. } | Error::TooLarge { .. } => message.is_none(),
+                    _ => false,
+                };
+                hold(Rule::Sound, is_known, || format!("{name} on message {message:?}: {error}"))?;
+                said_mic.take_if(|(said, _)| message == Some(*said));
+                self.tally.add(if message.is_some() { "messages too late or early" } else { "bad messages refused" });
+                return Ok(());
+            }
+        };
+        let (mut lost, mut to_send, mut is_out) = (None, Vec::new(), false);
+        for event in events {
+            match event {
+                Event::Rekeyed(keys) => {
+                    let made = crate::media::with_mistake(*planted, keys, room.id());
+                    *twin = made.1;
+                    voice.rekey(made.0).or_else(|error| broken(Rule::Sound, format!("{name}: {error}")))?;
+                }
+                Event::Superseded { intent, .. } => lost = Some(intent),
+                Event::Mic { member, on } => {
+                    voice.set_mic(&member, on);
+                    if member == *id {
+                        *mic = on;
+                    }
+                }
+                Event::Muted { member, .. } | Event::MuteLifted { member, .. } if member == *id => *said_mic = None,
+                Event::Said { message: said } => {
+                    let text = room.message(&said).map_or("", |said| said.text());
+                    self.model.reads(name, read, said, text)?;
+                    self.tally.add("words read");
+                }
+                Event::Send(bytes) => to_send.push(bytes),
+                Event::Closed { .. } | Event::Ended { .. } => is_out = true,
+                Event::Refused { why, .. } if message.is_some() => {
+                    return broken(Rule::Honest, format!("{name} refuses what an honest member did: {why}"));
+                }
+                _ => {}
+            }
+        }
+        let has_moved = (room.epoch(), room.code()) != (before.0, before.1);
+        if has_moved || is_out {
+            let found = message.and_then(|message| Some((message, self.relay.messages[message].commit.as_ref()?)));
+            let Some((message, commit)) = found.filter(|(_, commit)| commit.of == *epoch) else {
+                return broken(Rule::Forward, format!("{name} moved on message {message:?}, no commit of their epoch"));
+            };
+            self.model.follows(message, commit, self.relay.may_fork)?;
+            // Nobody else will ever go that way.
+            self.model.forks += u64::from(self.relay.refused.contains(&message));
+            if has_moved {
+                past.push((*epoch, now));
+                let mut commit = commit.clone();
+                if self.forgets_mutes && matches!(commit.intent, Intent::Mute(_)) {
+                    commit.intent = Intent::Refresh;
+                }
+                *epoch = self.model.enters(name, room, message, &commit)?;
+                self.tally.add("epochs entered");
+                let admits = self.relay.messages[message].admission.is_some();
+                if commit.by == *id && admits {
+                    self.relay.welcomes.push(message);
+                }
+            }
+        }
+        if has_moved && let Some(message) = message {
+            let number = room.epoch();
+            self.tell_of(to, || format!("is in epoch {number} by commit {message}"));
+        }
+        for bytes in to_send {
+            self.relay.send(Message { bytes, commit: None, admission: None });
+        }
+        if is_out {
+            self.go_out(to);
+        } else {
+            self.unpark(to)?;
+        }
+        if let Some(intent) = lost {
+            self.tally.add("races lost");
+            self.lose(to);
+            self.tell_of(to, || "lost a race".to_owned());
+            return self.command(to, intent);
+        }
+        Ok(())
+    }
+
+    /// The member's commit of the epoch before has lost: its welcome is of no use.
+    pub fn lose(&mut self, who: usize) {
+        let End { id, past, .. } = &self.ends[who];
+        let Some((of, _)) = past.last() else { return };
+        for (message, Message { commit, admission, .. }) in self.relay.messages.iter().enumerate() {
+            let own = commit.as_ref().is_some_and(|commit| commit.by == *id && commit.of == *of);
+            if own && admission.is_some() && !self.relay.losing.contains(&message) {
+                self.relay.losing.push(message);
+            }
+        }
+    }
+
+    pub fn go_out(&mut self, who: usize) {
+        let end = &mut self.ends[who];
+        if let Seat::In(room, voice) = std::mem::replace(&mut end.seat, Seat::Moving) {
+            end.seat = Seat::Out(voice, Some(room.into_identity()));
+            self.tally.add("people who went out");
+            self.tell_of(who, || "is out".to_owned());
+        }
+    }
+}

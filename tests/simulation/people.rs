@@ -1,0 +1,238 @@
+//! What members do, and what their apps do for them.
+
+use std::time::Duration;
+
+use parlor::{
+    Error, Event, Guest, Member, Role, Room,
+    room::{Entry, Intent, Retried, Setting, Speaking},
+};
+
+use crate::{
+    model::{Commit, Held, Rule, broken, hold, intent_name},
+    relay::Message,
+    script::{Wish, Word},
+    world::{End, MOST, NAMES, Seat, World, identity},
+};
+
+impl World {
+    /// Somebody with a card: somebody else, or who was here before.
+    pub fn newcomer(&mut self, again: Option<usize>) -> usize {
+        let back = again.and_then(|who| {
+            let End { name, seat: Seat::Out(_, identity), .. } = &mut self.ends[who] else { return None };
+            Some((name.clone(), identity.take()?))
+        });
+        let (name, identity) = back.unwrap_or_else(|| {
+            let name = NAMES[self.ends.len()];
+            (name.to_owned(), identity(self.ends.len(), name))
+        });
+        let id = identity.id();
+        let guest = Guest::new(identity).expect("a guest");
+        self.ends.push(End::new(&name, id, Seat::Waiting(guest), self.now));
+        self.ends.len() - 1
+    }
+
+    /// So many people at the door, who come there if nobody is.
+    pub fn guests(&mut self, people: u8) -> Vec<usize> {
+        let waits = |end: &End| matches!(end.seat, Seat::Waiting(_));
+        let mut guests: Vec<usize> = (0..self.ends.len()).filter(|at| waits(&self.ends[*at])).collect();
+        while guests.len() < people.into() && self.ends.len() < MOST {
+            let gone = self.ends.iter().position(|end| matches!(&end.seat, Seat::Out(_, Some(_))));
+            let again = gone.filter(|_| people > 1);
+            if again.is_some() {
+                self.tally.add("people who come again");
+            }
+            guests.push(self.newcomer(again));
+        }
+        guests.truncate(people.into());
+        guests
+    }
+
+    /// What a wish comes to, as the member sees the room.
+    pub fn intent(&mut self, by: usize, wish: Wish) -> Option<Intent> {
+        if let Wish::Admit { people, role } = wish {
+            let mut cards = Vec::new();
+            for guest in self.guests(people) {
+                if let Seat::Waiting(waiting) = &self.ends[guest].seat {
+                    cards.push((waiting.card().clone(), role));
+                }
+            }
+            let room = self.ends[by].room()?;
+            cards.retain(|(card, _)| room.member(&card.id()).is_none());
+            return (!cards.is_empty()).then_some(Intent::Admit(cards));
+        }
+        let room = self.ends[by].room()?;
+        let me = self.ends[by].id;
+        let roster: Vec<&Member> = room.roster().collect();
+        let pick = |on: u8| roster[usize::from(on) % roster.len()];
+        // Mostly somebody else, if there is.
+        let other = |on: u8| if pick(on).id == me { pick(on.wrapping_add(1)).id } else { pick(on).id };
+        Some(match wish {
+            Wish::Admit { .. } => return None,
+            Wish::Remove { on } => Intent::Remove(vec![other(on)]),
+            Wish::Ban { on } => Intent::Ban(vec![other(on)]),
+            Wish::LiftBan => Intent::LiftBan(*room.banned().next()?),
+            Wish::SetRole { on, role } => Intent::SetRole(pick(on).id, role),
+            Wish::HandOver { on } => Intent::HandOver(other(on)),
+            Wish::Mute { on } => Intent::Mute(other(on)),
+            Wish::LiftMute { on } => {
+                let muted = roster.iter().find(|member| member.muted_by.is_some());
+                Intent::LiftMute(muted.map_or(other(on), |member| member.id))
+            }
+            Wish::Set { what } => {
+                let is_one = what & 1 == 1;
+                Intent::Set(vec![match what >> 5 {
+                    0 => Setting::Locked(is_one),
+                    1 => Setting::Capacity(is_one.then_some(roster.len() as u32 + 1)),
+                    2 => Setting::Entry(if is_one { Entry::Link } else { Entry::Invited }),
+                    3 => Setting::Title(format!("title {}", what % 4)),
+                    4 => Setting::Recording(is_one),
+                    5 => Setting::SealEvery(1 + what % 32),
+                    _ => Setting::Speaking(if is_one { Speaking::Everybody } else { Speaking::OnStage }),
+                }])
+            }
+            Wish::Leave => Intent::Leave,
+            Wish::End => Intent::End,
+            Wish::Refresh => Intent::Refresh,
+        })
+    }
+
+    /// A member makes a message for what they want, for the first time or again.
+    pub fn command(&mut self, by: usize, mut intent: Intent) -> Held {
+        let now = self.ends[by].now(self.now);
+        let End { name, id, epoch, seat: Seat::In(room, _), .. } = &mut self.ends[by] else { return Ok(()) };
+        let (name, before) = (name.clone(), (room.epoch(), room.code()));
+        if intent == Intent::Leave && !leaves_by_commit(room) {
+            return self.say(by, Word::Leave);
+        }
+        if let Intent::Admit(cards) = &mut intent {
+            cards.retain(|(card, _)| room.member(&card.id()).is_none());
+        }
+        let made = room.retry(&intent);
+        hold(Rule::Forward, (room.epoch(), room.code()) == before, || format!("{name}'s command moved their room"))?;
+        let (bytes, admission) = match made {
+            Ok(Retried::Admission(admission)) => (admission.commit.clone(), Some(admission)),
+            Ok(Retried::Commit(commit)) => (commit, None),
+            Ok(_) => {
+                self.tally.add("commands done by others");
+                return Ok(());
+            }
+            Err(Error::Denied(_) | Error::NotAMember { .. } | Error::Unusable { .. } | Error::CommitPending { .. }) => {
+                self.tally.add("commands denied");
+                return Ok(());
+            }
+            Err(error) => return broken(Rule::Sound, format!("{name}, {} at {now:?}: {error}", intent_name(&intent))),
+        };
+        let said = intent_name(&intent);
+        let commit = Commit { of: *epoch, by: *id, intent };
+        self.model.commits(&commit)?;
+        let message = self.relay.send(Message { bytes, commit: Some(commit), admission });
+        self.tally.add("commits");
+        self.tell_of(by, || format!("makes commit {message}: {said}"));
+        Ok(())
+    }
+
+    pub fn say(&mut self, by: usize, word: Word) -> Held {
+        let End { seat: Seat::In(room, voice), mic, said_mic, name, .. } = &mut self.ends[by] else { return Ok(()) };
+        if word == Word::Leave && leaves_by_commit(room) {
+            return self.command(by, Intent::Leave);
+        }
+        let said = match word {
+            Word::Chat => {
+                let text = self.model.next_line();
+                let lifetime = text.len().is_multiple_of(2).then_some(Duration::from_secs(3));
+                let said = room.say(&text, lifetime);
+                said.inspect(|(message, _)| self.model.says(*message, text)).map(|(_, bytes)| bytes)
+            }
+            Word::Hand(true) => room.raise_hand(),
+            Word::Hand(false) => room.lower_hand(),
+            Word::Mic(on) => room.set_mic(on).inspect(|_| {
+                // The others will hear of it; one's own voice at once.
+                let me = room.me().map(|me| me.id);
+                me.iter().for_each(|me| voice.set_mic(me, on));
+                *mic = on;
+            }),
+            Word::Leave => room.leave(),
+        };
+        match said {
+            Ok(bytes) => {
+                let message = self.relay.send(Message { bytes, commit: None, admission: None });
+                if let Word::Mic(on) = word {
+                    *said_mic = Some((message, on));
+                }
+                self.tally.add("words");
+                self.tell_of(by, || format!("says, in message {message}: {word:?}"));
+                Ok(())
+            }
+            Err(Error::Denied(_) | Error::Unusable { .. } | Error::CommitPending { .. }) => Ok(()),
+            Err(error) => broken(Rule::Sound, format!("{name}, {word:?}: {error}")),
+        }
+    }
+
+    /// What an app does each second: refreshes when it is due, lets go who is leaving, sends seals.
+    pub fn mind(&mut self, who: usize) -> Held {
+        self.chore(who)?;
+        self.send_seals(who)?;
+        self.pass(Duration::ZERO)
+    }
+
+    /// Whether there was anything to do.
+    pub fn chore(&mut self, who: usize) -> Held<bool> {
+        let end = &self.ends[who];
+        let (now, Some(room)) = (end.now(self.now), end.room()) else { return Ok(false) };
+        let Some(me) = room.me().filter(|_| !room.is_pending()) else { return Ok(false) };
+        let leaving = room.leaving().find(|id| **id != me.id).copied();
+        let mut intent = room.refresh_due(now).then_some(Intent::Refresh);
+        if let Some(leaving) = leaving.filter(|_| room.is_listen_only() || me.role >= Role::Moderator) {
+            let is_above = room.member(&leaving).is_some_and(|gone| gone.role >= Role::Moderator);
+            intent = intent.or((me.role == Role::Host || !is_above).then(|| Intent::Remove(vec![leaving])));
+        }
+        let Some(intent) = intent else { return Ok(false) };
+        self.command(who, intent)?;
+        Ok(self.ends[who].room().is_some_and(Room::is_pending))
+    }
+
+    /// Only for a commit that the relay has not taken, and takes no more.
+    pub fn abandon(&mut self, who: usize) -> Held {
+        let End { seat: Seat::In(room, _), id, epoch, .. } = &mut self.ends[who] else { return Ok(()) };
+        let relay = &mut self.relay;
+        let own = |message: &usize| {
+            let commit = &relay.messages[*message].commit;
+            commit.as_ref().is_some_and(|commit| commit.by == *id && commit.of == *epoch)
+        };
+        let Some(message) = (0..relay.messages.len()).rev().find(own) else { return Ok(()) };
+        if !room.is_pending() || relay.log.contains(&message) {
+            return Ok(());
+        }
+        relay.incoming.retain(|sent| *sent != message);
+        relay.refused.push(message);
+        let intent = room.abandon();
+        self.tally.add("commits abandoned");
+        self.tell_of(who, || format!("abandons commit {message}: {:?}", intent.as_ref().map(intent_name)));
+        Ok(())
+    }
+
+    /// Every app asks its room what time has brought about.
+    pub fn tick(&mut self) -> Held {
+        for end in &mut self.ends {
+            let now = end.now(self.now);
+            let Seat::In(room, _) = &mut end.seat else { continue };
+            for event in room.tick(now) {
+                match event {
+                    Event::Vanished { .. } => self.tally.add("words that vanished"),
+                    Event::Send(bytes) => {
+                        self.relay.send(Message { bytes, commit: None, admission: None });
+                    }
+                    other => return broken(Rule::Sound, format!("time tells {} of {other:?}", end.name)),
+                }
+            }
+            let is_gone = |message: &parlor::room::Message| message.until.is_none_or(|until| until > now);
+            hold(Rule::Past, room.messages().all(is_gone), || format!("{} keeps what is to be forgotten", end.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether what they say when they leave is a commit: others ask to be let go.
+fn leaves_by_commit(room: &Room) -> bool {
+    room.is_listen_only() || room.me().is_some_and(|me| me.role == Role::Host)
+}
