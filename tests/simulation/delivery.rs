@@ -3,10 +3,18 @@
 use parlor::{Error, Event, Guest, room::Intent};
 
 use crate::{
+    media::with_mistake,
     model::{Held, Rule, broken, hold},
     relay::Message,
     world::{End, Seat, World},
 };
+
+/// What events call for once all of them are heeded.
+#[derive(Default)]
+pub struct News {
+    lost: Option<Intent>,
+    is_out: bool,
+}
 
 impl World {
     /// The relay takes a message into its log, and owes it to everybody.
@@ -91,10 +99,7 @@ impl World {
     pub fn receive(&mut self, to: usize, bytes: &[u8], message: Option<usize>) -> Held {
         let end = &mut self.ends[to];
         let now = end.now(self.now);
-        let End { name, id, epoch, seat: Seat::In(room, voice), past, read, mic, said_mic, planted, twin, .. } = end
-        else {
-            return Ok(());
-        };
+        let End { name, seat: Seat::In(room, _), said_mic, .. } = end else { return Ok(()) };
         let before = (room.epoch(), room.code(), room.is_pending());
         let events = match room.receive(bytes, now) {
             Ok(events) => events,
@@ -112,35 +117,12 @@ impl World {
                 return Ok(());
             }
         };
-        let (mut lost, mut to_send, mut is_out) = (None, Vec::new(), false);
+        let mut news = News::default();
         for event in events {
-            match event {
-                Event::Rekeyed(keys) => {
-                    let made = crate::media::with_mistake(*planted, keys, room.id());
-                    *twin = made.1;
-                    voice.rekey(made.0).or_else(|error| broken(Rule::Sound, format!("{name}: {error}")))?;
-                }
-                Event::Superseded { intent, .. } => lost = Some(intent),
-                Event::Mic { member, on } => {
-                    voice.set_mic(&member, on);
-                    if member == *id {
-                        *mic = on;
-                    }
-                }
-                Event::Muted { member, .. } | Event::MuteLifted { member, .. } if member == *id => *said_mic = None,
-                Event::Said { message: said } => {
-                    let text = room.message(&said).map_or("", |said| said.text());
-                    self.model.reads(name, read, said, text)?;
-                    self.tally.add("words read");
-                }
-                Event::Send(bytes) => to_send.push(bytes),
-                Event::Closed { .. } | Event::Ended { .. } => is_out = true,
-                Event::Refused { why, .. } if message.is_some() => {
-                    return broken(Rule::Honest, format!("{name} refuses what an honest member did: {why}"));
-                }
-                _ => {}
-            }
+            self.heed(to, event, message, &mut news)?;
         }
+        let News { lost, is_out } = news;
+        let End { name, id, epoch, seat: Seat::In(room, _), past, .. } = &mut self.ends[to] else { return Ok(()) };
         let has_moved = (room.epoch(), room.code()) != (before.0, before.1);
         if has_moved || is_out {
             let found = message.and_then(|message| Some((message, self.relay.messages[message].commit.as_ref()?)));
@@ -168,9 +150,6 @@ impl World {
             let number = room.epoch();
             self.tell_of(to, || format!("is in epoch {number} by commit {message}"));
         }
-        for bytes in to_send {
-            self.relay.send(Message { bytes, commit: None, admission: None });
-        }
         if is_out {
             self.go_out(to);
         } else {
@@ -181,6 +160,42 @@ impl World {
             self.lose(to);
             self.tell_of(to, || "lost a race".to_owned());
             return self.command(to, intent);
+        }
+        Ok(())
+    }
+
+    /// What an app does with an event: all but what a step into another epoch brings along.
+    pub fn heed(&mut self, who: usize, event: Event, message: Option<usize>, news: &mut News) -> Held {
+        let end = &mut self.ends[who];
+        let End { name, id, seat: Seat::In(room, voice), read, mic, said_mic, planted, twin, .. } = end else {
+            return Ok(());
+        };
+        match event {
+            Event::Rekeyed(keys) => {
+                let (keys, copy) = with_mistake(*planted, keys, room.id());
+                *twin = copy;
+                voice.rekey(keys).or_else(|error| broken(Rule::Sound, format!("{name}: {error}")))?;
+            }
+            Event::Superseded { intent, .. } => news.lost = Some(intent),
+            Event::Closed { .. } | Event::Ended { .. } => news.is_out = true,
+            Event::Mic { member, on } => {
+                voice.set_mic(&member, on);
+                if member == *id {
+                    *mic = on;
+                }
+            }
+            Event::Muted { member, .. } | Event::MuteLifted { member, .. } if member == *id => *said_mic = None,
+            Event::Said { message: said } => {
+                let text = room.message(&said).map_or("", |said| said.text());
+                self.model.reads(name, read, said, text)?;
+                self.tally.add("words read");
+            }
+            Event::Vanished { .. } => self.tally.add("words that vanished"),
+            Event::Send(signal) => self.signal(who, &signal),
+            Event::Refused { why, .. } if message.is_some() => {
+                return broken(Rule::Honest, format!("{name} refuses what an honest member did: {why}"));
+            }
+            _ => {}
         }
         Ok(())
     }

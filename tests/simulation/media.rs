@@ -20,9 +20,24 @@ type Packet = Rc<[u8]>;
 #[derive(Default)]
 pub struct Media {
     pub packets: Vec<Packet>,
+    /// What rooms say to each other beside the relay's log, any of which may be lost.
+    pub signals: Vec<Packet>,
     /// When what comes to whom.
-    flights: BTreeMap<(Duration, usize), (usize, Packet)>,
+    flights: BTreeMap<(Duration, usize), (usize, Cargo)>,
     flown: usize,
+}
+
+#[derive(Clone)]
+enum Cargo {
+    Packet(Packet),
+    Signal(Packet),
+}
+
+impl Media {
+    fn fly(&mut self, due: Duration, to: usize, cargo: Cargo) {
+        self.flown += 1;
+        self.flights.insert((due, self.flown), (to, cargo));
+    }
 }
 
 impl World {
@@ -43,9 +58,12 @@ impl World {
 
     fn fly(&mut self, until: Duration) -> Held {
         while let Some(flight) = self.media.flights.first_entry().filter(|flight| flight.key().0 <= until) {
-            let ((due, _), (to, packet)) = flight.remove_entry();
+            let ((due, _), (to, cargo)) = flight.remove_entry();
             self.now = self.now.max(due);
-            self.arrive(to, &packet)?;
+            match cargo {
+                Cargo::Packet(packet) => self.arrive(to, &packet)?,
+                Cargo::Signal(signal) => self.receive(to, &signal, None)?,
+            }
         }
         self.now = until;
         Ok(())
@@ -110,14 +128,29 @@ impl World {
                     flip(&mut bytes, index * 7 + to);
                     packet = bytes.into();
                 }
-                self.media.flown += 1;
-                self.media.flights.insert((self.now + Duration::from_millis(delay), self.media.flown), (to, packet));
+                self.media.fly(self.now + Duration::from_millis(delay), to, Cargo::Packet(packet));
             }
         }
         for who in 0..self.ends.len() {
             self.eavesdrop(who, &packet)?;
         }
         Ok(())
+    }
+
+    /// A signal goes to everybody else in the room from whom the relay does not keep it, by their line.
+    pub fn signal(&mut self, by: usize, signal: &[u8]) {
+        self.tally.add("signals");
+        let (index, signal): (usize, Packet) = (self.media.signals.len(), signal.into());
+        self.media.signals.push(signal.clone());
+        for (to, end) in self.ends.iter().enumerate() {
+            if !end.is_in() || end.is_cut_off || to == by {
+                continue;
+            }
+            for (delay, _) in end.line.fate(usize::MAX / 128 - index, to) {
+                let due = self.now + Duration::from_millis(delay);
+                self.media.fly(due, to, Cargo::Signal(signal.clone()));
+            }
+        }
     }
 
     /// Any packet of the evening.

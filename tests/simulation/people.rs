@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use parlor::{
-    Error, Event, Guest, Member, Role, Room,
-    room::{Entry, Intent, Retried, Setting, Speaking},
+    Error, Guest, Member, Role, Room,
+    room::{Entry, Intent, Message, Retried, Setting, Speaking},
 };
 
 use crate::{
+    delivery::News,
     model::{Commit, Held, Rule, broken, hold, intent_name},
-    relay::Message,
+    relay,
     script::{Wish, Word},
     world::{End, MOST, NAMES, Seat, World, identity},
 };
@@ -125,7 +126,7 @@ impl World {
         let said = intent_name(&intent);
         let commit = Commit { of: *epoch, by: *id, intent };
         self.model.commits(&commit)?;
-        let message = self.relay.send(Message { bytes, commit: Some(commit), admission });
+        let message = self.relay.send(relay::Message { bytes, commit: Some(commit), admission });
         self.tally.add("commits");
         self.tell_of(by, || format!("makes commit {message}: {said}"));
         Ok(())
@@ -155,7 +156,7 @@ impl World {
         };
         match said {
             Ok(bytes) => {
-                let message = self.relay.send(Message { bytes, commit: None, admission: None });
+                let message = self.relay.send(relay::Message { bytes, commit: None, admission: None });
                 if let Word::Mic(on) = word {
                     *said_mic = Some((message, on));
                 }
@@ -213,20 +214,16 @@ impl World {
 
     /// Every app asks its room what time has brought about.
     pub fn tick(&mut self) -> Held {
-        for end in &mut self.ends {
+        for who in 0..self.ends.len() {
+            let end = &mut self.ends[who];
             let now = end.now(self.now);
             let Seat::In(room, _) = &mut end.seat else { continue };
-            for event in room.tick(now) {
-                match event {
-                    Event::Vanished { .. } => self.tally.add("words that vanished"),
-                    Event::Send(bytes) => {
-                        self.relay.send(Message { bytes, commit: None, admission: None });
-                    }
-                    other => return broken(Rule::Sound, format!("time tells {} of {other:?}", end.name)),
-                }
+            let events = room.tick(now);
+            let to_go = |message: &Message| message.until.is_some_and(|until| until <= now);
+            hold(Rule::Past, !room.messages().any(to_go), || format!("{} keeps what is to be forgotten", end.name))?;
+            for event in events {
+                self.heed(who, event, None, &mut News::default())?;
             }
-            let is_gone = |message: &parlor::room::Message| message.until.is_none_or(|until| until > now);
-            hold(Rule::Past, room.messages().all(is_gone), || format!("{} keeps what is to be forgotten", end.name))?;
         }
         Ok(())
     }

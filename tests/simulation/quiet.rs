@@ -19,7 +19,7 @@ impl World {
     /// on stage.
     pub fn quiet(&mut self) -> Held {
         for end in &mut self.ends {
-            (end.withheld, end.line) = (false, Line::default());
+            (end.withheld, end.is_cut_off, end.line) = (false, false, Line::default());
         }
         let until = self.now + Duration::from_secs(10);
         let mut is_busy = true;

@@ -98,8 +98,10 @@ impl Line {
 /// What the relay may do to a member. Messages and packets are picked among all there are.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Trick {
-    /// They get nothing any more.
-    Withhold,
+    /// They get no messages any more; and no signals, if so.
+    Withhold {
+        signals: bool,
+    },
     Release,
     /// It loses a message that is on its way to it.
     Drop {
@@ -134,6 +136,10 @@ pub enum Trick {
     OldPacket {
         pick: u16,
     },
+    /// Any signal, again.
+    OldSignal {
+        pick: u16,
+    },
     /// Any packet, as if it were of another stream, sender, epoch or counter.
     Readdress {
         pick: u16,
@@ -164,9 +170,10 @@ impl Trick {
     /// One that leaves the order of messages as it is.
     pub fn harmless(rng: &mut StdRng) -> Self {
         let (pick, packet) = (rng.random(), rng.random());
-        match rng.random_range(0..13) {
+        match rng.random_range(0..14) {
             12 => Self::Drop { pick },
-            0 | 1 => Self::Withhold,
+            13 => Self::OldSignal { pick: packet },
+            0 | 1 => Self::Withhold { signals: rng.random() },
             2 | 3 => Self::Release,
             4 => Self::Again { pick },
             5 => Self::Cut { pick, at: rng.random() },
@@ -200,19 +207,21 @@ impl World {
     /// The relay plays a trick on a member.
     pub fn cheat(&mut self, to: usize, trick: Trick) -> Held {
         self.tally.add(match trick {
-            Trick::Withhold | Trick::Release => "relay withholds, or no more",
+            Trick::Withhold { .. } | Trick::Release => "relay withholds, or no more",
             Trick::Drop { .. } => "messages lost",
             Trick::Again { .. } => "messages again",
             Trick::Cut { .. } | Trick::Flip { .. } | Trick::Junk { .. } => "messages damaged or made up",
             Trick::Strange | Trick::Confuse { .. } => "messages and packets from elsewhere",
-            Trick::OldPacket { .. } | Trick::Readdress { .. } => "packets again or readdressed",
+            Trick::OldPacket { .. } | Trick::OldSignal { .. } | Trick::Readdress { .. } => {
+                "packets again or readdressed"
+            }
             _ => "messages out of their order",
         });
         let sent = self.relay.messages.len();
         let any = |pick: u8| (sent > 0).then(|| usize::from(pick) % sent);
         match trick {
-            Trick::Withhold => self.ends[to].withheld = true,
-            Trick::Release => self.ends[to].withheld = false,
+            Trick::Withhold { signals } => (self.ends[to].withheld, self.ends[to].is_cut_off) = (true, signals),
+            Trick::Release => (self.ends[to].withheld, self.ends[to].is_cut_off) = (false, false),
             Trick::Drop { pick } => {
                 if !self.relay.incoming.is_empty() {
                     let pick = usize::from(pick) % self.relay.incoming.len();
@@ -265,6 +274,13 @@ impl World {
             Trick::OldPacket { pick } => {
                 if let Some(packet) = self.packet(pick.into()) {
                     return self.arrive(to, &packet);
+                }
+            }
+            Trick::OldSignal { pick } => {
+                let signals = &self.media.signals;
+                if !signals.is_empty() {
+                    let signal = signals[usize::from(pick) % signals.len()].clone();
+                    return self.receive(to, &signal, None);
                 }
             }
             Trick::Readdress { pick, stream, leaf, epoch, counter } => {

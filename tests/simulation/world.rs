@@ -65,6 +65,8 @@ pub struct End {
     /// What they had.
     pub seen: Vec<usize>,
     pub withheld: bool,
+    /// Whether no signals come to them either.
+    pub is_cut_off: bool,
     pub line: Line,
     /// When they came in; and by how much their clock is ahead of everybody's.
     pub origin: Duration,
@@ -97,6 +99,7 @@ impl End {
             queue: VecDeque::new(),
             seen: Vec::new(),
             withheld: false,
+            is_cut_off: false,
             line: Line::default(),
             origin: now,
             ahead: Duration::ZERO,
