@@ -1,6 +1,6 @@
 //! Control messages on their way: into the relay's log, to members and guests, and what those make of them.
 
-use parlor::{Error, Event, Guest, room::Intent};
+use parlor::{Error, Event, Guest, Room, room::Intent};
 
 use crate::{
     media::with_mistake,
@@ -61,6 +61,7 @@ impl World {
             return Ok(());
         };
         let Intent::Admit(cards) = &commit.intent else { return Ok(()) };
+        let is_inviter_lost = self.ends.iter().any(|end| end.id == commit.by && end.may_be_lost);
         let mut told = Vec::new();
         for at in 0..self.ends.len() {
             let end = &mut self.ends[at];
@@ -74,11 +75,13 @@ impl World {
                 Some(tree) => guest.enter_with_tree(&admission.welcome, tree),
             }
             .or_else(|failed| broken(Rule::Honest, format!("{} cannot enter by {message}: {failed}", end.name)))?;
-            self.model.follows(message, commit, self.relay.may_fork)?;
+            // Perhaps where nobody else is but who let them in.
+            end.may_be_lost = is_inviter_lost;
+            self.model.follows(message, commit, self.relay.may_fork, is_inviter_lost)?;
             end.epoch = self.model.enters(&end.name, &room, message, commit)?;
             (end.origin, end.admitted) = (self.now, Some(message));
             end.queue = self.relay.after(message).into();
-            end.seat = Seat::In(Box::new(room), Box::new(voice));
+            end.seat = Seat::of(room, voice);
             self.tally.add("people who came in");
             told.push(at);
         }
@@ -97,18 +100,29 @@ impl World {
 
     /// A member gets bytes, which are that message if any.
     pub fn receive(&mut self, to: usize, bytes: &[u8], message: Option<usize>) -> Held {
-        let end = &mut self.ends[to];
-        let now = end.now(self.now);
-        let End { name, seat: Seat::In(room, _), said_mic, .. } = end else { return Ok(()) };
-        let before = (room.epoch(), room.code(), room.is_pending());
-        let events = match room.receive(bytes, now) {
+        let now = self.ends[to].now(self.now);
+        let state = |room: &Room| (room.epoch(), room.code(), room.is_pending());
+        let Some(before) = self.ends[to].room().map(state) else { return Ok(()) };
+        let (received, has_died) = self.act(to, |room| room.receive(bytes, now)).expect("a member");
+        if has_died {
+            return self.restart(to, None, message);
+        }
+        let End { name, seat: Seat::In(room, _), said_mic, may_be_lost, .. } = &mut self.ends[to] else {
+            return Ok(());
+        };
+        let events = match received {
             Ok(events) => events,
             Err(error) => {
-                let after = (room.epoch(), room.code(), room.is_pending());
-                hold(Rule::Forward, after == before, || format!("{name} moved on a message they refuse: {error}"))?;
+                hold(Rule::Forward, state(room) == before, || {
+                    format!("{name} moved on a message they refuse: {error}")
+                })?;
                 let is_known = match &error {
                     Error::WrongEpoch { .. } | Error::Unauthentic { .. } => true,
                     Error::Malformed { .. } | Error::TooLarge { .. } => message.is_none(),
+                    // The relay took what one has abandoned, or what an older process made.
+                    Error::Unusable { .. } => {
+                        *may_be_lost || message.is_some_and(|message| self.relay.refused.contains(&message))
+                    }
                     _ => false,
                 };
                 hold(Rule::Sound, is_known, || format!("{name} on message {message:?}: {error}"))?;
@@ -122,14 +136,16 @@ impl World {
             self.heed(to, event, message, &mut news)?;
         }
         let News { lost, is_out } = news;
-        let End { name, id, epoch, seat: Seat::In(room, _), past, .. } = &mut self.ends[to] else { return Ok(()) };
+        let End { name, id, epoch, seat: Seat::In(room, _), past, may_be_lost, .. } = &mut self.ends[to] else {
+            return Ok(());
+        };
         let has_moved = (room.epoch(), room.code()) != (before.0, before.1);
         if has_moved || is_out {
             let found = message.and_then(|message| Some((message, self.relay.messages[message].commit.as_ref()?)));
             let Some((message, commit)) = found.filter(|(_, commit)| commit.of == *epoch) else {
                 return broken(Rule::Forward, format!("{name} moved on message {message:?}, no commit of their epoch"));
             };
-            self.model.follows(message, commit, self.relay.may_fork)?;
+            self.model.follows(message, commit, self.relay.may_fork, *may_be_lost)?;
             // Nobody else will ever go that way.
             self.model.forks += u64::from(self.relay.refused.contains(&message));
             if has_moved {
@@ -215,7 +231,7 @@ impl World {
     pub fn go_out(&mut self, who: usize) {
         let end = &mut self.ends[who];
         if let Seat::In(room, voice) = std::mem::replace(&mut end.seat, Seat::Moving) {
-            end.seat = Seat::Out(voice, Some(room.into_identity()));
+            end.seat = Seat::Out(voice, Some(room.into_room().into_identity()));
             self.tally.add("people who went out");
             self.tell_of(who, || "is out".to_owned());
         }

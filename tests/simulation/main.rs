@@ -14,6 +14,7 @@ mod model;
 mod people;
 mod quiet;
 mod relay;
+mod restarts;
 mod script;
 mod shrink;
 mod world;
@@ -91,6 +92,7 @@ const WHAT_HAPPENS: &[&str] = &[
     "attempts by who is out",
     "bad messages refused",
     "clock jumps",
+    "clones",
     "commands denied",
     "commits",
     "commits abandoned",
@@ -101,6 +103,7 @@ const WHAT_HAPPENS: &[&str] = &[
     "frames opened",
     "frames opened after they waited",
     "frames sealed",
+    "crashes in a call",
     "held for a seal",
     "histories that end in a talk",
     "histories with a fork",
@@ -124,7 +127,9 @@ const WHAT_HAPPENS: &[&str] = &[
     "refused: replayed",
     "refused: too late",
     "refused: unsealed",
+    "processes killed",
     "relay withholds, or no more",
+    "restores from old copies",
     "seals read",
     "welcomes of commits that lost",
     "words read",

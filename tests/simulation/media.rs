@@ -90,6 +90,10 @@ impl World {
                 hold(Rule::Honest, !may_speak, || format!("{} is on stage and may not speak", end.name))?;
                 self.tally.add("frames not sealed");
             }
+            Err(Error::Restored { .. }) => {
+                hold(Rule::Honest, !room.may_speak_again(), || format!("{} may speak and may not", end.name))?;
+                self.tally.add("frames not sealed");
+            }
             Err(Error::Muted { .. }) => {
                 hold(Rule::Honest, !end.mic, || format!("{} has their microphone on and may not speak", end.name))?;
                 self.tally.add("frames not sealed");

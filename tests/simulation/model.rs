@@ -87,8 +87,8 @@ pub struct Epoch {
     /// Learned from the first who came in.
     code: RoomCode,
     leaves: BTreeMap<MemberId, LeafIndex>,
-    /// The commits that somebody followed out of it.
-    next: Vec<usize>,
+    /// The commits that somebody followed out of it, and whether all who did may be lost.
+    next: BTreeMap<usize, bool>,
 }
 
 impl Epoch {
@@ -134,7 +134,8 @@ impl Epoch {
 
     /// The epoch that `intent` of `by` leads to.
     fn after(&self, by: &MemberId, intent: &Intent) -> Self {
-        let mut after = Self { number: self.number + 1, leaves: BTreeMap::new(), next: Vec::new(), ..self.clone() };
+        let mut after =
+            Self { number: self.number + 1, leaves: BTreeMap::new(), next: BTreeMap::new(), ..self.clone() };
         let since = |role| if role == Role::Listener { 0 } else { after.number };
         let mut set_role = |id: &MemberId, role| {
             let member = after.members.entry(*id).or_default();
@@ -265,7 +266,7 @@ impl Model {
             settings: room.settings().clone(),
             code: room.code(),
             leaves: BTreeMap::new(),
-            next: Vec::new(),
+            next: BTreeMap::new(),
         };
         Self {
             layout: room.settings().layout(),
@@ -276,6 +277,11 @@ impl Model {
             used: HashMap::new(),
             forks: 0,
         }
+    }
+
+    /// The epoch of that code, if somebody was there.
+    pub fn epoch_of(&self, code: RoomCode) -> Option<usize> {
+        self.epochs.iter().position(|epoch| epoch.code == code && !epoch.leaves.is_empty())
     }
 
     pub fn epoch(&self, at: usize) -> &Epoch {
@@ -289,16 +295,14 @@ impl Model {
         })
     }
 
-    /// Somebody follows `commit`, out of its epoch. Two commits out of one epoch are a fork.
-    pub fn follows(&mut self, message: usize, commit: &Commit, relay_may_fork: bool) -> Held {
+    /// Somebody follows `commit`, out of its epoch. Two commits out of one epoch are a fork; who may be lost can go
+    /// another way by themselves.
+    pub fn follows(&mut self, message: usize, commit: &Commit, relay_may_fork: bool, may_be_lost: bool) -> Held {
         let from = &mut self.epochs[commit.of];
-        if from.next.contains(&message) {
-            return Ok(());
-        }
-        from.next.push(message);
-        let forks = from.next.len() > 1;
-        self.forks += u64::from(forks);
-        hold(Rule::Agreement, relay_may_fork || !forks, || {
+        *from.next.entry(message).or_insert(may_be_lost) &= may_be_lost;
+        let ways = from.next.values().filter(|lost| !**lost).count();
+        self.forks += u64::from(from.next.len() > 1);
+        hold(Rule::Agreement, relay_may_fork || ways < 2, || {
             format!("epoch {} went on in two ways, and the relay had one order", self.epochs[commit.of].number)
         })
     }

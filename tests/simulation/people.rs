@@ -99,16 +99,16 @@ impl World {
 
     /// A member makes a message for what they want, for the first time or again.
     pub fn command(&mut self, by: usize, mut intent: Intent) -> Held {
-        let now = self.ends[by].now(self.now);
-        let End { name, id, epoch, seat: Seat::In(room, _), .. } = &mut self.ends[by] else { return Ok(()) };
-        let (name, before) = (name.clone(), (room.epoch(), room.code()));
+        let Some(room) = self.ends[by].room() else { return Ok(()) };
+        let before = (room.epoch(), room.code());
         if intent == Intent::Leave && !leaves_by_commit(room) {
             return self.say(by, Word::Leave);
         }
         if let Intent::Admit(cards) = &mut intent {
             cards.retain(|(card, _)| room.member(&card.id()).is_none());
         }
-        let made = room.retry(&intent);
+        let (made, has_died) = self.act(by, |room| room.retry(&intent)).expect("a member");
+        let End { name, id, epoch, seat: Seat::In(room, _), .. } = &self.ends[by] else { return Ok(()) };
         hold(Rule::Forward, (room.epoch(), room.code()) == before, || format!("{name}'s command moved their room"))?;
         let (bytes, admission) = match made {
             Ok(Retried::Admission(admission)) => (admission.commit.clone(), Some(admission)),
@@ -121,7 +121,7 @@ impl World {
                 self.tally.add("commands denied");
                 return Ok(());
             }
-            Err(error) => return broken(Rule::Sound, format!("{name}, {} at {now:?}: {error}", intent_name(&intent))),
+            Err(error) => return broken(Rule::Sound, format!("{name}, {}: {error}", intent_name(&intent))),
         };
         let said = intent_name(&intent);
         let commit = Commit { of: *epoch, by: *id, intent };
@@ -129,40 +129,42 @@ impl World {
         let message = self.relay.send(relay::Message { bytes, commit: Some(commit), admission });
         self.tally.add("commits");
         self.tell_of(by, || format!("makes commit {message}: {said}"));
-        Ok(())
+        if has_died { self.restart(by, Some(message), None) } else { Ok(()) }
     }
 
     pub fn say(&mut self, by: usize, word: Word) -> Held {
-        let End { seat: Seat::In(room, voice), mic, said_mic, name, .. } = &mut self.ends[by] else { return Ok(()) };
-        if word == Word::Leave && leaves_by_commit(room) {
+        if self.ends[by].room().is_none_or(|room| word == Word::Leave && leaves_by_commit(room)) {
             return self.command(by, Intent::Leave);
         }
-        let said = match word {
-            Word::Chat => {
-                let text = self.model.next_line();
-                let lifetime = text.len().is_multiple_of(2).then_some(Duration::from_secs(3));
-                let said = room.say(&text, lifetime);
-                said.inspect(|(message, _)| self.model.says(*message, text)).map(|(_, bytes)| bytes)
-            }
+        let text = self.model.next_line();
+        let lifetime = text.len().is_multiple_of(2).then_some(Duration::from_secs(3));
+        let mut line = None;
+        let say = |room: &mut Room| match word {
+            Word::Chat => room.say(&text, lifetime).map(|(message, bytes)| {
+                line = Some(message);
+                bytes
+            }),
             Word::Hand(true) => room.raise_hand(),
             Word::Hand(false) => room.lower_hand(),
-            Word::Mic(on) => room.set_mic(on).inspect(|_| {
-                // The others will hear of it; one's own voice at once.
-                let me = room.me().map(|me| me.id);
-                me.iter().for_each(|me| voice.set_mic(me, on));
-                *mic = on;
-            }),
+            Word::Mic(on) => room.set_mic(on),
             Word::Leave => room.leave(),
         };
+        let (said, has_died) = self.act(by, say).expect("a member");
+        if let Some(line) = line {
+            self.model.says(line, text);
+        }
+        let End { seat: Seat::In(_, voice), mic, said_mic, name, id, .. } = &mut self.ends[by] else { return Ok(()) };
         match said {
             Ok(bytes) => {
                 let message = self.relay.send(relay::Message { bytes, commit: None, admission: None });
                 if let Word::Mic(on) = word {
-                    *said_mic = Some((message, on));
+                    // The others will hear of it; one's own voice at once.
+                    voice.set_mic(id, on);
+                    (*mic, *said_mic) = (on, Some((message, on)));
                 }
                 self.tally.add("words");
                 self.tell_of(by, || format!("says, in message {message}: {word:?}"));
-                Ok(())
+                if has_died { self.restart(by, Some(message), None) } else { Ok(()) }
             }
             Err(Error::Denied(_) | Error::Unusable { .. } | Error::CommitPending { .. }) => Ok(()),
             Err(error) => broken(Rule::Sound, format!("{name}, {word:?}: {error}")),
@@ -188,13 +190,15 @@ impl World {
             intent = intent.or((me.role == Role::Host || !is_above).then(|| Intent::Remove(vec![leaving])));
         }
         let Some(intent) = intent else { return Ok(false) };
+        let killed = self.tally.of("processes killed");
         self.command(who, intent)?;
-        Ok(self.ends[who].room().is_some_and(Room::is_pending))
+        let has_died = self.tally.of("processes killed") > killed;
+        Ok(has_died || self.ends[who].room().is_some_and(Room::is_pending))
     }
 
     /// Only for a commit that the relay has not taken, and takes no more.
     pub fn abandon(&mut self, who: usize) -> Held {
-        let End { seat: Seat::In(room, _), id, epoch, .. } = &mut self.ends[who] else { return Ok(()) };
+        let End { seat: Seat::In(room, _), id, epoch, .. } = &self.ends[who] else { return Ok(()) };
         let relay = &mut self.relay;
         let own = |message: &usize| {
             let commit = &relay.messages[*message].commit;
@@ -206,21 +210,24 @@ impl World {
         }
         relay.incoming.retain(|sent| *sent != message);
         relay.refused.push(message);
-        let intent = room.abandon();
+        let (intent, has_died) = self.act(who, Room::abandon).expect("a member");
         self.tally.add("commits abandoned");
         self.tell_of(who, || format!("abandons commit {message}: {:?}", intent.as_ref().map(intent_name)));
-        Ok(())
+        if has_died { self.restart(who, None, None) } else { Ok(()) }
     }
 
     /// Every app asks its room what time has brought about.
     pub fn tick(&mut self) -> Held {
         for who in 0..self.ends.len() {
-            let end = &mut self.ends[who];
-            let now = end.now(self.now);
-            let Seat::In(room, _) = &mut end.seat else { continue };
-            let events = room.tick(now);
+            let now = self.ends[who].now(self.now);
+            let Some((events, has_died)) = self.act(who, |room| room.tick(now)) else { continue };
+            if has_died {
+                self.restart(who, None, None)?;
+                continue;
+            }
             let to_go = |message: &Message| message.until.is_some_and(|until| until <= now);
-            hold(Rule::Past, !room.messages().any(to_go), || format!("{} keeps what is to be forgotten", end.name))?;
+            let keeps = self.ends[who].room().is_some_and(|room| room.messages().any(to_go));
+            hold(Rule::Past, !keeps, || format!("{} keeps what is to be forgotten", self.ends[who].name))?;
             for event in events {
                 self.heed(who, event, None, &mut News::default())?;
             }

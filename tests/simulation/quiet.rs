@@ -62,9 +62,10 @@ impl World {
         Ok(at(self) != before)
     }
 
-    /// Everybody in the room is in one epoch, and exactly its members are.
+    /// Everybody in the room is in one epoch, and exactly its members are; but for who may be lost.
     fn agree(&mut self) -> Held {
-        let inside: Vec<&End> = self.ends.iter().filter(|end| end.is_in()).collect();
+        let (inside, lost): (Vec<&End>, Vec<&End>) =
+            self.ends.iter().filter(|end| end.is_in()).partition(|end| !end.may_be_lost);
         let Some(first) = inside.first() else { return Ok(()) };
         for end in &inside {
             let is_pending = end.room().is_some_and(Room::is_pending);
@@ -83,8 +84,10 @@ impl World {
             })?;
         }
         let here: BTreeSet<&MemberId> = inside.iter().map(|end| &end.id).collect();
+        let lost: BTreeSet<&MemberId> = lost.iter().map(|end| &end.id).collect();
         let listed: BTreeSet<&MemberId> = self.model.epoch(first.epoch).members().collect();
-        hold(Rule::Quiet, here == listed && here.len() == inside.len(), || {
+        let missing = listed.difference(&here).find(|id| !lost.contains(*id));
+        hold(Rule::Quiet, here.is_subset(&listed) && missing.is_none() && here.len() == inside.len(), || {
             format!("in the room are {here:?}, and listed {listed:?}")
         })
     }
@@ -100,11 +103,11 @@ impl World {
             }
             self.pass(Duration::from_millis(20))?;
         }
-        for speaker in self.ends.iter().filter(|end| end.is_in() && end.mic) {
+        for speaker in self.ends.iter().filter(|end| end.is_in() && end.mic && !end.may_be_lost) {
             if !self.model.epoch(speaker.epoch).hears(&speaker.id) {
                 continue;
             }
-            for end in self.ends.iter().filter(|end| end.is_in() && end.id != speaker.id) {
+            for end in self.ends.iter().filter(|end| end.is_in() && !end.may_be_lost && end.id != speaker.id) {
                 hold(Rule::Quiet, self.model.heard_since(first, &end.heard, &speaker.id), || {
                     let Seat::In(_, voice) = &end.seat else { return String::new() };
                     let hearing = voice.hearing(&speaker.id, end.now(self.now));

@@ -82,6 +82,29 @@ pub enum Step {
         who: u8,
         seconds: u16,
     },
+    /// A member's disk is copied.
+    Backup {
+        who: u8,
+    },
+    /// A member's process is killed between two calls, and another goes on.
+    Kill {
+        who: u8,
+    },
+    /// A member's process is killed so many steps into what it writes next.
+    Crash {
+        who: u8,
+        steps: u8,
+    },
+    /// A member's process is killed, and another goes on from an old copy of the disk.
+    Rollback {
+        who: u8,
+        pick: u8,
+    },
+    /// Another process goes on from a copy of a member's disk, the latest or an old one, beside the first.
+    Clone {
+        who: u8,
+        pick: u8,
+    },
     /// A mistake that no room makes, for the simulation to find.
     Plant(Plant),
 }
@@ -153,9 +176,12 @@ impl Script {
         roles.extend((0..rng.random_range(1..6)).map(|_| role(rng)));
         let seals = [SealMode::Off, SealMode::Off, SealMode::Live, SealMode::Strict][rng.random_range(0..4)];
         let opening = Opening { roles, seals, epoch_bits: rng.random_range(4..9) };
+        let restores = rng.random_bool(0.4);
         let (many, mut steps) = (rng.random_range(20..=60), Vec::new());
         while steps.len() < many {
-            if mood == Mood::Forking && rng.random_bool(0.06) {
+            if restores && rng.random_bool(0.12) {
+                steps.push(restart(rng));
+            } else if mood == Mood::Forking && rng.random_bool(0.06) {
                 steps.extend(fork(rng));
             } else {
                 steps.push(step(rng, mood));
@@ -197,6 +223,17 @@ fn step(rng: &mut StdRng, mood: Mood) -> Step {
         88..100 if mood == Mood::Hostile => Step::Cheat { to: by, trick: Trick::harmless(rng) },
         88..100 if mood == Mood::Forking => Step::Cheat { to: by, trick: Trick::random(rng) },
         _ => Step::Deliver { to: by, most: 8 },
+    }
+}
+
+fn restart(rng: &mut StdRng) -> Step {
+    let (who, pick) = (rng.random(), rng.random());
+    match rng.random_range(0..10) {
+        0..2 => Step::Backup { who },
+        2..4 => Step::Kill { who },
+        4..8 => Step::Crash { who, steps: rng.random_range(0..6) },
+        8 => Step::Rollback { who, pick },
+        _ => Step::Clone { who, pick },
     }
 }
 

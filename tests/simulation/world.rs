@@ -8,14 +8,16 @@ use std::{
 };
 
 use parlor::{
-    Error, Guest, Identity, KeyIdLayout, MemberId, Room, Settings, Voice,
+    Error, Guest, Identity, Kept, KeyIdLayout, MemberId, Room, Settings, Voice,
     room::{Intent, MessageId, Setting},
+    vault::MemoryVault,
 };
 
 use crate::{
     media::Media,
     model::{Broken, Held, Listener, Model, Rule},
     relay::{Line, Relay},
+    restarts::{Disk, disk_key},
     script::{Opening, Plant, Script, Step},
 };
 
@@ -48,11 +50,19 @@ impl Tally {
 /// Where somebody is.
 pub enum Seat {
     Waiting(Guest),
-    In(Box<Room>, Box<Voice>),
+    In(Box<Kept<Disk>>, Box<Voice>),
     /// With the voice they had, unclosed: they would like to hear more.
     Out(Box<Voice>, Option<Identity>),
     /// Between two of these.
     Moving,
+}
+
+impl Seat {
+    /// In the room, which is kept on a disk from here on.
+    pub fn of(room: Room, voice: Voice) -> Self {
+        let kept = Kept::new(room, Disk::default(), disk_key()).expect("a disk that does not fail");
+        Self::In(Box::new(kept), Box::new(voice))
+    }
 }
 
 /// One device of somebody, from when they have a card until they are out. Who comes again has another.
@@ -67,6 +77,10 @@ pub struct End {
     pub withheld: bool,
     /// Whether no signals come to them either.
     pub is_cut_off: bool,
+    /// Copies of their disk.
+    pub backups: Vec<MemoryVault>,
+    /// Whether they go on from a state that is not the latest, or beside another process: they may be unable to follow.
+    pub may_be_lost: bool,
     pub line: Line,
     /// When they came in; and by how much their clock is ahead of everybody's.
     pub origin: Duration,
@@ -100,6 +114,8 @@ impl End {
             seen: Vec::new(),
             withheld: false,
             is_cut_off: false,
+            backups: Vec::new(),
+            may_be_lost: false,
             line: Line::default(),
             origin: now,
             ahead: Duration::ZERO,
@@ -121,7 +137,7 @@ impl End {
     }
 
     pub fn room(&self) -> Option<&Room> {
-        if let Seat::In(room, _) = &self.seat { Some(room) } else { None }
+        if let Seat::In(room, _) = &self.seat { Some(&**room) } else { None }
     }
 
     pub fn is_in(&self) -> bool {
@@ -180,7 +196,7 @@ impl World {
         let (room, voice) = Room::create(identity, settings).map_err(bug)?;
         let mut model = Model::new(&room);
         model.agrees(NAMES[0], &room, 0)?;
-        let host = End::new(NAMES[0], id, Seat::In(Box::new(room), Box::new(voice)), Duration::ZERO);
+        let host = End::new(NAMES[0], id, Seat::of(room, voice), Duration::ZERO);
         let mut world = Self {
             ends: vec![host],
             relay: Relay::default(),
@@ -236,7 +252,12 @@ impl World {
             | Step::Deliver { to: who, .. }
             | Step::Cheat { to: who, .. }
             | Step::Network { to: who, .. }
-            | Step::Jump { who, .. } => who,
+            | Step::Jump { who, .. }
+            | Step::Backup { who }
+            | Step::Kill { who }
+            | Step::Crash { who, .. }
+            | Step::Rollback { who, .. }
+            | Step::Clone { who, .. } => who,
             _ => 0,
         };
         let Some(who) = self.member(who) else { return Ok(()) };
@@ -289,6 +310,17 @@ impl World {
                 self.ends[who].ahead += Duration::from_secs(seconds.into());
                 Ok(())
             }
+            Step::Backup { .. } => {
+                self.back_up(who);
+                Ok(())
+            }
+            Step::Kill { .. } => self.restart(who, None, None),
+            Step::Crash { steps, .. } => {
+                self.arm(who, steps);
+                Ok(())
+            }
+            Step::Rollback { pick, .. } => self.roll_back(who, pick),
+            Step::Clone { pick, .. } => self.clone_process(who, pick),
             Step::Plant(plant) => self.plant(plant),
         }
     }
@@ -319,6 +351,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// That of who is in the room already.
+pub fn identity_of(name: &str, id: &MemberId) -> Identity {
+    (0..MOST).map(|who| identity(who, name)).find(|identity| identity.id() == *id).expect("somebody")
 }
 
 /// The same in every run, so that who comes first by their key does.
