@@ -7,7 +7,7 @@ use openmls::prelude::{
     JoinBuilder, MlsGroup, MlsMessageBodyIn, MlsMessageIn, ProcessedWelcome, RatchetTreeIn, StagedWelcome, Welcome,
     WelcomeError,
 };
-use tls_codec::DeserializeBytes as _;
+use tls_codec::{Deserialize as _, DeserializeBytes as _};
 
 use super::{
     CIPHERSUITE, Group, Provider, TREE_KEY, commit::read_charter, join_config, leaf, required_capabilities,
@@ -84,8 +84,7 @@ fn try_join(
         (None, None) => None,
         (Some(key), Some(sealed)) => {
             let tree = TreeKey::from_bytes(&key.0)?.open(info.group_id().as_slice(), info.epoch().as_u64(), sealed)?;
-            let malformed = Error::Malformed { what: Item::Tree, why: "it does not parse" };
-            Some(RatchetTreeIn::tls_deserialize_exact_bytes(&tree).map_err(|_| malformed)?)
+            Some(read_tree(&tree)?)
         }
         (Some(_), None) => {
             let why = "the room's tree travels apart: fetch it and give it too (`enter_with_tree`)";
@@ -130,6 +129,15 @@ pub(super) fn read_welcome(bytes: &[u8]) -> Result<Welcome> {
     Ok(welcome)
 }
 
+fn read_tree(mut bytes: &[u8]) -> Result<RatchetTreeIn> {
+    // Not by `tls_deserialize_exact_bytes`, which in builds with debug assertions panics where a vector of bytes ends
+    // before its length.
+    match RatchetTreeIn::tls_deserialize(&mut bytes) {
+        Ok(tree) if bytes.is_empty() => Ok(tree),
+        _ => Err(Error::Malformed { what: Item::Tree, why: "it does not parse" }),
+    }
+}
+
 /// Whether the group is a room at all: exactly the extensions a room has.
 fn inspect(staged: &StagedWelcome) -> Result<Charter> {
     let extensions = staged.group_context().extensions();
@@ -153,5 +161,20 @@ fn refused<E>(error: WelcomeError<E>) -> Error {
             Error::Malformed { what: Item::Tree, why: "it is not the tree of the room this welcome is for" }
         }
         _ => malformed("what it says of its room does not hold together"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_that_ends_before_its_length_or_goes_on_after_it_is_refused() {
+        // No node; a blank one, then more; a vector of 18 bytes with one; a leaf whose key is longer than all there is.
+        for bytes in [&[0, 7][..], &[1, 0, 0], &[18, 1], &[4, 1, 1, 32, 7], &[82, 42], &[111, 1, 115, 69, 42]] {
+            let error = read_tree(bytes).err().unwrap();
+            assert!(matches!(error, Error::Malformed { what: Item::Tree, .. }), "{bytes:?}: {error}");
+        }
+        assert!(read_tree(&[1, 0]).is_ok());
     }
 }
