@@ -1,10 +1,17 @@
 //! Attacks on the media plane, one a test, named as what must hold.
 //!
-//! `PARLOR_MUTATIONS=10000000 cargo test --release --test media_attacks` runs the mutated frames in full number.
+//! `PARLOR_MUTATIONS=10000000 cargo test --release --test media_attacks a_mutated_frame -- --nocapture` runs the mutated
+//! frames in full number, and tells how long it took and how much memory.
 
 mod common;
+#[path = "common/peak.rs"]
+mod peak_memory;
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::atomic::Ordering::SeqCst,
+    time::{Duration, Instant},
+};
 
 use common::{Room, id, ms, quiet};
 use parlor::{
@@ -14,9 +21,16 @@ use parlor::{
         sframe::{Backend, Header, MAX_COUNTER, Opener, Sealer},
     },
 };
+use peak_memory::{Counting, MOST};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const NOW: Duration = Duration::from_secs(1000);
+
+/// The most memory that this whole process may take, whatever comes and however often.
+const LIMIT: usize = 32 * 1024 * 1024;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Somebody who knows the room's base key, and so everybody's frame keys: any member, off stage or on it.
 fn insider(room: &Room, stream: u64, leaf: u32, counter: u64) -> Sealer {
@@ -122,11 +136,16 @@ fn a_mutated_frame_is_never_accepted_and_moves_nothing() {
     let mutations: u64 = std::env::var("PARLOR_MUTATIONS").map_or(200_000, |count| count.parse().unwrap());
     let kinds = Room::each_kind(&[1, 2, 700]);
     let each = mutations / kinds.len() as u64 + 1;
+    let began = Instant::now();
     std::thread::scope(|scope| {
         for (seed, room) in kinds.iter().enumerate() {
             scope.spawn(move || mutate(room, seed as u64, each));
         }
     });
+    // The other tests' share included, where they run beside it.
+    let most = MOST.load(SeqCst);
+    println!("{mutations} mutated frames: none taken, {most} in use at most, {:.1} s", began.elapsed().as_secs_f64());
+    assert!(most <= LIMIT, "{most} bytes");
 }
 
 fn mutate(room: &Room, seed: u64, count: u64) {
