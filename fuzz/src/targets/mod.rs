@@ -1,0 +1,74 @@
+//! One file, one function for each kind of bytes that others hand us. Each asserts what must hold whatever the bytes
+//! are; a fuzzer cannot forge a tag, so most sign and seal what they have made of their input.
+//!
+//! Only the public API of parlor is used, and crates that the main crate's tests have too: `tests/corpora.rs` there
+//! includes this folder.
+#![allow(missing_docs, unreachable_pub, reason = "a test of the main crate includes it")]
+
+mod answer;
+mod card;
+mod charter;
+mod clip;
+mod control_message;
+mod doorplate;
+mod frame;
+mod gate;
+mod input;
+mod knock;
+mod link;
+mod packet;
+mod packet_header;
+mod payload;
+mod porch;
+mod published_keys;
+mod relay;
+mod seal;
+mod tree;
+mod wav;
+mod welcome;
+mod world;
+
+pub use answer::answer;
+pub use card::card;
+pub use charter::charter;
+pub use clip::clip;
+pub use control_message::control_message;
+pub use doorplate::doorplate;
+pub use frame::frame;
+pub use gate::gate;
+pub use knock::knock;
+pub use link::link;
+pub use packet::packet;
+pub use packet_header::packet_header;
+pub use payload::payload;
+pub use published_keys::published_keys;
+pub use seal::seal;
+pub use tree::tree;
+pub use wav::wav;
+pub use welcome::welcome;
+pub use porch::Porch;
+
+/// Takes a fuzzer's bytes; a panic is a finding.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its function, its corpus and its binary.
+pub const ALL: &[(&str, Target)] = &[
+    ("answer", answer),
+    ("card", card),
+    ("charter", charter),
+    ("clip", clip),
+    ("control_message", control_message),
+    ("doorplate", doorplate),
+    ("frame", frame),
+    ("gate", gate),
+    ("knock", knock),
+    ("link", link),
+    ("packet", packet),
+    ("packet_header", packet_header),
+    ("payload", payload),
+    ("published_keys", published_keys),
+    ("seal", seal),
+    ("tree", tree),
+    ("wav", wav),
+    ("welcome", welcome),
+];
