@@ -19,6 +19,9 @@ use crate::error::{Error, Item, Result};
 /// The most samples a file may hold in a channel: one hour at 48 kHz.
 pub const MAX_SAMPLES: usize = 3600 * SAMPLE_RATE as usize;
 
+/// The furthest a float may be from zero, 120 dB above full scale: sums and filters of larger ones could overflow.
+const MAX_SAMPLE: f32 = 1e6;
+
 /// Input samples that the resampler takes at once, about.
 const CHUNK: usize = 1024;
 
@@ -172,8 +175,8 @@ fn mix_down(samples: impl Iterator<Item = hound::Result<f32>>, channels: u16) ->
     let (mut sum, mut left) = (0.0, channels);
     for sample in samples {
         let sample = sample?;
-        if !sample.is_finite() {
-            return Err(Trouble::Wav("it holds a sample that is no number"));
+        if !(-MAX_SAMPLE..=MAX_SAMPLE).contains(&sample) {
+            return Err(Trouble::Wav("it holds a sample that is no number, or a million times full scale"));
         }
         sum += sample;
         left -= 1;

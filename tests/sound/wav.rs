@@ -107,6 +107,8 @@ fn a_bad_file_is_named_with_what_is_wrong() {
     let empty = tone(48_000, 1, 16, SampleFormat::Int, 440.0, 0.0);
     let nan = tone(48_000, 1, 32, SampleFormat::Float, 440.0, 0.01);
     let at = nan.len() - 4;
+    // Finite, and too large to be added up or filtered.
+    let huge = [&nan[..at], &f32::MAX.to_le_bytes()].concat();
     let nan = [&nan[..at], &f32::NAN.to_le_bytes()].concat();
     for (name, bytes, says) in [
         ("nothing.wav", vec![], "cut short, or no WAV"),
@@ -117,6 +119,7 @@ fn a_bad_file_is_named_with_what_is_wrong() {
         ("huge.wav", changed(40, &0xffff_fffe_u32.to_le_bytes()), "more sound than is read"),
         ("slow.wav", changed(24, &[0x40, 0x1f - 1, 0, 0]), "inconsistent"),
         ("nan.wav", nan, "no number"),
+        ("loud.wav", huge, "a million times full scale"),
         ("mp3.wav", changed(20, &[0x55, 0]), "not read"),
     ] {
         let path = dir.join(name);
