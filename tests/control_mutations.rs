@@ -27,7 +27,8 @@ static ALLOCATOR: Counting = Counting;
 fn genuine(world: &mut World, old: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mal = &mut world.mal;
     let title = mal.recharter(|charter| charter.title = b"a title".to_vec());
-    let mut all = vec![mal.commit(vec![]), mal.commit(vec![title]), mal.commit(vec![add(Bare::new("zed").key_package())])];
+    let mut all =
+        vec![mal.commit(vec![]), mal.commit(vec![title]), mal.commit(vec![add(Bare::new("zed").key_package())])];
     for words in [&[1, 6, b'!'][..], &[1, 4, 1], &[1, 1, 9], &[0; 500]] {
         let message = mal.group.create_message(&mal.client.provider, &mal.client.signer, words).unwrap();
         all.push(message.to_bytes().unwrap());

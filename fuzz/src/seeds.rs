@@ -54,10 +54,66 @@ pub fn write(corpus: &Path) {
         for (at, bytes) in real.iter().enumerate() {
             fs::write(folder.join(format!("real-{at}")), bytes).unwrap();
         }
+        for (at, recipe) in recipes(name).iter().enumerate() {
+            fs::write(folder.join(format!("recipe-{at}")), recipe).unwrap();
+        }
         // Each first choice, with something to choose from after it.
         let steps: Vec<u8> = (0..96_u32).map(|at| (at * at * 31 + at * 7) as u8).collect();
         for choice in 0..6 {
             fs::write(folder.join(format!("choice-{choice}")), [&[choice][..], &steps].concat()).unwrap();
         }
+    }
+}
+
+/// What leads a target deep: its choices one by one, up to something that is in order, or just not.
+fn recipes(name: &str) -> Vec<Vec<u8>> {
+    // One change: a byte at a place.
+    let change = |choice: u8, at: u16| [&[choice, 1][..], &at.to_be_bytes(), &[5, 1]].concat();
+    match name {
+        "answer" => vec![vec![4, 0], change(4, 200), vec![3, 2, b'n', b'o', 1], vec![1, 0]],
+        "card" => vec![vec![1, 0], vec![2, 0, 0, 0, 0], vec![3, 0, 0, 0, 0, 0, 2, 0], vec![2, 0, 1, 0, 5, 5, 1, 0]],
+        "charter" => vec![vec![1, 0], vec![2, 0, 8, 2, b'h', b'i'], vec![2, 0, 12, 2], vec![2, 0, 11, 1, 2]],
+        // All of it; the first packet of the second seal in place of the first one's; a packet left out.
+        "clip" => vec![vec![3, 0, 0, 0], vec![3, 0, 0, 0, 250, 25], vec![3, 0, 0, 0, 0, 240], vec![3, 1, 0, 0, 0, 0]],
+        "control_message" => {
+            let refresh = |role| vec![role, 3, 0, 5];
+            let mut all: Vec<_> = (0..3).map(refresh).collect();
+            all.extend((0..3).map(|role| vec![role, 3, 1, 2, 1, 5]));
+            all.extend((0..8).map(|part| vec![2, 3, 1, 2, part, 1, 1, 1, 1, 5, 5]));
+            all.extend((0..4).map(|kind| vec![0, 4, 1, 0, 2, kind]));
+            all
+        }
+        "doorplate" => {
+            vec![vec![1, 0], vec![2, 0], change(2, 3), vec![4, 0, 1, b't', 1, b'a', 0, 3, 1, 2, 3, 0, 0, 0, 0, 1]]
+        }
+        "knock" => {
+            let mut all = vec![vec![1, 0], vec![2, 0], vec![3, 0], vec![5, 32]];
+            all.extend([0, 20, 41, 47, 60].map(|at| change(2, at)));
+            all.extend([0, 7, 20, 41].map(|at| change(3, at)));
+            all.push(vec![4, 1, 9, 1, 3, 2, b'h', b'i', 0]);
+            all
+        }
+        "payload" => {
+            let mut all: Vec<_> = (1..9).map(|kind| vec![1, kind - 1, 2, 0]).collect();
+            let number = [9; 16];
+            all.push([&[5][..], &number, &[4], b"text", &[1, 2]].concat());
+            all.push(vec![3, 0, 0, 0, 9, 3, 6, 3, 0xF0, 0x9F, 0x91]);
+            all
+        }
+        "published_keys" => {
+            let seeds: Vec<_> = (0..8_u8).flat_map(|at| [at; 32]).collect();
+            vec![[&[7; 32][..], &[8], &seeds, &[0, 0]].concat(), [&[7; 32][..], &[8]].concat()]
+        }
+        // A frame and a seal on it: hers, another's, an altered one; live, then strict.
+        "seal" => {
+            let head = |mode| [mode, 0, 0, 0, 0, 0];
+            let frame = [0, 1, 3, b'a', b'b', b'c'];
+            let statement = |way: u8| [2, 0, 0, 0, 0, 0, way, 0];
+            let all = [0, 1].iter().flat_map(|mode| [0, 1, 2].map(|way| (*mode, way)));
+            all.map(|(mode, way)| [&head(mode)[..], &frame, &statement(way), &[6, 60]].concat()).collect()
+        }
+        "tree" => vec![vec![1, 0], vec![3, 0], change(3, 40)],
+        "welcome" => vec![vec![1, 0], vec![2, 0], vec![3, 0], vec![3, 1, 0, 0, 0, 2, 0], change(1, 300)],
+        _ => Vec::new(),
     }
 }

@@ -3,11 +3,7 @@
 use std::{cell::RefCell, time::Duration};
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use parlor::{
-    Clip, Event, Guest, Identity, Role, Room, Settings, Voice,
-    media::seal::Proof,
-    room::PUBLISH_AFTER,
-};
+use parlor::{Clip, Event, Guest, Identity, Role, Room, Settings, Voice, media::seal::Proof, room::PUBLISH_AFTER};
 
 use super::input::Input;
 

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use openmls::{
     prelude::{
-        CredentialWithKey, Extension, ExtensionType, Extensions, ExternalSender,
-        LeafNodeIndex, LeafNodeParameters, OpenMlsProvider as _, UnknownExtension,
+        CredentialWithKey, Extension, ExtensionType, Extensions, ExternalSender, LeafNodeIndex, LeafNodeParameters,
+        OpenMlsProvider as _, UnknownExtension,
     },
     schedule::{ExternalPsk, PreSharedKeyId, Psk},
 };
@@ -32,8 +32,8 @@ pub fn control_message(data: &[u8]) {
     let at = input.below(3);
     let role = [Role::Listener, Role::Moderator, Role::Host][at];
     SCENES.with_borrow_mut(|scenes| {
-        let kept = scenes[at]
-            .get_or_insert_with(|| Kept { scene: Scene::new(role), genuine: Vec::new(), epoch: u64::MAX });
+        let kept =
+            scenes[at].get_or_insert_with(|| Kept { scene: Scene::new(role), genuine: Vec::new(), epoch: u64::MAX });
         send(kept, &mut input);
         if !kept.scene.is_usable() {
             scenes[at] = None;

@@ -41,12 +41,12 @@ pub use link::link;
 pub use packet::packet;
 pub use packet_header::packet_header;
 pub use payload::payload;
+pub use porch::Porch;
 pub use published_keys::published_keys;
 pub use seal::seal;
 pub use tree::tree;
 pub use wav::wav;
 pub use welcome::welcome;
-pub use porch::Porch;
 
 /// Takes a fuzzer's bytes; a panic is a finding.
 pub type Target = fn(&[u8]);

@@ -53,7 +53,8 @@ pub fn guest(name: &str, seed: u8) -> (Guest, SigningKey) {
 
 impl Porch {
     pub fn new() -> Self {
-        let settings = Settings::default().with_title("an evening").unwrap().with(Setting::Entry(Entry::Knock)).unwrap();
+        let settings =
+            Settings::default().with_title("an evening").unwrap().with(Setting::Entry(Entry::Knock)).unwrap();
         let (mut room, _) = Room::create(host().0, settings).unwrap();
         let terms = Terms { role: Role::Listener, one_shot: false, expires: None };
         let (link, commit) = room.issue_link(terms).unwrap();

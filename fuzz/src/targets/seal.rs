@@ -56,14 +56,16 @@ pub fn seal(data: &[u8]) {
                 let count = (1 + input.below(rules.every.into())).min(said.len() - from.min(said.len()));
                 let packets: Vec<_> = said[from.min(said.len())..][..count].iter().map(|(_, it)| it.clone()).collect();
                 let mut statement = Statement::new(&room, 0, number, first, &packets);
-                statement.marks = if input.below(4) == 3 { input.byte() } else { u8::from(rules.proof == Proof::Evidence) };
+                statement.marks =
+                    if input.below(4) == 3 { input.byte() } else { u8::from(rules.proof == Proof::Evidence) };
+                let way = input.below(4);
                 // Hers is the key for deniable rooms: with the other she signs nothing here.
-                if rules.proof == Proof::Deniable {
+                if rules.proof == Proof::Deniable && way != 1 {
                     signed.extend(packets);
                 }
                 let text = statement.signed_by(&key, rules.every);
                 // Who signs for a stranger, or whose text is altered, has signed nothing.
-                let text = match input.below(4) {
+                let text = match way {
                     0 => input.mutate(&text),
                     1 => statement.signed_by(&signing_key(&room, BEN), rules.every),
                     _ => text,

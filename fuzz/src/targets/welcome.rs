@@ -129,7 +129,9 @@ impl Hall {
                 5 => charter.entry = input.byte() & 3,
                 6 => charter.title = input.run().to_vec(),
                 7 => charter.capacity = input.byte().into(),
-                _ => (charter.seals, charter.seal_every, charter.proof) = (input.byte() & 3, input.byte(), input.byte()),
+                _ => {
+                    (charter.seals, charter.seal_every, charter.proof) = (input.byte() & 3, input.byte(), input.byte())
+                }
             }
         }
         charter.write()
