@@ -273,7 +273,7 @@ impl Room {
                 self.leaving.remove(&member);
                 let is_muted = self.member(&member).is_some_and(|member| member.muted_by.is_some());
                 if is_muted {
-                    self.stage.muted(member, self.epoch);
+                    self.stage.muted(member, self.epoch, false);
                 }
                 events.push(Event::CameBack { member, by });
                 Event::Mic { member, on: !is_muted }
