@@ -231,7 +231,7 @@ impl World {
     pub fn go_out(&mut self, who: usize) {
         let end = &mut self.ends[who];
         if let Seat::In(room, voice) = std::mem::replace(&mut end.seat, Seat::Moving) {
-            end.seat = Seat::Out(voice, Some(room.into_room().into_identity()));
+            end.seat = Seat::Out(voice, Some(room.into_parts().0.into_identity()));
             self.tally.add("people who went out");
             self.tell_of(who, || "is out".to_owned());
         }

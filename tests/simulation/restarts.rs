@@ -111,7 +111,7 @@ impl World {
         end.read.clear();
         let Some(voice) = restored.voice else {
             if let Seat::In(_, voice) = dead {
-                end.seat = Seat::Out(voice, Some(restored.room.into_room().into_identity()));
+                end.seat = Seat::Out(voice, Some(restored.room.into_parts().0.into_identity()));
                 self.tell_of(who, || "restarts, and is out".to_owned());
             }
             return Ok(());
