@@ -228,9 +228,7 @@ impl Evening {
 
     fn chat_vanishes(&mut self) {
         self.scene.pass(30);
-        let now = self.scene.now;
-        let told = self.scene.people.iter_mut().flat_map(|person| person.room.tick(now));
-        let gone = told.filter(|event| matches!(event, Event::Vanished { .. })).count();
+        let gone = self.scene.vanished;
         let left = self.scene.people.iter().filter(|person| person.room.messages().next().is_some()).count();
         self.says(&format!("cleo's line was for thirty seconds: wiped by {gone}, left with {left}"));
         self.wrong += left as u64;

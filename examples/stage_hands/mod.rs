@@ -7,7 +7,7 @@ pub mod ears;
 pub mod words;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     env, iter,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
@@ -97,6 +97,19 @@ impl Person {
         let told = events.into_iter().map(|event| event.tell(&mut self.voice)).collect::<parlor::Result<Vec<_>>>()?;
         Ok(told.into_iter().flatten().collect())
     }
+
+    /// Gives the voice what is for it, and `signals` what is to be sent; counts the lines that have vanished.
+    fn heed(&mut self, events: Vec<Event>, signals: &mut VecDeque<Vec<u8>>) -> usize {
+        let mut vanished = 0;
+        for event in events {
+            match event.tell(&mut self.voice) {
+                Ok(Some(Event::Send(signal))) => signals.push_back(signal),
+                Ok(Some(Event::Vanished { .. })) => vanished += 1,
+                _ => {}
+            }
+        }
+        vanished
+    }
 }
 
 /// What a relay can tell of a thing that it carries, beside its bytes.
@@ -104,6 +117,8 @@ impl Person {
 pub enum Kind {
     /// A commit, or a word to all: which, it cannot tell.
     Message,
+    /// A heartbeat, or a question for one: which, it cannot tell.
+    Signal,
     Welcome,
     Packet,
     Gate,
@@ -188,13 +203,15 @@ pub struct Scene {
     pub now: Duration,
     pub relay: Relay,
     pub people: Vec<Person>,
+    /// How many lines of chat have vanished, at everybody's.
+    pub vanished: usize,
 }
 
 impl Scene {
     /// A room of `host`'s.
     pub fn open(host: &str, settings: Settings) -> Outcome<Self> {
         let host = Person::new(Room::create(Identity::generate(host)?, settings)?)?;
-        Ok(Self { now: Duration::ZERO, relay: Relay::default(), people: vec![host] })
+        Ok(Self { now: Duration::ZERO, relay: Relay::default(), people: vec![host], vanished: 0 })
     }
 
     /// The time of day.
@@ -202,8 +219,23 @@ impl Scene {
         UnixTime(1_800_000_000).plus(self.now.as_secs())
     }
 
+    /// Time goes by. Once a second everybody's heart beats, and lines vanish whose time is over.
     pub fn pass(&mut self, seconds: u64) {
-        self.now += Duration::from_secs(seconds);
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            let (now, mut signals) = (self.now, VecDeque::new());
+            for person in self.people.iter_mut().filter(|person| person.room.is_open()) {
+                let events = person.room.tick(now);
+                self.vanished += person.heed(events, &mut signals);
+            }
+            while let Some(signal) = signals.pop_front() {
+                self.relay.note(now, Kind::Signal, &signal);
+                for person in self.people.iter_mut().filter(|person| person.room.is_open()) {
+                    let events = person.room.receive(&signal, now).unwrap_or_default();
+                    self.vanished += person.heed(events, &mut signals);
+                }
+            }
+        }
     }
 
     /// The last one of that name who came in.

@@ -82,7 +82,13 @@ fn write(scene: &Scene, input: &mut Input<'_>) -> Vec<u8> {
             10 => {
                 let since = [0, next, input.number()][input.below(3)];
                 let muted_by = input.flag().then(|| anybody(input));
-                let standing = Standing { role: input.byte() & 3, since, muted_by, leaving: input.flag() };
+                let standing = Standing {
+                    role: input.byte() & 3,
+                    since,
+                    muted_by,
+                    leaving: input.flag(),
+                    returned: u64::from(input.byte() & 1),
+                };
                 charter.standings.insert(anybody(input), standing);
             }
             11 => charter.give(anybody(input), input.byte() & 3, next),

@@ -21,6 +21,9 @@ pub(crate) enum Incoming {
     Said { from: LeafIndex, epoch: u64, content: Vec<u8> },
     /// A commit that has nothing for oneself that one can read; others may be able to.
     Unreadable,
+    /// A commit from one's own leaf that is none of this group's making. Its sender is proved, for who it is from is sealed
+    /// apart; what follows that is not read, and the relay may have changed it if one made a commit in this epoch.
+    Twin,
     /// Something that no room takes, as "do what". `from` is `None` if nothing proves who sent it.
     Foreign { from: Option<LeafIndex>, what: &'static str },
 }
@@ -66,6 +69,7 @@ impl Group {
         self.check_where(&message)?;
 
         let epoch = message.epoch().as_u64();
+        let is_commit = message.content_type() == ContentType::Commit;
         let processed = match self.mls.process_message(self.provider.as_ref(), message) {
             Ok(processed) => processed,
             // Its signature stands, so a member made it; openmls does not say which.
@@ -97,6 +101,7 @@ impl Group {
             ProcessedMessageContent::ProposalMessage(_) => {
                 Ok(Incoming::Foreign { from: Some(from), what: "send a proposal outside a commit" })
             }
+            ProcessedMessageContent::OwnPrivateMessage if is_commit => Ok(Incoming::Twin),
             ProcessedMessageContent::OwnPrivateMessage => {
                 Err(self.unauthentic("it claims to be yours, and is none that you made since you entered"))
             }
