@@ -51,6 +51,11 @@ impl Writer {
         Ok(())
     }
 
+    /// How many bytes were written.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// What was written.
     pub(crate) fn done(self) -> Zeroizing<Vec<u8>> {
         self.0

@@ -299,7 +299,8 @@ impl Room {
         let bundle =
             group.commit(&self.identity, &plan).and_then(Bundle::fits).inspect_err(|_| group.clear_pending())?;
         let mut pending = Pending::new(&bundle.commit, intent.clone(), verdict);
-        pending.bundle = self.journal.is_kept().then(|| bundle.clone());
+        // Whoever keeps the room from here on has it to send again.
+        pending.bundle = Some(bundle.clone());
         self.pending = Some(pending);
         self.journal.whole();
         Ok(bundle)

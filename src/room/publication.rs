@@ -109,6 +109,8 @@ pub(super) struct Spent {
     seeds: Vec<Box<Zeroizing<[u8; 32]>>>,
     /// When, once the room is over.
     due: Option<Duration>,
+    /// What was published: nobody knows whether it was sent when the process ends.
+    published: Option<Vec<u8>>,
 }
 
 impl Spent {
@@ -126,11 +128,11 @@ impl Spent {
         self.seeds.len() >= MAX_SEEDS
     }
 
-    /// Writes the seeds.
+    /// Writes the seeds, and what was published.
     pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
         out.count("media keys", self.seeds.len())?;
         self.seeds.iter().for_each(|seed| out.put(seed.as_slice()));
-        Ok(())
+        out.long("media keys", self.published.as_deref().unwrap_or_default())
     }
 
     /// What [`save`](Self::save) wrote. In a room that one is out of the time to publish begins anew at `now`: it may have
@@ -143,6 +145,7 @@ impl Spent {
             }
             spent.seeds.push(Box::new(Zeroizing::new(saved.array()?)));
         }
+        spent.published = Some(saved.long()?.to_vec()).filter(|published| !published.is_empty());
         if is_out {
             spent.close(now);
         }
@@ -167,8 +170,14 @@ impl Spent {
             seeds.push(*random::bytes().ok()?);
         }
         seeds.sort_unstable();
-        *self = Self::default();
-        Some(PublishedKeys { room: Sha256::digest(room).into(), seeds }.to_bytes())
+        let published = PublishedKeys { room: Sha256::digest(room).into(), seeds }.to_bytes();
+        *self = Self { published: Some(published.clone()), ..Self::default() };
+        Some(published)
+    }
+
+    /// What was published.
+    pub(super) fn published(&self) -> Option<&[u8]> {
+        self.published.as_deref()
     }
 }
 

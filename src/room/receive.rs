@@ -40,7 +40,7 @@ pub(super) struct Pending {
     pub(super) verdict: Verdict,
     /// Whether it was made since the room was, or was restored.
     pub(super) is_of_this_process: bool,
-    /// Its messages, in a room that is kept.
+    /// Its messages.
     pub(super) bundle: Option<Bundle>,
 }
 
@@ -76,7 +76,9 @@ impl Room {
             group.merge_pending()?;
             // Its path is for those in the room, and nobody has the key at one's own leaf but who made the commit.
             self.speaks |= pending.is_of_this_process;
-            if let Some(Bundle { welcome: Some(welcome), tree, .. }) = pending.bundle {
+            if self.journal.is_kept()
+                && let Some(Bundle { welcome: Some(welcome), tree, .. }) = pending.bundle
+            {
                 self.admitted = Some(Admitted { welcome, tree });
             }
             let mut events = self.advance(pending.verdict, None, now)?;

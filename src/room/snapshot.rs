@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! version = 1 (1) ‖ who: Ed25519 public key (32) ‖ room id ‖ epoch (8) ‖ out of it (1) ‖ media keys to be published
+//!   ‖ what was published
 //!   ‖ in a room that one is in: the group ‖ since which epoch each leaf is whose ‖ a commit on its way ‖ whom the last let in
 //!   ‖ words on their way ‖ who is leaving ‖ the stage ‖ chat ‖ the door ‖ names and their keys
 //!
@@ -38,7 +39,7 @@ use crate::{
         Admitted, IdentityCheck as _, Intent, Room, TrustOnFirstUse,
         charter::Charter,
         comeback::Comeback,
-        door::Keeper,
+        door::{Answer, Keeper},
         epoch_keys,
         flood::Floods,
         group::{Bundle, Group, PAST_EPOCHS},
@@ -51,12 +52,16 @@ use crate::{
         stage::Stage,
         talk::Talk,
     },
+    vault::record::MAX_INCREMENT,
 };
 
 const VERSION: u8 = 1;
 
 const RECEIVED: u8 = 1;
 const SAID: u8 = 2;
+
+/// The most that changes are noted by, in bytes: beyond it all is stored anew.
+const MAX_ENTRIES: usize = MAX_INCREMENT / 2;
 
 /// What has changed since a room was last saved. Nothing is noted in a room that nobody keeps.
 #[derive(Default)]
@@ -101,6 +106,11 @@ impl Journal {
             self.entries.put(&[kind]);
             // Longer than four bytes can tell is no message.
             self.is_whole |= parts.iter().any(|part| self.entries.long("message", part).is_err());
+            // Who stores seldom is not to be filled up by who talks much.
+            self.is_whole |= self.entries.len() > MAX_ENTRIES;
+            if self.is_whole {
+                self.entries = Writer::default();
+            }
         }
     }
 
@@ -301,17 +311,25 @@ impl Room {
     }
 
     /// Messages that one has made and that have not come back from the relay: a commit, and words. After a restore send
-    /// them again, in this order, for nobody knows whether they were sent; the relay's second copy does no harm.
+    /// them again, in this order, for nobody knows whether they were sent; the relay's second copy does no harm. Once out,
+    /// the media keys that one has published, which never come back.
     pub fn unsent(&self) -> impl Iterator<Item = &[u8]> {
         let commit = self.pending.iter().filter_map(|pending| Some(pending.bundle.as_ref()?.commit.as_slice()));
         let words = self.echoes.on_their_way(self.epoch.saturating_sub(PAST_EPOCHS));
-        words.chain(commit)
+        words.chain(commit).chain(self.spent.published())
     }
 
     /// The welcome of one's own last commit that let somebody in and was received, and the tree that goes with it, in a
     /// room that is kept. After a restore hand it out again: nobody knows whether it was.
     pub fn last_welcome(&self) -> Option<(&[u8], Option<&[u8]>)> {
         self.admitted.as_ref().map(|Admitted { welcome, tree }| (welcome.as_slice(), tree.as_deref()))
+    }
+
+    /// The answers to those whom one's own last commit of the door let in, and the tree that goes with them, in a room
+    /// that is kept: sealed anew. After a restore hand them out again, as [`last_welcome`](Self::last_welcome); who is in
+    /// already needs none.
+    pub fn last_answers(&self) -> Option<(Vec<Answer>, Option<&[u8]>)> {
+        self.answers_again()
     }
 
     /// Whether one may speak, as far as it depends on a restore: not until a commit made since has been received

@@ -125,7 +125,12 @@ impl Room {
             }
             return published.map(Event::Send).into_iter().collect();
         };
-        let messages = talk.chat.expire(now).into_iter().map(|message| Event::Vanished { message });
+        let vanished = talk.chat.expire(now);
+        if !vanished.is_empty() {
+            // What is stored holds them sealed, and the keys to them.
+            self.journal.whole();
+        }
+        let messages = vanished.into_iter().map(|message| Event::Vanished { message });
         let codes = talk.codes.expire(now).into_iter().map(|with| Event::CodeLapsed { with });
         let mut events: Vec<Event> = messages.chain(codes).collect();
         events.extend(self.beat(now));

@@ -70,6 +70,8 @@ pub(crate) struct Keeper {
     since: Option<Duration>,
     /// The commit that is on its way, with what it brings those it lets in.
     opening: Option<Opening>,
+    /// The last such commit that was received, in a room that is kept: nobody knows whether its answers were handed out.
+    opened: Option<Opening>,
     /// How often somebody was turned away.
     refusals: BTreeMap<MemberId, u8>,
     /// Answers that came about while nobody was told anything: for the next who are.
@@ -145,8 +147,8 @@ impl Keeper {
 
     /// Nobody waits any more. What was is remembered, for who may let in today may do so again tomorrow.
     pub(crate) fn clear(&mut self) {
-        let Self { seen, seen_at_all, refusals, .. } = mem::take(self);
-        *self = Self { seen, seen_at_all, refusals, ..Self::default() };
+        let Self { seen, seen_at_all, refusals, opened, .. } = mem::take(self);
+        *self = Self { seen, seen_at_all, refusals, opened, ..Self::default() };
     }
 
     /// Writes who knocks and who was turned away; what was seen before, as far as a relay would show it again.
@@ -163,14 +165,7 @@ impl Keeper {
             out.count("knocks", knocks.len())?;
             knocks.iter().try_for_each(|knock| knock.save(out))?;
         }
-        let guests = self.opening.as_ref().map_or(&[][..], |opening| &opening.guests);
-        out.count("knocks", guests.len())?;
-        guests.iter().try_for_each(|knock| knock.save(out))?;
-        let opening = self.opening.as_ref();
-        out.long("welcome", opening.map_or(&[][..], |opening| &opening.welcome))?;
-        let tree = opening.and_then(|opening| opening.tree.as_deref());
-        out.flag(tree.is_some());
-        out.long("tree", tree.unwrap_or_default())
+        [&self.opening, &self.opened].into_iter().try_for_each(|opening| put_opening(opening.as_ref(), out))
     }
 
     /// What [`save`](Self::save) wrote.
@@ -188,11 +183,12 @@ impl Keeper {
         };
         (keeper.asking, keeper.welcome) = (knocks(saved)?, knocks(saved)?);
         keeper.since = (!keeper.welcome.is_empty()).then_some(now);
-        let (guests, welcome, has_tree, tree) = (knocks(saved)?, saved.long()?, saved.flag()?, saved.long()?);
-        if !guests.is_empty() {
-            let tree = has_tree.then(|| tree.to_vec());
-            keeper.opening = Some(Opening { guests, welcome: welcome.to_vec(), tree });
-        }
+        let opening = |saved: &mut Reader<'_>| -> Result<Option<Opening>> {
+            let (guests, welcome, has_tree, tree) = (knocks(saved)?, saved.long()?, saved.flag()?, saved.long()?);
+            let opening = Opening { guests, welcome: welcome.to_vec(), tree: has_tree.then(|| tree.to_vec()) };
+            Ok(Some(opening).filter(|opening| !opening.guests.is_empty()))
+        };
+        (keeper.opening, keeper.opened) = (opening(saved)?, opening(saved)?);
         Ok(keeper)
     }
 
@@ -464,16 +460,28 @@ impl Room {
 
     /// The door's own commit is merged: the answers to those it let in.
     pub(crate) fn answer_yes(&mut self) -> Option<Event> {
-        let Opening { guests, welcome, tree } = self.door.opening.take()?;
+        let opening = self.door.opening.take()?;
+        let event = Event::Answered { answers: self.answers_of(&opening), tree: opening.tree.clone() };
+        self.door.opened = self.journal.is_kept().then_some(opening);
+        Some(event)
+    }
+
+    /// The answers to those whom the door's last commit let in, once more.
+    pub(crate) fn answers_again(&self) -> Option<(Vec<Answer>, Option<&[u8]>)> {
+        let opened = self.door.opened.as_ref()?;
+        Some((self.answers_of(opened), opened.tree.as_deref()))
+    }
+
+    fn answers_of(&self, Opening { guests, welcome, .. }: &Opening) -> Vec<Answer> {
         let bucket = self.bucket();
         // The room has moved on: an answer that fails must not keep that from anybody.
         let answers = guests.iter().filter_map(|knock| {
-            let welcome = split_welcome(&welcome, knock.card()).ok()?;
+            let welcome = split_welcome(welcome, knock.card()).ok()?;
             let bucket = bucket.max(bucket_for(welcome.len()));
             let bytes = seal_answer(&Verdict::Admitted { welcome: &welcome }, knock, bucket).ok()?;
             Some(Answer { knock: knock.id(), bytes })
         });
-        Some(Event::Answered { answers: answers.collect(), tree })
+        answers.collect()
     }
 
     /// The room is in its next epoch: knocks that it has an answer to wait no longer.
@@ -582,6 +590,16 @@ impl Room {
         // A charter that the room agrees on has been written before.
         bucket_for(self.charter.encode().map_or(0, |charter| charter.len()) + AROUND_THE_CHARTER)
     }
+}
+
+fn put_opening(opening: Option<&Opening>, out: &mut Writer) -> Result<()> {
+    let guests = opening.map_or(&[][..], |opening| &opening.guests);
+    out.count("knocks", guests.len())?;
+    guests.iter().try_for_each(|knock| knock.save(out))?;
+    out.long("welcome", opening.map_or(&[][..], |opening| &opening.welcome))?;
+    let tree = opening.and_then(|opening| opening.tree.as_deref());
+    out.flag(tree.is_some());
+    out.long("tree", tree.unwrap_or_default())
 }
 
 /// Whether somebody in the role has a door to keep; if not, the rule against it.
