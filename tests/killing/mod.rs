@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-const FOLDER: &str = "PARLOR_KILLED_IN";
+pub const FOLDER: &str = "PARLOR_KILLED_IN";
 const MARK: &str = "durable: ";
 
 /// The folder to work in, if this process is to be killed; nothing in an ordinary run of the tests.
