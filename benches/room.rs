@@ -1,6 +1,7 @@
 //! What membership costs: admit, admit twenty, remove, join, process, in rooms of 2 to 1,000 members.
 //!
-//! `cargo bench --bench room`; a closing table has the mean of each and the size of its message.
+//! `cargo bench --bench room`; a closing table has the mean of each and the size of its message. A second one has what it
+//! costs to keep the room: `cargo bench --bench room -- --table` prints that alone, `--check` holds it to its bounds.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,11 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, SamplingMode};
-use parlor::{Admission, Card, Guest, Identity, Role, Room, room::Settings};
+use parlor::{
+    Admission, Card, Guest, Identity, Kept, Role, Room,
+    room::Settings,
+    vault::{MemoryVault, VaultKey},
+};
 
 const SIZES: [usize; 4] = [2, 10, 100, 1_000];
 const BATCH: usize = 20;
@@ -88,7 +93,87 @@ impl Table {
     }
 }
 
+fn mean(times: u32, mut run: impl FnMut() -> Duration) -> f64 {
+    (0..times).map(|_| run().as_secs_f64() * 1e3).sum::<f64>() / f64::from(times)
+}
+
+/// What it costs to keep a room, against what the same message costs without: for each, milliseconds and bytes.
+fn keeping(check: bool) {
+    let key = || VaultKey::from_bytes(&[7; 32]);
+    println!("\n{:<10}{:>12}{:>34}{:>22}{:>12}{:>34}", "members", "commit", "whole", "restore", "text", "increment");
+    let mut increments = Vec::new();
+    for n in [10, 100, 1_000] {
+        let Stage { mut host, mut member, .. } = Stage::new(n);
+        let secret = [5; 32];
+        // The kept one comes in last, so that its identity can be given again.
+        let guest = Guest::new(Identity::from_secret("kept", &secret).expect("a name")).expect("a card");
+        let admission = host.admit(guest.card(), Role::Listener).expect("an admission");
+        host.receive(&admission.commit, NOW).expect("one's own commit");
+        member.receive(&admission.commit, NOW).expect("a commit");
+        let mut kept = Kept::new(enter(guest, &admission), MemoryVault::new(), key()).expect("memory");
+        let commit = mean(5, || {
+            let refresh = host.refresh().expect("a refresh");
+            host.receive(&refresh, NOW).expect("one's own commit");
+            kept.act(|room| room.receive(&refresh, NOW)).expect("memory").expect("a commit");
+            let start = Instant::now();
+            black_box(member.receive(&refresh, NOW).expect("a commit"));
+            start.elapsed()
+        });
+        let (mut said, mut bytes) = (Vec::new(), 0);
+        let text = mean(50, || {
+            let line = host.say("good evening to all of you", None).expect("a text").1;
+            host.receive(&line, NOW).expect("one's own text");
+            let start = Instant::now();
+            member.receive(&line, NOW).expect("a text");
+            let time = start.elapsed();
+            said.push(line);
+            time
+        });
+        let mut lines = said.into_iter();
+        let increment = mean(50, || {
+            let line = lines.next().expect("as many");
+            let before = kept.vault().bytes().map_or(0, <[u8]>::len);
+            let start = Instant::now();
+            kept.act(|room| room.receive(&line, NOW)).expect("memory").expect("a text");
+            let time = start.elapsed();
+            bytes = kept.vault().bytes().map_or(0, <[u8]>::len) - before;
+            time
+        }) - text;
+        let mut whole = Vec::new();
+        let mut room = kept.into_room();
+        let save = mean(5, || {
+            let start = Instant::now();
+            whole = room.snapshot(&key()).expect("a snapshot");
+            start.elapsed()
+        });
+        let restore = mean(5, || {
+            let identity = Identity::from_secret("kept", &secret).expect("a name");
+            let start = Instant::now();
+            black_box(Room::restore(identity, &key(), &whole, NOW).expect("a room"));
+            start.elapsed()
+        });
+        println!(
+            "{n:<10}{:>12}{:>34}{:>22}{:>12}{:>34}",
+            format!("{commit:.2} ms"),
+            format!("{save:.2} ms ({:.2} x) {} B", save / commit, whole.len()),
+            format!("{restore:.2} ms ({:.2} x)", restore / commit),
+            format!("{text:.3} ms"),
+            format!("+{increment:.3} ms ({:.2} x) {bytes} B", increment / text),
+        );
+        increments.push((increment, text, bytes));
+    }
+    if check {
+        let (first, last) = (increments[0], increments[increments.len() - 1]);
+        assert!(last.2 <= first.2 + 64, "an increment grows with the room: {increments:?}");
+        assert!(last.0 < first.0.max(first.1) * 4.0, "an increment takes longer in a large room: {increments:?}");
+    }
+}
+
 fn main() {
+    let has = |flag: &str| std::env::args().any(|argument| argument == flag);
+    if has("--table") || has("--check") {
+        return keeping(has("--check"));
+    }
     let mut criterion = Criterion::default().configure_from_args();
     let mut table = Table::default();
     for n in SIZES {
@@ -159,5 +244,6 @@ fn main() {
         group.finish();
     }
     table.print();
+    keeping(false);
     criterion.final_summary();
 }
