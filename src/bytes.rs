@@ -51,6 +51,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Makes room for `more` bytes, so that no copy is made and wiped on the way.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        let need = self.0.len().saturating_add(more);
+        if need > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(need));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
+        }
+    }
+
     /// How many bytes were written.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -55,7 +55,8 @@ fn receive(kept: &mut Kept<MemoryVault>, voice: &mut Voice, message: &[u8]) {
 fn no_secret_of_a_room_is_stored_in_the_clear_and_a_text_that_vanishes_not_at_all() {
     let ana = Identity::generate("Anastasia Nikolaevna").unwrap();
     let secret = ana.secret();
-    let (room, mut voice) = Room::create(ana, Settings::default().with_title("an evening below stairs").unwrap()).unwrap();
+    let (room, mut voice) =
+        Room::create(ana, Settings::default().with_title("an evening below stairs").unwrap()).unwrap();
     let mut ana = Kept::new(room, MemoryVault::new(), VaultKey::from_bytes(&KEY)).unwrap();
     let mut seen = Search::default();
     let mut stored = Vec::new();
@@ -68,10 +69,7 @@ fn no_secret_of_a_room_is_stored_in_the_clear_and_a_text_that_vanishes_not_at_al
 
     // Of both, and in both kinds of record: increments, and wholes after a commit.
     for (text, lifetime) in [(STAYS, None), (VANISHES, Some(Duration::from_secs(60)))] {
-        let words = [
-            ana.act(|room| room.say(text, lifetime)).unwrap().unwrap().1,
-            ben.say(text, lifetime).unwrap().1,
-        ];
+        let words = [ana.act(|room| room.say(text, lifetime)).unwrap().unwrap().1, ben.say(text, lifetime).unwrap().1];
         for word in words {
             receive(&mut ana, &mut voice, &word);
             ben.receive(&word, NOW).unwrap();

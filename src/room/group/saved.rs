@@ -28,6 +28,9 @@ use crate::{
     room::judge::Proposed,
 };
 
+/// Room for what is written beside the records, in bytes.
+const AROUND: usize = 64 * 1024;
+
 impl Group {
     /// Writes all that it takes to go on with the group.
     pub(crate) fn save(&mut self, out: &mut Writer) -> Result<()> {
@@ -42,6 +45,7 @@ impl Group {
         out.long("room id", self.mls.group_id().as_slice())?;
         let records = storage.for_snapshot();
         out.count("records", records.len())?;
+        out.reserve(records.values().map(|record| record.len() + 64).sum::<usize>() + AROUND);
         for (key, record) in &records {
             let (kind, key) = key.to_bytes();
             out.put(&[kind]);

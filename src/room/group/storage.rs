@@ -15,7 +15,7 @@ use std::{
     mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -47,6 +47,8 @@ pub(crate) struct Storage {
     records: Mutex<Records>,
     /// Whether what is large is kept too.
     takes_all: AtomicBool,
+    /// How long the longest of them was: what is written into a buffer that grows is copied, and wiped, several times.
+    longest: AtomicUsize,
 }
 
 /// What a record is found by. The public keys and epochs in here are no secret.
@@ -177,7 +179,13 @@ impl Storage {
     }
 
     fn put(&self, key: Key, value: &(impl Serialize + ?Sized)) -> Result<(), StorageError> {
-        self.records().insert(key, to_json(value)?);
+        let is_large = matches!(key, Key::Part(part) if part.is_large());
+        let hint = if is_large { self.longest.load(Ordering::Relaxed) } else { 0 };
+        let json = to_json(value, hint)?;
+        if is_large {
+            self.longest.fetch_max(json.len() + json.len() / 16, Ordering::Relaxed);
+        }
+        self.records().insert(key, json);
         Ok(())
     }
 
@@ -201,8 +209,8 @@ fn package_key(reference: &impl Serialize) -> Result<Key, StorageError> {
     Ok(Key::Package(serde_json::to_vec(reference)?))
 }
 
-fn to_json(value: &(impl Serialize + ?Sized)) -> Result<Zeroizing<Vec<u8>>, StorageError> {
-    let mut out = Writer::with_capacity(1024);
+fn to_json(value: &(impl Serialize + ?Sized), hint: usize) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+    let mut out = Writer::with_capacity(hint.max(1024));
     serde_json::to_writer(&mut out, value)?;
     Ok(out.done())
 }
