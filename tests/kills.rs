@@ -2,7 +2,6 @@
 //!
 //! `PARLOR_KILLS=1000 cargo test --test kills kill -- --nocapture` kills as often as is asked for.
 
-#[allow(dead_code, reason = "each test file uses its own part")]
 mod killing;
 
 use std::{
@@ -102,9 +101,9 @@ fn the_one_in_the_room() {
             say(PACKET, &packet);
         }
         let message = match round % 5 {
-            0 => room.act(|room| room.refresh()).unwrap(),
+            0 => room.act(Room::refresh).unwrap(),
             1 => room.act(|room| room.set_mic(true)).unwrap(),
-            2 => room.act(|room| room.raise_hand()).unwrap(),
+            2 => room.act(Room::raise_hand).unwrap(),
             _ => room.act(|room| room.say("hello", None)).unwrap().map(|(_, message)| message),
         };
         // A commit may be under way, or too many words.

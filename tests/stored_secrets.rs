@@ -76,7 +76,7 @@ fn no_secret_of_a_room_is_stored_in_the_clear_and_a_text_that_vanishes_not_at_al
             stored.push(ana.vault().bytes().unwrap().to_vec());
         }
     }
-    let refresh = ana.act(|room| room.refresh()).unwrap().unwrap();
+    let refresh = ana.act(Room::refresh).unwrap().unwrap();
     stored.push(ana.vault().bytes().unwrap().to_vec());
     let base_key = |events: Vec<Event>| {
         let keys = events.into_iter().find_map(|event| match event {
@@ -127,7 +127,7 @@ fn no_secret_of_a_room_is_stored_in_the_clear_and_a_text_that_vanishes_not_at_al
         }
     }
     assert!(secrets > 10, "{secrets}");
-    let end = ana.act(|room| room.end()).unwrap().unwrap();
+    let end = ana.act(Room::end).unwrap().unwrap();
     stored.push(ana.vault().bytes().unwrap().to_vec());
     receive(&mut ana, &mut voice, &end);
     stored.push(ana.vault().bytes().unwrap().to_vec());
@@ -149,7 +149,7 @@ fn what_was_published_is_to_be_sent_again_after_a_crash() {
     let secret = ana.secret();
     let (room, _) = Room::create(ana, Settings::default()).unwrap();
     let mut kept = Kept::new(room, MemoryVault::new(), VaultKey::from_bytes(&KEY)).unwrap();
-    let end = kept.act(|room| room.end()).unwrap().unwrap();
+    let end = kept.act(Room::end).unwrap().unwrap();
     kept.act(|room| room.receive(&end, NOW)).unwrap().unwrap();
     let [Event::Send(published)] = &kept.act(|room| room.tick(NOW + PUBLISH_AFTER)).unwrap()[..] else { panic!() };
     let ana = Identity::from_secret("ana", &secret).unwrap();

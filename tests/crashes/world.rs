@@ -379,7 +379,7 @@ fn gist(room: &Room) -> String {
         .collect();
     roster.sort_by(|one, other| one.0.cmp(&other.0));
     let texts: Vec<_> =
-        room.messages().filter(|message| message.until.is_none()).map(|message| message.text()).collect();
+        room.messages().filter(|message| message.until.is_none()).map(parlor::room::Message::text).collect();
     let hands: Vec<_> = room.hands().iter().map(name).collect();
     let leaving: Vec<_> = room.leaving().map(name).collect();
     let (banned, links, knocks) = (room.banned().len(), room.links().len(), room.knocks().len());
