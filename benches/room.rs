@@ -144,7 +144,7 @@ fn keeping(check: bool) {
         }
         let (text, increment) = (median(plain), median(stored));
         let mut whole = Vec::new();
-        let mut room = kept.into_room();
+        let mut room = kept.into_parts().0;
         let save = of_several(9, || {
             let start = Instant::now();
             whole = room.snapshot(&key()).expect("a snapshot");

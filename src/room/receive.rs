@@ -438,10 +438,10 @@ impl Echoes {
         self.seen.iter().any(|(_, echo)| matches!(echo, Echo::Abandoned { epoch: of } if *of == epoch))
     }
 
-    /// Whether there is room for another word that is to come back.
-    pub(super) fn has_room(&self) -> bool {
-        let on_their_way = self.seen.iter().filter(|(_, echo)| matches!(echo, Echo::Said { .. }));
-        on_their_way.count() < Self::MOST
+    /// Whether there is room for another word, said in `epoch`, that is to come back. Words of epochs that are too far gone
+    /// to be heard are on their way no more.
+    pub(super) fn has_room(&self, epoch: u64) -> bool {
+        self.on_their_way(epoch.saturating_sub(PAST_EPOCHS)).count() < Self::MOST
     }
 
     /// The oldest makes room, what is to be heard yet last of all.
@@ -475,6 +475,7 @@ mod tests {
             echoes.said(&n.to_be_bytes(), 0, Vec::new());
             assert!(echoes.seen.len() <= 2 * Echoes::MOST);
         }
+        assert!(!echoes.has_room(PAST_EPOCHS) && echoes.has_room(PAST_EPOCHS + 1), "what is lost is not waited for");
         assert!(echoes.take(&hash(&999_u32.to_be_bytes())).is_some());
         assert!(echoes.take(&hash(&0_u32.to_be_bytes())).is_none());
     }

@@ -257,8 +257,8 @@ impl Room {
     pub(super) fn say_to_all(&mut self, said: &Said) -> Result<Vec<u8>> {
         let said = said.encode()?;
         let group = open(&mut self.group, self.epoch)?;
-        if !self.echoes.has_room() {
-            let why = "64 messages of yours have not come back from the relay: wait until some do";
+        if !self.echoes.has_room(self.epoch) {
+            let why = "64 messages of yours have not come back from the relay: wait until some do, or until the next epoch but two";
             return Err(Error::Unusable { what: "message", why });
         }
         let message = group.say(&self.identity, &said)?;
