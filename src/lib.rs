@@ -81,6 +81,13 @@ pub use room::{
     door::{Doorplate, Link, UnixTime, Waiting},
 };
 
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../tests/common/dump.rs"]
+mod dump;
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../tests/common/hunt.rs"]
+mod hunt;
+
 /// The README's programs, as doc tests.
 #[cfg(all(doctest, feature = "opus"))]
 #[doc = include_str!("../README.md")]

@@ -68,7 +68,10 @@ impl Aead {
     /// [`Error::Unusable`] if the key's length is not the suite's.
     pub fn new(suite: Suite, backend: Backend, key: &[u8]) -> Result<Self> {
         scrub_stack();
-        Self::make(suite, backend, key)
+        let made = Self::make(suite, backend, key);
+        // The libraries expand keys in frames of their own, and leave them there.
+        scrub_stack();
+        made
     }
 
     #[inline(never)]
@@ -163,6 +166,12 @@ impl std::fmt::Debug for Aead {
 #[inline(never)]
 pub(crate) fn scrub_stack() {
     std::hint::black_box(&mut [0_u8; 8192]);
+}
+
+/// As [`scrub_stack`], over what the group layer takes at its deepest, which holds keys by value.
+#[inline(never)]
+pub(crate) fn sweep_stack() {
+    std::hint::black_box(&mut [0_u8; 64 * 1024]);
 }
 
 #[cold]

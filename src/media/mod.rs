@@ -27,7 +27,7 @@ mod suite;
 mod voice;
 
 pub use backend::Backend;
-pub(crate) use backend::scrub_stack;
+pub(crate) use backend::{scrub_stack, sweep_stack};
 pub use clip::Clip;
 pub use hearing::{Cause, Counters, Hearing, Mute, OffStage, SealState};
 pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Quiet, Speaker};

@@ -30,6 +30,7 @@ use crate::{
     media::{
         scrub_stack,
         seal::{MediaCertificate, MediaKey},
+        sweep_stack,
     },
 };
 
@@ -86,6 +87,21 @@ impl Provider {
         Ok(Box::new(Self { crypto: RustCrypto::default(), storage: Storage::default(), door, media }))
     }
 
+    /// Hands out what it keeps: two secrets, and the records of a guest, which are JSON.
+    #[cfg(test)]
+    pub(crate) fn secrets(&self, give: &mut dyn FnMut(&str, &[u8])) {
+        give("door key", self.door.secret());
+        give("media seed", self.media.seed());
+        for (key, record) in &self.storage.copy() {
+            let name = match key {
+                storage::Key::EpochKeyPairs(_) => "pairs",
+                storage::Key::Package(_) => "package",
+                storage::Key::Part(part) => &format!("{part:?}"),
+            };
+            give(name, record);
+        }
+    }
+
     /// How many records are kept.
     #[cfg(test)]
     pub(crate) fn records(&self) -> usize {
@@ -117,6 +133,17 @@ pub(crate) struct Group {
     mls: Box<MlsGroup>,
     /// The media key that the pending commit brings in.
     fresh_media: Option<MediaKey>,
+    /// Dropped last.
+    _sweep: Sweep,
+}
+
+/// What lays zeros, when it is dropped, over what the drops before it left on the stack.
+struct Sweep;
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        sweep_stack();
+    }
 }
 
 impl Group {
@@ -136,7 +163,7 @@ impl Group {
             .with_group_context_extensions(context_extensions(charter)?)
             .build();
         let mls = MlsGroup::new(provider.as_ref(), identity.signer(), &config, credential(identity)).map_err(bug)?;
-        Ok(Self { provider, mls: Box::new(mls), fresh_media: None })
+        Ok(Self { provider, mls: Box::new(mls), fresh_media: None, _sweep: Sweep })
     }
 
     /// The group's id, as the relay sees it too.
@@ -192,6 +219,18 @@ impl Group {
         let secret = self.export_to_heap(label, len);
         scrub_stack();
         secret
+    }
+
+    /// As [`Provider::secrets`], with all parts of the group.
+    #[cfg(test)]
+    pub(crate) fn secrets(&mut self, give: &mut dyn FnMut(&str, &[u8])) {
+        drop(self.save(&mut crate::bytes::Writer::default()));
+        let nothing = openmls::prelude::PastEpochDeletion::older_than_duration(std::time::Duration::MAX);
+        let (mls, provider) = (&mut self.mls, self.provider.as_ref());
+        provider.storage.take_all(|| mls.delete_past_epoch_secrets(provider, nothing)).unwrap();
+        provider.secrets(give);
+        self.fresh_media.iter().for_each(|media| give("fresh media seed", media.seed()));
+        drop(provider.storage.for_snapshot());
     }
 
     // A call of its own, so that what it leaves on the stack lies where `scrub_stack` lays zeros after it.

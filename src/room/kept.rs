@@ -5,7 +5,7 @@ use std::{fmt, ops::Deref, time::Duration};
 use crate::{
     error::{Error, Result},
     identity::Identity,
-    media::Voice,
+    media::{Voice, sweep_stack},
     room::{Room, snapshot::Changes},
     vault::{
         Vault, VaultKey,
@@ -61,7 +61,7 @@ const APPENDED: usize = 64 * 1024;
 pub struct Kept<V> {
     room: Room,
     vault: V,
-    key: VaultKey,
+    pub(super) key: VaultKey,
     /// What goes on from the whole that is stored; none if the next write is to be whole.
     sealer: Option<Sealer>,
     /// The bytes of the whole, and of what was appended to it.
@@ -121,6 +121,8 @@ impl<V: Vault> Kept<V> {
             Changes::Increment(increment) if self.has_room_for(increment.len()) => self.append(&increment),
             _ => self.save(),
         };
+        // What was done with the room may have been inlined into this.
+        sweep_stack();
         match saved {
             Ok(()) => Ok(output),
             Err(error) => Err(Unsaved { output, error }),
@@ -199,6 +201,14 @@ impl Room {
 }
 
 fn open(identity: Identity, key: &VaultKey, stored: &[u8], now: Duration) -> Result<(Room, Option<Voice>)> {
+    let opened = open_deeper(identity, key, stored, now);
+    sweep_stack();
+    opened
+}
+
+// A call of its own, so that what it leaves on the stack lies where `sweep_stack` lays zeros after it.
+#[inline(never)]
+fn open_deeper(identity: Identity, key: &VaultKey, stored: &[u8], now: Duration) -> Result<(Room, Option<Voice>)> {
     let Opened { whole, increments, .. } = record::open(key, stored)?;
     Room::load(&whole, increments.iter().map(|increment| increment.as_slice()), identity, now)
 }

@@ -37,6 +37,8 @@
 //! key-id layout, beacon key, what seals prove and all other extensions stay as they were made; a host stays, until the
 //! last one leaves. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
 
+#[cfg(all(test, target_os = "linux"))]
+mod after_leaving;
 mod card;
 mod charter;
 mod chat;

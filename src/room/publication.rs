@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -117,7 +118,8 @@ impl Spent {
     /// From here on `key` may seal.
     pub(super) fn uses(&mut self, key: &MediaKey) {
         let seed = Box::new(Zeroizing::new(key.to_publish()));
-        if self.seeds.last() != Some(&seed) && !self.is_full() {
+        let is_known = self.seeds.last().is_some_and(|last| last.as_slice().ct_eq(seed.as_slice()).into());
+        if !is_known && !self.is_full() {
             self.seeds.push(seed);
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     bytes::{Reader, Writer},
     error::{Detail, Error, Item, Result},
     identity::{LeafIndex, Member, MemberId, Role},
+    media::sweep_stack,
     room::{
         Admitted, Event, Intent, MAX_MESSAGE, PublishedKeys, Room,
         chat::Reaction,
@@ -62,6 +63,14 @@ impl Room {
     /// [`Error::Unusable`] if it is a commit of one's own that was abandoned: others go on without you;
     /// [`Error::Closed`] once one is out.
     pub fn receive(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {
+        let events = self.take_in(message, now);
+        sweep_stack();
+        events
+    }
+
+    // A call of its own, so that what it leaves on the stack lies where `sweep_stack` lays zeros after it.
+    #[inline(never)]
+    fn take_in(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {
         check_size(Item::Message, message, MAX_MESSAGE)?;
         self.group()?;
         if is_signal(message) {

@@ -219,20 +219,17 @@ impl Room {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-#[path = "../../tests/common/dump.rs"]
-mod dump;
-
-#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use hkdf::Hkdf;
     use sha2::Sha256;
     use zeroize::Zeroizing;
 
-    use super::{
+    use super::*;
+    use crate::{
+        Identity, Settings,
         dump::{Needle, alone},
-        *,
+        media::scrub_stack,
     };
-    use crate::{Identity, Settings, media::scrub_stack};
 
     fn chat_secret(room: &Room) -> Zeroizing<Vec<u8>> {
         room.group().unwrap().export(CHAT_LABEL, SECRET_LEN).unwrap()

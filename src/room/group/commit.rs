@@ -6,7 +6,7 @@ use openmls::prelude::{
 };
 use tls_codec::Serialize as _;
 
-use super::{CHARTER, Group, TREE_KEY, bug, context_extensions, index, leaf, leaf_extensions};
+use super::{CHARTER, Group, Sweep, TREE_KEY, bug, context_extensions, index, leaf, leaf_extensions};
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex},
@@ -52,6 +52,13 @@ impl Group {
     /// Adds alone carry no update path; anything else, and a plan of nothing, refreshes one's own keys too, those that
     /// seal among them: whoever stole one can seal with it until then and no longer.
     pub(crate) fn commit(&mut self, identity: &Identity, plan: &Plan<'_>) -> Result<Bundle> {
+        let _sweep = Sweep;
+        self.build(identity, plan)
+    }
+
+    // A call of its own, so that what it leaves on the stack lies where the sweep lays zeros.
+    #[inline(never)]
+    fn build(&mut self, identity: &Identity, plan: &Plan<'_>) -> Result<Bundle> {
         let adds: Vec<KeyPackage> =
             plan.adds.iter().map(|card| leaf::key_package(card.as_bytes())).collect::<Result<_>>()?;
         let refresh = adds.is_empty() && plan.removes.is_empty() && plan.charter.is_none();

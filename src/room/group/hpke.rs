@@ -47,6 +47,11 @@ impl DoorKey {
         self.public
     }
 
+    #[cfg(test)]
+    pub(super) fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
     /// Both halves, for a snapshot.
     pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
         out.put(&self.public.0);

@@ -6,7 +6,7 @@ use openmls::prelude::{
 };
 use tls_codec::DeserializeBytes as _;
 
-use super::{Group, PAST_EPOCHS, bug};
+use super::{Group, PAST_EPOCHS, Sweep, bug};
 use crate::{
     error::{Detail, Error, Item, Result},
     identity::{Identity, LeafIndex},
@@ -119,6 +119,7 @@ impl Group {
 
     /// Seals something to be said to everybody in this epoch.
     pub(crate) fn say(&mut self, identity: &Identity, content: &[u8]) -> Result<Vec<u8>> {
+        let _sweep = Sweep;
         let message = self.mls.create_message(self.provider.as_ref(), identity.signer(), content).map_err(bug)?;
         message.to_bytes().map_err(bug)
     }

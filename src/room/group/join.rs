@@ -10,7 +10,7 @@ use openmls::prelude::{
 use tls_codec::{Deserialize as _, DeserializeBytes as _};
 
 use super::{
-    CIPHERSUITE, Group, Provider, TREE_KEY, commit::read_charter, join_config, leaf, required_capabilities,
+    CIPHERSUITE, Group, Provider, Sweep, TREE_KEY, commit::read_charter, join_config, leaf, required_capabilities,
     storage::Records,
 };
 use crate::{
@@ -56,11 +56,13 @@ pub(crate) fn join(
     check: impl FnOnce(&Doorstep) -> Result<()>,
 ) -> Result<Joined, (Box<Provider>, Error)> {
     let undo = provider.storage.copy();
+    // Whichever way this goes, when it is over.
+    let _sweep = Sweep;
     match try_join(&provider, welcome, sealed_tree, check) {
         Ok((mls, charter, seats)) => {
             // A guest has one membership to give: what other cards of theirs are about goes with it.
             provider.storage.forget_key_packages();
-            let group = Group { provider, mls: Box::new(mls), fresh_media: None };
+            let group = Group { provider, mls: Box::new(mls), fresh_media: None, _sweep: Sweep };
             Ok(Joined { group, charter, seats, undo })
         }
         Err(error) => {
@@ -70,6 +72,7 @@ pub(crate) fn join(
     }
 }
 
+#[inline(never)]
 fn try_join(
     provider: &Provider,
     welcome: &[u8],

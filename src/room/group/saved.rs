@@ -17,7 +17,7 @@ use openmls_rust_crypto::RustCrypto;
 use zeroize::Zeroizing;
 
 use super::{
-    Group, Provider, bug,
+    Group, Provider, Sweep, bug,
     hpke::DoorKey,
     storage::{Key, Part, Storage},
 };
@@ -34,6 +34,7 @@ const AROUND: usize = 64 * 1024;
 impl Group {
     /// Writes all that it takes to go on with the group.
     pub(crate) fn save(&mut self, out: &mut Writer) -> Result<()> {
+        let _sweep = Sweep;
         let Provider { storage, door, media, .. } = self.provider.as_ref();
         storage.put_part(Part::Tree, self.mls.treesync()).map_err(bug)?;
         storage.put_part(Part::Context, self.mls.public_group().group_context()).map_err(bug)?;
@@ -82,7 +83,7 @@ impl Group {
         // The group holds what is large by itself.
         drop(storage.for_snapshot());
         let provider = Box::new(Provider { crypto: RustCrypto::default(), storage, door, media });
-        Ok(Self { provider, mls, fresh_media })
+        Ok(Self { provider, mls, fresh_media, _sweep: Sweep })
     }
 
     /// What the pending commit would do, if there is one.
