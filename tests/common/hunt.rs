@@ -47,15 +47,6 @@ impl fmt::Debug for Found {
     }
 }
 
-impl Found {
-    /// Whether it is in the same mapping as `address`.
-    pub fn is_in_map_of(&self, address: u64) -> bool {
-        let (from, rest) = self.map.split_once('-').unwrap();
-        let (to, _) = rest.split_once(' ').unwrap();
-        (u64::from_str_radix(from, 16).unwrap()..u64::from_str_radix(to, 16).unwrap()).contains(&address)
-    }
-}
-
 struct Pattern {
     /// Masked.
     bytes: Vec<u8>,

@@ -11,6 +11,7 @@ use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex},
     media::seal::MediaKey,
+    media::sweep_stack,
     room::{MAX_MESSAGE, MAX_TREE, card::Card, charter::Charter, check_size, judge::Proposed, tree::TreeKey},
 };
 
@@ -53,7 +54,10 @@ impl Group {
     /// seal among them: whoever stole one can seal with it until then and no longer.
     pub(crate) fn commit(&mut self, identity: &Identity, plan: &Plan<'_>) -> Result<Bundle> {
         let _sweep = Sweep;
-        self.build(identity, plan)
+        let bundle = self.build(identity, plan);
+        // openmls derives the keys of a path on rayon's threads, which live on with what is on their stacks.
+        rayon::broadcast(|_| sweep_stack());
+        bundle
     }
 
     // A call of its own, so that what it leaves on the stack lies where the sweep lays zeros.
