@@ -55,8 +55,9 @@ impl Group {
     pub(crate) fn commit(&mut self, identity: &Identity, plan: &Plan<'_>) -> Result<Bundle> {
         let _sweep = Sweep;
         let bundle = self.build(identity, plan);
-        // openmls derives the keys of a path on rayon's threads, which live on with what is on their stacks.
-        rayon::broadcast(|_| sweep_stack());
+        // openmls derives the keys of a path on rayon's threads, which live on with what is on their stacks. Nobody waits
+        // for those that the app has given other work.
+        rayon::spawn_broadcast(|_| sweep_stack());
         bundle
     }
 
