@@ -62,8 +62,8 @@ const REPORTS: usize = 256;
 pub(crate) struct Comeback {
     /// The epoch of which one could not read a commit, while one is in it.
     stuck: Option<u64>,
-    /// Another process has made a commit from one's own leaf.
-    replaced: bool,
+    /// There was what may be a commit of one's own leaf by another process.
+    twin: bool,
     /// By member: when they last asked by their clock, and when that came.
     asked: BTreeMap<MemberId, (UnixTime, Duration)>,
     /// Which second this is, and how many requests were tried in it.
@@ -77,7 +77,7 @@ pub(crate) struct Comeback {
 impl Comeback {
     /// The room is in `epoch`, by a commit of `by`.
     pub(crate) fn follow(&mut self, by: MemberId, epoch: u64) {
-        (self.stuck, self.replaced) = (None, false);
+        (self.stuck, self.twin) = (None, false);
         self.commits.push_back((epoch.saturating_sub(1), by));
         if self.commits.len() > COMMITS {
             self.commits.pop_front();
@@ -203,29 +203,15 @@ impl Room {
         Ok(events)
     }
 
-    /// Another process of one's own has taken the room on, or a thief of one's keys.
-    pub(super) fn meet_twin(&mut self) -> Event {
-        self.comeback.replaced = true;
-        Event::Twin { epoch: self.epoch }
+    /// Something says that it is a commit of one's own leaf that this process did not make. Anybody in the room can make
+    /// that up: it counts once a host is seen to have gone on.
+    pub(super) fn suspect_twin(&mut self) {
+        self.comeback.twin = true;
     }
 
-    /// Whether one's leaf is another process's.
-    pub(super) const fn is_replaced(&self) -> bool {
-        self.comeback.replaced
-    }
-
-    /// Refuses what is of no use while one's leaf is another process's.
-    pub(super) const fn check_twin(&self, what: &'static str) -> Result<()> {
-        if self.is_replaced() {
-            let why = "another process with your keys has taken the room on from here: call `Room::come_back`";
-            return Err(Error::Unusable { what, why });
-        }
-        Ok(())
-    }
-
-    /// Whether there was a commit in this epoch that one cannot read.
+    /// Whether there was, or may have been, a commit in this epoch that one cannot read.
     pub(super) const fn is_stuck(&self) -> bool {
-        self.comeback.stuck.is_some()
+        self.comeback.stuck.is_some() || self.comeback.twin
     }
 
     /// There was a commit that one cannot read.

@@ -263,7 +263,6 @@ impl Room {
     /// Makes the commit of `draft`, which `intent` came to, and keeps it pending.
     pub(super) fn commit_draft(&mut self, intent: &Intent, draft: Draft<'_>, tree_apart: bool) -> Result<Bundle> {
         let committer = self.group()?.me();
-        self.check_twin("commit")?;
         if self.pending.is_some() {
             return Err(Error::CommitPending { epoch: self.epoch });
         }

@@ -270,13 +270,6 @@ pub enum Event {
         /// The epoch that one stands in.
         epoch: u64,
     },
-    /// A commit came from one's own leaf that this process did not make: another process goes on with the room, restored
-    /// from a snapshot of it, or this one was restored from an old one; or else somebody has stolen both, and that is to be
-    /// shown loudly. This process cannot follow: [`Room::come_back`](crate::Room::come_back) puts the other out.
-    Twin {
-        /// The epoch that one stands in.
-        epoch: u64,
-    },
     /// A member asks to be brought back, by their own signed word: answer with
     /// [`Room::bring_back`](crate::Room::bring_back), and when its commit is received let the relay put the admission's
     /// welcome, and its tree, where `request` tells. It comes to those who may bring them back.

@@ -204,12 +204,11 @@ impl Room {
 
     /// Whether one should come back ([`Room::come_back`]): the room goes on where one cannot follow. That is so when a host
     /// beats in a later epoch and five seconds of fetching the relay's log have not led there, or at once after
-    /// [`Event::Stuck`]; after [`Event::Twin`]; and when the relay shows two histories, to those whose side has the younger hosts
+    /// [`Event::Stuck`]; and when the relay shows two histories, to those whose side has the younger hosts
     /// ([`Event::SplitView`]). Ask each second, while the relay's log has nothing more for one.
     pub fn come_back_due(&self, now: Duration) -> bool {
         let is_stuck = self.is_stuck();
-        self.is_replaced()
-            || self.is_open() && self.heart.beating.as_ref().is_some_and(|beating| beating.is_lost(self, is_stuck, now))
+        self.is_open() && self.heart.beating.as_ref().is_some_and(|beating| beating.is_lost(self, is_stuck, now))
     }
 
     fn with_heart<T>(&mut self, act: impl FnOnce(&mut Heart, &Self) -> T) -> T {

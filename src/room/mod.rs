@@ -320,10 +320,11 @@ impl Room {
     pub fn refresh_due(&self, now: Duration) -> bool {
         let is_host = self.charter.role(&self.identity.id()) == Role::Host;
         let is_turn = self.streak >= MAX_STREAK && self.charter.hosts() > 0;
-        if is_turn && self.charter.role(&self.identity.id()) < Role::Moderator {
+        let may_moderate = self.charter.role(&self.identity.id()) >= Role::Moderator;
+        if is_turn && !may_moderate {
             return false;
         }
-        let is_old = is_host && (is_turn || now.saturating_sub(self.since) >= MAX_EPOCH_AGE);
+        let is_old = is_turn || is_host && now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
         let is_mute = !self.speaks && self.is_on_stage();
         self.is_open() && !self.is_pending() && (is_old || is_mute || self.roster.len() > 2 && self.is_to_bind())
     }

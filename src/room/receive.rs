@@ -123,7 +123,6 @@ impl Room {
             return self.hear_request(message, now);
         }
 
-        self.check_twin("Room::receive")?;
         let group = open(&mut self.group, self.epoch)?;
         let incoming = group.read(message)?;
         // Whatever it says, its sender's ratchet has moved.
@@ -132,11 +131,11 @@ impl Room {
             Incoming::Commit(staged, proposed) => self.weigh(staged, *proposed, now),
             Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content, now),
             Incoming::Unreadable => Ok(vec![self.get_stuck()]),
-            Incoming::Twin if self.echoes.has_committed(self.epoch) || self.is_pending() => {
-                let why = Detail::new("it is from your leaf, and none that you made as it stands");
+            Incoming::Twin => {
+                self.suspect_twin();
+                let why = Detail::new("it says that it is from your leaf, and is none that you made as it stands");
                 Err(Error::Unauthentic { what: Item::Message, epoch: self.epoch, why })
             }
-            Incoming::Twin => Ok(vec![self.meet_twin()]),
             Incoming::Foreign { from, what } => {
                 let actor = from.and_then(|leaf| self.roster.at(leaf));
                 let name = actor.map_or("somebody", |member| member.name.as_str());
@@ -440,11 +439,6 @@ impl Echoes {
             Echo::Said { epoch, message, .. } if *epoch >= oldest => Some(message.as_slice()),
             _ => None,
         })
-    }
-
-    /// Whether a commit of one's own was abandoned in `epoch`.
-    pub(super) fn has_committed(&self, epoch: u64) -> bool {
-        self.seen.iter().any(|(_, echo)| matches!(echo, Echo::Abandoned { epoch: of } if *of == epoch))
     }
 
     /// Whether there is room for another word, said in `epoch`, that is to come back. Words of epochs that are too far gone

@@ -21,8 +21,8 @@ pub(crate) enum Incoming {
     Said { from: LeafIndex, epoch: u64, content: Vec<u8> },
     /// A commit that has nothing for oneself that one can read; others may be able to.
     Unreadable,
-    /// A commit from one's own leaf that is none of this group's making. Its sender is proved, for who it is from is sealed
-    /// apart; what follows that is not read, and the relay may have changed it if one made a commit in this epoch.
+    /// What says that it is a commit from one's own leaf, and is none of this group's making. Nothing proves it: any member
+    /// can say so of a message, and the rest of it cannot be read.
     Twin,
     /// Something that no room takes, as "do what". `from` is `None` if nothing proves who sent it.
     Foreign { from: Option<LeafIndex>, what: &'static str },
