@@ -1,6 +1,8 @@
 //! Control messages on their way: into the relay's log, to members and guests, and what those make of them.
 
-use parlor::{Error, Event, Guest, Room, room::Intent};
+use std::time::Duration;
+
+use parlor::{Card, Error, Event, Room, room::Intent};
 
 use crate::{
     media::with_mistake,
@@ -8,6 +10,9 @@ use crate::{
     relay::Message,
     world::{End, Seat, World},
 };
+
+/// How long it takes to come back over an honest relay: the request, the commit and the welcome, each at once.
+const ROUND_TRIP: Duration = Duration::from_millis(300);
 
 /// What events call for once all of them are heeded.
 #[derive(Default)]
@@ -60,33 +65,72 @@ impl World {
         let Message { admission: Some(admission), commit: Some(commit), .. } = &self.relay.messages[message] else {
             return Ok(());
         };
-        let Intent::Admit(cards) = &commit.intent else { return Ok(()) };
+        let is_for = |card: &Card| match &commit.intent {
+            Intent::Admit(cards) => cards.iter().any(|(invited, _)| invited == card),
+            Intent::BringBack(asked) => **asked == *card,
+            _ => false,
+        };
         let is_inviter_lost = self.ends.iter().any(|end| end.id == commit.by && end.may_be_lost);
         let mut told = Vec::new();
+        let waiting = self.ends.iter().filter(|end| matches!(end.seat, Seat::Returning(..))).count();
+        let others_wait = waiting > 1;
         for at in 0..self.ends.len() {
             let end = &mut self.ends[at];
-            let invited = |guest: &Guest| cards.iter().any(|(card, _)| card == guest.card());
-            if !matches!(&end.seat, Seat::Waiting(guest) if invited(guest)) {
+            let is_theirs = match &end.seat {
+                Seat::Waiting(guest) => is_for(guest.card()),
+                Seat::Returning(returning, _) => is_for(returning.card()),
+                _ => false,
+            };
+            if !is_theirs {
                 continue;
             }
-            let Seat::Waiting(guest) = std::mem::replace(&mut end.seat, Seat::Moving) else { continue };
-            let (room, voice) = match &admission.tree {
-                None => guest.enter(&admission.welcome),
-                Some(tree) => guest.enter_with_tree(&admission.welcome, tree),
-            }
-            .or_else(|failed| broken(Rule::Honest, format!("{} cannot enter by {message}: {failed}", end.name)))?;
+            let entered = match std::mem::replace(&mut end.seat, Seat::Moving) {
+                Seat::Waiting(guest) => match &admission.tree {
+                    None => guest.enter(&admission.welcome),
+                    Some(tree) => guest.enter_with_tree(&admission.welcome, tree),
+                }
+                .map_err(|failed| failed.to_string()),
+                Seat::Returning(returning, voice) => {
+                    match returning.enter(&admission.welcome, admission.tree.as_deref()) {
+                        Ok(entered) => Ok(entered),
+                        Err(failed) if failed.error.to_string().contains("epoch that you know") => {
+                            // The other side is not as far as one's own was: each who asks brings it on.
+                            end.seat = Seat::Returning(failed.returning, voice);
+                            self.tally.add("welcomes of an epoch that one knows");
+                            continue;
+                        }
+                        Err(failed) => Err(failed.to_string()),
+                    }
+                }
+                _ => continue,
+            };
+            let (room, voice) = entered
+                .or_else(|failed| broken(Rule::Honest, format!("{} cannot enter by {message}: {failed}", end.name)))?;
             // Perhaps where nobody else is but who let them in.
             end.may_be_lost = is_inviter_lost;
             self.model.follows(message, commit, self.relay.may_fork, is_inviter_lost)?;
             end.epoch = self.model.enters(&end.name, &room, message, commit)?;
-            (end.origin, end.admitted) = (self.now, Some(message));
-            end.queue = self.relay.after(message).into();
+            (end.origin, end.ahead, end.admitted) = (self.now, Duration::ZERO, Some(message));
+            end.queue = self.relay.after(Some(message)).into();
+            (end.past, end.twin, end.mic, end.said_mic) = (Vec::new(), None, room.is_mic_on(&end.id), None);
+            (end.is_stale, end.is_behind) = (false, false);
             end.seat = Seat::of(room, voice);
-            self.tally.add("people who came in");
+            match end.asked.take() {
+                None => self.tally.add("people who came in"),
+                Some((_, last)) => {
+                    self.tally.add("people who came back");
+                    let took = self.now - last;
+                    let is_prompt = took <= ROUND_TRIP || others_wait || self.quiet_since.is_none_or(|since| last < since);
+                    hold(Rule::Quiet, is_prompt, || {
+                        format!("{} is back {took:?} after they asked", end.name)
+                    })?;
+                }
+            }
             told.push(at);
         }
         for at in told {
             self.tell_of(at, || format!("comes in by commit {message}"));
+            self.tick_one(at)?;
         }
         Ok(())
     }
@@ -101,13 +145,14 @@ impl World {
     /// A member gets bytes, which are that message if any.
     pub fn receive(&mut self, to: usize, bytes: &[u8], message: Option<usize>) -> Held {
         let now = self.ends[to].now(self.now);
+        self.look_for_host(to);
         let state = |room: &Room| (room.epoch(), room.code(), room.is_pending());
         let Some(before) = self.ends[to].room().map(state) else { return Ok(()) };
         let (received, has_died) = self.act(to, |room| room.receive(bytes, now)).expect("a member");
         if has_died {
             return self.restart(to, None, message);
         }
-        let End { name, seat: Seat::In(room, _), said_mic, may_be_lost, .. } = &mut self.ends[to] else {
+        let End { name, seat: Seat::In(room, _), said_mic, may_be_lost, is_behind, .. } = &mut self.ends[to] else {
             return Ok(());
         };
         let events = match received {
@@ -126,6 +171,7 @@ impl World {
                     _ => false,
                 };
                 hold(Rule::Sound, is_known, || format!("{name} on message {message:?}: {error}"))?;
+                *is_behind |= matches!(error, Error::WrongEpoch { message, room, .. } if message > room);
                 said_mic.take_if(|(said, _)| message == Some(*said));
                 self.tally.add(if message.is_some() { "messages too late or early" } else { "bad messages refused" });
                 return Ok(());
@@ -136,7 +182,8 @@ impl World {
             self.heed(to, event, message, &mut news)?;
         }
         let News { lost, is_out } = news;
-        let End { name, id, epoch, seat: Seat::In(room, _), past, may_be_lost, .. } = &mut self.ends[to] else {
+        let End { name, id, epoch, seat: Seat::In(room, _), past, may_be_lost, is_behind, .. } = &mut self.ends[to]
+        else {
             return Ok(());
         };
         let has_moved = (room.epoch(), room.code()) != (before.0, before.1);
@@ -157,6 +204,10 @@ impl World {
                 *epoch = self.model.enters(name, room, message, &commit)?;
                 self.tally.add("epochs entered");
                 let admits = self.relay.messages[message].admission.is_some();
+                *is_behind = false;
+                if commit.by == *id {
+                    self.model.puts_out(&commit, self.now);
+                }
                 if commit.by == *id && admits {
                     self.relay.welcomes.push(message);
                 }
@@ -169,6 +220,7 @@ impl World {
         if is_out {
             self.go_out(to);
         } else {
+            self.bring_back(to)?;
             self.unpark(to)?;
         }
         if let Some(intent) = lost {
@@ -205,6 +257,37 @@ impl World {
                 let text = room.message(&said).map_or("", |said| said.text());
                 self.model.reads(name, read, said, text)?;
                 self.tally.add("words read");
+            }
+            Event::Stale { .. } => {
+                self.tally.add("told: stale");
+                voice.set_stale(true);
+                end.is_stale = true;
+            }
+            Event::Fresh => {
+                self.tally.add("told: fresh again");
+                voice.set_stale(false);
+                end.is_stale = false;
+            }
+            Event::Behind { .. } => {
+                self.tally.add("told: behind");
+                self.fetch(who);
+            }
+            Event::SplitView { .. } => {
+                self.tally.add("told: two histories");
+                self.model.alarms.push(self.now);
+            }
+            Event::HostSilent { .. } => {
+                self.tally.add("told: a host is silent");
+                self.model.alarms.push(self.now);
+            }
+            Event::Stuck { .. } => self.tally.add("told: stuck"),
+            Event::CameBack { .. } => self.tally.add("told: somebody came back"),
+            Event::AsksBack { card, .. } => {
+                self.tally.add("told: somebody asks back");
+                end.to_bring.push(*card);
+            }
+            Event::FailingCommits { by, .. } => {
+                return broken(Rule::Honest, format!("{name} is told that commits of {by} fail"));
             }
             Event::Vanished { .. } => self.tally.add("words that vanished"),
             Event::Send(signal) => self.signal(who, &signal),

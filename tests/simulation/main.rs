@@ -15,6 +15,7 @@ mod people;
 mod quiet;
 mod relay;
 mod restarts;
+mod returns;
 mod script;
 mod shrink;
 mod world;

@@ -1,6 +1,9 @@
 //! Packets: who speaks, what the network makes of it, who opens what.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc, time::Duration,
+};
 
 use parlor::{
     EpochKeys, Error, Voice,
@@ -9,7 +12,7 @@ use parlor::{
 
 use crate::{
     model::{Held, Rule, broken, hold},
-    relay::flip,
+    relay::{Signals, flip},
     script::Plant,
     world::{Seat, World},
 };
@@ -25,11 +28,15 @@ pub struct Media {
     /// When what comes to whom.
     flights: BTreeMap<(Duration, usize), (usize, Cargo)>,
     flown: usize,
+    /// What the relay keeps for whom.
+    kept: VecDeque<(usize, Packet)>,
 }
 
 #[derive(Clone)]
 enum Cargo {
     Packet(Packet),
+    /// Of who asks to be brought back.
+    Request(Packet),
     Signal(Packet),
 }
 
@@ -62,7 +69,7 @@ impl World {
             self.now = self.now.max(due);
             match cargo {
                 Cargo::Packet(packet) => self.arrive(to, &packet)?,
-                Cargo::Signal(signal) => self.receive(to, &signal, None)?,
+                Cargo::Signal(signal) | Cargo::Request(signal) => self.receive(to, &signal, None)?,
             }
         }
         self.now = until;
@@ -71,6 +78,7 @@ impl World {
 
     /// A member says one frame.
     pub fn utter(&mut self, by: usize) -> Held {
+        self.look_for_hosts();
         let end = &mut self.ends[by];
         let (id, epoch, frame) = (end.id, end.epoch, self.model.next_frame());
         let Seat::In(room, voice) = &mut end.seat else { return Ok(()) };
@@ -79,10 +87,14 @@ impl World {
             Ok(packet) => {
                 self.tally.add("frames sealed");
                 let leaf = room.me().expect("a member").leaf;
-                self.model.seals(&end.name, id, epoch, leaf, &packet)?;
+                self.model.seals(&end.name, id, epoch, leaf, &packet, self.now)?;
+                hold(Rule::Stale, self.model.is_vouched(epoch, self.now), || {
+                    let number = self.model.epoch(epoch).number;
+                    format!("{} speaks in epoch {number}, which no host has been in for long", end.name)
+                })?;
                 if let Some(twin) = &mut end.twin {
                     let packet = twin.seal(&self.model.next_frame()).expect("a twin on stage");
-                    self.model.seals(&end.name, id, epoch, leaf, &packet)?;
+                    self.model.seals(&end.name, id, epoch, leaf, &packet, self.now)?;
                 }
                 self.transmit(by, packet)?;
             }
@@ -93,6 +105,10 @@ impl World {
             Err(Error::Restored { .. }) => {
                 hold(Rule::Honest, !room.may_speak_again(), || format!("{} may speak and may not", end.name))?;
                 self.tally.add("frames not sealed");
+            }
+            Err(Error::Stale { .. }) => {
+                hold(Rule::Honest, end.is_stale, || format!("{} is not stale and may not speak", end.name))?;
+                self.tally.add("frames not sealed: stale");
             }
             Err(Error::Muted { .. }) => {
                 hold(Rule::Honest, !end.mic, || format!("{} has their microphone on and may not speak", end.name))?;
@@ -147,12 +163,40 @@ impl World {
         let (index, signal): (usize, Packet) = (self.media.signals.len(), signal.into());
         self.media.signals.push(signal.clone());
         for (to, end) in self.ends.iter().enumerate() {
-            if !end.is_in() || end.is_cut_off || to == by {
+            if !end.is_in() || end.signals == Signals::Stop || to == by {
+                continue;
+            }
+            if end.signals == Signals::Queue {
+                self.media.kept.push_back((to, signal.clone()));
                 continue;
             }
             for (delay, _) in end.line.fate(usize::MAX / 128 - index, to) {
                 let due = self.now + Duration::from_millis(delay);
                 self.media.fly(due, to, Cargo::Signal(signal.clone()));
+            }
+        }
+    }
+
+    /// A request goes to everybody else in the room from whom the relay keeps nothing.
+    pub fn request(&mut self, by: usize, request: &[u8]) {
+        let request: Packet = request.into();
+        for (to, end) in self.ends.iter().enumerate() {
+            if end.is_in() && !end.withheld && end.signals == Signals::Flow && to != by {
+                let due = self.now + Duration::from_millis(end.line.delay.into());
+                self.media.fly(due, to, Cargo::Request(request.clone()));
+            }
+        }
+    }
+
+    /// Some of the signals that are kept come, one for each at most; all of them for who is cut off no more.
+    pub fn trickle(&mut self) {
+        let mut had = vec![!self.now.as_secs().is_multiple_of(3); self.ends.len()];
+        for (to, signal) in std::mem::take(&mut self.media.kept) {
+            let is_free = self.ends[to].signals == Signals::Flow;
+            if is_free || !std::mem::replace(&mut had[to], true) {
+                self.media.fly(self.now, to, Cargo::Signal(signal));
+            } else {
+                self.media.kept.push_back((to, signal));
             }
         }
     }
@@ -248,12 +292,12 @@ impl World {
     }
 
     fn eavesdrop_with(&mut self, who: usize, lender: usize, packet: &[u8]) -> Held {
-        if !matches!(self.ends[who].seat, Seat::Out(..)) {
+        if !matches!(self.ends[who].seat, Seat::Out(..) | Seat::Returning(..)) {
             return Ok(());
         }
         let end = &mut self.ends[lender];
         let now = end.past.last().map_or(Duration::ZERO, |(_, left)| *left);
-        let (Seat::Out(voice, _) | Seat::In(_, voice)) = &mut end.seat else { return Ok(()) };
+        let (Seat::Out(voice, _) | Seat::In(_, voice) | Seat::Returning(_, voice)) = &mut end.seat else { return Ok(()) };
         self.tally.add("attempts by who is out");
         match voice.open(packet, now) {
             Ok(heard) => {

@@ -15,6 +15,9 @@ use parlor::{
     room::{Intent, MessageId, Speaking},
 };
 
+/// From then on nobody speaks without a host's word.
+pub const STALE_AFTER: Duration = Duration::from_secs(15);
+
 /// How long past epochs are heard.
 const PREVIOUS_EPOCH: Duration = Duration::from_secs(2);
 
@@ -31,6 +34,8 @@ pub enum Rule {
     Replay,
     /// Old keys go when they should.
     Past,
+    /// Nobody speaks in an epoch that no host has been in for 15 s, so who was put out of it hears no more.
+    Stale,
     /// Members of one epoch agree on everything, as the model says; there is one epoch of a number, unless the relay
     /// put concurrent commits into two orders.
     Agreement,
@@ -89,6 +94,10 @@ pub struct Epoch {
     leaves: BTreeMap<MemberId, LeafIndex>,
     /// The commits that somebody followed out of it, and whether all who did may be lost.
     next: BTreeMap<usize, bool>,
+    /// The one it came out of.
+    parent: Option<usize>,
+    /// When a host of it was last in it.
+    host_seen: Option<Duration>,
 }
 
 impl Epoch {
@@ -104,11 +113,33 @@ impl Epoch {
         self.members.get(id).is_some_and(|member| member.leaving)
     }
 
+    /// Whether `id` is a host of it.
+    pub fn is_host(&self, id: &MemberId) -> bool {
+        self.members.get(id).is_some_and(|member| member.role == Role::Host)
+    }
+
+    /// Whether `id` is a host or a moderator of it, at which leaf, and since when.
+    fn in_charge(&self, id: &MemberId) -> Option<(LeafIndex, Role)> {
+        let member = self.members.get(id).filter(|member| member.role >= Role::Moderator)?;
+        Some((*self.leaves.get(id)?, member.role))
+    }
+
+    /// Who of `old` can be asked to bring `id` back, and may, being here and where they were: but for `id`.
+    pub fn has_healer(&self, old: &Self, id: &MemberId, is_here: impl Fn(&MemberId) -> bool) -> bool {
+        let theirs = self.members.get(id).copied().unwrap_or_default().role;
+        self.members.keys().filter(|other| *other != id && is_here(other)).any(|other| {
+            let (then, now) = (old.in_charge(other), self.in_charge(other));
+            now.is_some_and(|(leaf, role)| {
+                then.is_some_and(|(then, _)| then == leaf) && (role == Role::Host || theirs < Role::Moderator)
+            })
+        })
+    }
+
     fn with_role(&self, role: Role) -> impl Iterator<Item = (&MemberId, &Standing)> {
         self.members.iter().filter(move |(_, member)| member.role == role)
     }
 
-    fn has_host(&self) -> bool {
+    pub fn has_host(&self) -> bool {
         self.with_role(Role::Host).next().is_some()
     }
 
@@ -128,6 +159,10 @@ impl Epoch {
                 Intent::Refresh | Intent::Leave => true,
                 Intent::SetRole(id, role) => id == by && *role < me.role,
                 Intent::Remove(members) => members.iter().all(lets_go),
+                Intent::BringBack(card) => {
+                    let in_charge = self.members.iter().filter(|(_, member)| member.role >= Role::Moderator);
+                    self.is_host(&card.id()) && in_charge.count() == 1
+                }
                 _ => false,
             }
     }
@@ -135,7 +170,7 @@ impl Epoch {
     /// The epoch that `intent` of `by` leads to.
     fn after(&self, by: &MemberId, intent: &Intent) -> Self {
         let mut after =
-            Self { number: self.number + 1, leaves: BTreeMap::new(), next: BTreeMap::new(), ..self.clone() };
+            Self { number: self.number + 1, leaves: BTreeMap::new(), next: BTreeMap::new(), host_seen: None, ..self.clone() };
         let since = |role| if role == Role::Listener { 0 } else { after.number };
         let mut set_role = |id: &MemberId, role| {
             let member = after.members.entry(*id).or_default();
@@ -217,6 +252,7 @@ struct Frame {
     speaker: MemberId,
     epoch: usize,
     counter: u64,
+    at: Duration,
 }
 
 /// Who opens, and what they know of themselves.
@@ -251,7 +287,13 @@ pub struct Model {
     lines: HashMap<MessageId, String>,
     /// Every key and counter that sealed, and a hash of what came of it.
     used: HashMap<(RoomCode, u64, u64), Vec<u8>>,
+    /// Who was put out of which epoch, and when the member had that done who did it.
+    removals: Vec<(MemberId, usize, Duration)>,
+    /// When anybody's app was told that something is wrong.
+    pub alarms: Vec<Duration>,
     pub forks: u64,
+    /// Whether the relay has kept signals and brought them later.
+    pub is_queued: bool,
 }
 
 impl Model {
@@ -267,6 +309,8 @@ impl Model {
             code: room.code(),
             leaves: BTreeMap::new(),
             next: BTreeMap::new(),
+            parent: None,
+            host_seen: None,
         };
         Self {
             layout: room.settings().layout(),
@@ -275,7 +319,10 @@ impl Model {
             frames: Vec::new(),
             lines: HashMap::new(),
             used: HashMap::new(),
+            removals: Vec::new(),
+            alarms: Vec::new(),
             forks: 0,
+            is_queued: false,
         }
     }
 
@@ -312,7 +359,8 @@ impl Model {
         let to = match self.led_to.entry(message) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unknown) => {
-                self.epochs.push(self.epochs[commit.of].after(&commit.by, &commit.intent));
+                let after = self.epochs[commit.of].after(&commit.by, &commit.intent);
+                self.epochs.push(Epoch { parent: Some(commit.of), ..after });
                 *unknown.insert(self.epochs.len() - 1)
             }
         };
@@ -325,13 +373,31 @@ impl Model {
         self.epochs[epoch].agrees(name, room)
     }
 
+    /// A host of that epoch was in it at `now`.
+    pub fn host_was_in(&mut self, epoch: usize, now: Duration) {
+        self.epochs[epoch].host_seen = Some(now);
+    }
+
+    /// Whether somebody may speak in that epoch: a host has been in it lately, or in one that it came out of.
+    pub fn is_vouched(&self, epoch: usize, now: Duration) -> bool {
+        let chain = std::iter::successors(Some(epoch), |at| self.epochs[*at].parent);
+        let mut seen = chain.map(|at| self.epochs[at].host_seen);
+        self.epochs[epoch].members.len() == 1 || seen.any(|seen| seen.is_some_and(|seen| now <= seen + STALE_AFTER))
+    }
+
+    /// The commit has put somebody out, as far as its maker knows.
+    pub fn puts_out(&mut self, commit: &Commit, now: Duration) {
+        let (Intent::Remove(people) | Intent::Ban(people)) = &commit.intent else { return };
+        self.removals.extend(people.iter().map(|id| (*id, commit.of, now)));
+    }
+
     /// What the next frame is to say.
     pub fn next_frame(&self) -> Vec<u8> {
         content(self.frames.len())
     }
 
     /// `speaker` sealed the next frame.
-    pub fn seals(&mut self, name: &str, speaker: MemberId, epoch: usize, leaf: LeafIndex, packet: &[u8]) -> Held {
+    pub fn seals(&mut self, name: &str, speaker: MemberId, epoch: usize, leaf: LeafIndex, packet: &[u8], at: Duration) -> Held {
         let Epoch { number, .. } = self.epochs[epoch];
         let (header, _) = Header::decode(packet).expect("an honest header");
         let kid = self.layout.key_id(0, leaf, number).expect("an honest leaf");
@@ -341,7 +407,7 @@ impl Model {
         hold(Rule::Authentic, self.epochs[epoch].hears(&speaker), || {
             format!("{name} sealed in epoch {number}, where they are not on stage")
         })?;
-        self.frames.push(Frame { speaker, epoch, counter: header.counter });
+        self.frames.push(Frame { speaker, epoch, counter: header.counter, at });
         self.spends(name, epoch, packet, false)
     }
 
@@ -389,6 +455,17 @@ impl Model {
             format!("{name} opened {opened:?}, which is of {} in epoch {}", frame.speaker, epoch.number)
         })?;
         hold(Rule::Replay, heard.insert(index), || format!("{name} opened frame {index} twice"))?;
+        let number = epoch.number;
+        let put_out = |(id, of, at): &&(MemberId, usize, Duration)| {
+            *id == by.id && self.epochs[*of].number >= number && frame.at > *at + STALE_AFTER
+        };
+        if let Some((_, _, at)) = self.removals.iter().find(put_out) {
+            // Some host has not learned of it.
+            let is_told = self.alarms.iter().any(|alarm| alarm >= at);
+            hold(Rule::Stale, is_told || self.is_queued, || {
+                format!("{name} opened a frame of {:?}, was put out at {at:?}, and nobody was warned", frame.at)
+            })?;
+        }
         if by.is_out {
             return Ok(());
         }

@@ -218,13 +218,20 @@ impl World {
 
     /// Every app asks its room what time has brought about.
     pub fn tick(&mut self) -> Held {
-        for who in 0..self.ends.len() {
-            let now = self.ends[who].now(self.now);
-            let Some((events, has_died)) = self.act(who, |room| room.tick(now)) else { continue };
-            if has_died {
-                self.restart(who, None, None)?;
-                continue;
-            }
+        self.trickle();
+        self.look_for_hosts();
+        (0..self.ends.len()).try_for_each(|who| self.tick_one(who))?;
+        self.ask_where_due()
+    }
+
+    /// One app asks its room.
+    pub fn tick_one(&mut self, who: usize) -> Held {
+        let now = self.ends[who].now(self.now);
+        let Some((events, has_died)) = self.act(who, |room| room.tick(now)) else { return Ok(()) };
+        if has_died {
+            return self.restart(who, None, None);
+        }
+        {
             let to_go = |message: &Message| message.until.is_some_and(|until| until <= now);
             let keeps = self.ends[who].room().is_some_and(|room| room.messages().any(to_go));
             hold(Rule::Past, !keeps, || format!("{} keeps what is to be forgotten", self.ends[who].name))?;

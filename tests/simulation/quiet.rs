@@ -1,6 +1,6 @@
 //! The quiet after a history: everybody agrees, and hears everybody on stage; nobody else has heard anything.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use parlor::{
     EpochKeys, LeafIndex, MemberId, Room, Voice,
@@ -9,32 +9,43 @@ use parlor::{
 use zeroize::Zeroizing;
 
 use crate::{
-    model::{Held, Rule, hold},
-    relay::Line,
+    model::{Held, Rule, broken, hold},
+    relay::{Line, Signals},
     world::{End, Seat, World},
 };
+
+/// When a relay that has turned honest has led everybody together: a beat, five seconds of fetching, a round trip.
+const HEALED_AFTER: Duration = Duration::from_secs(20);
 
 impl World {
     /// The relay is honest, the network good; all that is on its way arrives. Then everybody agrees, and hears everybody
     /// on stage.
     pub fn quiet(&mut self) -> Held {
+        self.quiet_since = Some(self.now);
         for end in &mut self.ends {
-            (end.withheld, end.is_cut_off, end.line) = (false, false, Line::default());
+            (end.withheld, end.signals, end.line) = (false, Signals::Flow, Line::default());
         }
-        let until = self.now + Duration::from_secs(10);
-        let mut is_busy = true;
-        while is_busy {
-            hold(Rule::Quiet, self.now < until, || "there is no end to it after 10 s".to_owned())?;
+        let begun = self.now;
+        loop {
             self.deliver_all()?;
-            is_busy = self.relay.may_fork && self.fetch_all()?;
+            let mut is_busy = self.relay.may_fork && self.fetch_all()?;
             (0..self.ends.len()).try_for_each(|who| self.abandon(who))?;
             for who in 0..self.ends.len() {
+                self.bring_back(who)?;
                 if self.chore(who)? {
                     is_busy = true;
                     break;
                 }
             }
             self.pass(Duration::from_millis(100))?;
+            if !is_busy && self.is_well() {
+                break;
+            }
+            // To notice takes so long, and to come back.
+            if self.now >= begun + HEALED_AFTER {
+                hold(Rule::Quiet, !is_busy, || format!("there is no end to it after {HEALED_AFTER:?}"))?;
+                break;
+            }
         }
         self.eavesdrop_on_all()?;
         for End { name, epoch, seat, .. } in &self.ends {
@@ -44,10 +55,26 @@ impl World {
         }
         if self.model.forks > 0 {
             self.tally.add("histories with a fork");
+        }
+        if !self.agree()? {
             return Ok(());
         }
-        self.agree()?;
         self.all_are_heard()
+    }
+
+    /// Whether everybody is where the others are, and nobody waits for anything, as far as one sees from outside.
+    fn is_well(&self) -> bool {
+        let mut inside = self.ends.iter().filter(|end| end.is_in());
+        let Some(first) = inside.next() else { return true };
+        let epoch = self.model.epoch(first.epoch);
+        let is_settled = |end: &End| match &end.seat {
+            Seat::In(room, _) => end.epoch == first.epoch && !end.is_stale && !room.is_pending(),
+            Seat::Returning(..) => !epoch.has(&end.id),
+            _ => true,
+        };
+        self.relay.incoming.is_empty()
+            && self.ends.iter().all(is_settled)
+            && epoch.members().all(|id| self.is_here(id, first.epoch))
     }
 
     /// Everybody reads the relay's log again, as an app does that missed something. Whether that brought anybody on.
@@ -55,41 +82,74 @@ impl World {
         let at = |world: &Self| world.ends.iter().map(|end| end.epoch).collect::<Vec<_>>();
         let before = at(self);
         for end in self.ends.iter_mut().filter(|end| end.is_in()) {
-            let log = &self.relay.log;
-            end.queue = end.admitted.map_or_else(|| log.clone(), |by| self.relay.after(by)).into();
+            end.queue = self.relay.after(end.admitted).into();
         }
         self.deliver_all()?;
         Ok(at(self) != before)
     }
 
-    /// Everybody in the room is in one epoch, and exactly its members are; but for who may be lost.
-    fn agree(&mut self) -> Held {
-        let (inside, lost): (Vec<&End>, Vec<&End>) =
-            self.ends.iter().filter(|end| end.is_in()).partition(|end| !end.may_be_lost);
-        let Some(first) = inside.first() else { return Ok(()) };
-        for end in &inside {
-            let is_pending = end.room().is_some_and(Room::is_pending);
-            hold(Rule::Quiet, end.epoch == first.epoch && !is_pending, || {
-                let number = |end: &End| self.model.epoch(end.epoch).number;
-                let (here, there) = (number(end), number(first));
-                format!("{} is in epoch {here}, {} in {there}; waits: {is_pending}", end.name, first.name)
-            })?;
+    /// Everybody in the room is in one epoch, and exactly its members are. False if they cannot be.
+    fn agree(&mut self) -> Held<bool> {
+        // The side that others come back to, or stay on: that with most of its members there.
+        let inside: Vec<&End> = self.ends.iter().filter(|end| end.is_in()).collect();
+        let sides: BTreeMap<usize, usize> = inside.iter().fold(BTreeMap::new(), |mut sides, end| {
+            *sides.entry(end.epoch).or_default() += 1;
+            sides
+        });
+        let weight = |(at, many): &(&usize, &usize)| {
+            let epoch = self.model.epoch(**at);
+            (epoch.has_host() && epoch.members().any(|id| epoch.is_host(id) && self.is_here(id, **at)), **many, **at)
+        };
+        let Some((&here, _)) = sides.iter().max_by_key(weight) else { return Ok(true) };
+        let epoch = self.model.epoch(here);
+        if !epoch.has_host() {
+            // Nobody there may bring anybody back, nor says where the room is.
+            self.tally.add("histories that end without a host");
+            return Ok(sides.len() == 1 && false);
         }
-        for end in &inside {
+        let mut excuses = Vec::new();
+        for end in self.ends.iter().filter(|end| epoch.has(&end.id)) {
+            if matches!(end.seat, Seat::In(..)) && end.epoch == here {
+                continue;
+            }
+            let is_here = |id: &MemberId| self.is_here(id, here);
+            let has_other = self.ends.iter().any(|other| other.id == end.id && other.is_in() && other.epoch == here);
+            let excuse = match &end.seat {
+                _ if has_other => "ends of somebody who is in the room by another",
+                Seat::Waiting(..) => "members whose welcome was lost with who had let them in",
+                _ if self.model.epoch(end.epoch).number >= epoch.number => {
+                    "members who are ahead of the side that they are to follow"
+                }
+                Seat::Out(..) => "members who were told that they are out by a side of theirs",
+                _ if !epoch.has_healer(self.model.epoch(end.epoch), &end.id, is_here) => {
+                    "members whom nobody can bring back who could be asked"
+                }
+                Seat::In(..) if self.relay.may_fork => "members who stay on their side",
+                _ => {
+                    let (name, there) = (&end.name, self.model.epoch(end.epoch).number);
+                    let seat = if end.is_in() { "is" } else { "asks to come back" };
+                    return broken(Rule::Quiet, format!("{name} {seat} in epoch {there}, others are in {}", epoch.number));
+                }
+            };
+            excuses.push(excuse);
+        }
+        for end in inside.iter().filter(|end| end.epoch == here) {
+            let is_pending = end.room().is_some_and(Room::is_pending);
+            hold(Rule::Quiet, !is_pending && epoch.has(&end.id), || format!("{} waits: {is_pending}", end.name))?;
+            hold(Rule::Quiet, !end.is_stale || !excuses.is_empty(), || format!("{} is stale", end.name))?;
             let Some((message, on)) = end.said_mic.filter(|(said, _)| !self.relay.refused.contains(said)) else {
                 continue;
             };
-            hold(Rule::Honest, end.mic == on, || {
+            hold(Rule::Honest, end.mic == on || end.may_be_lost, || {
                 format!("{} said in {message} that their microphone is on: {on}; it is: {}", end.name, end.mic)
             })?;
         }
-        let here: BTreeSet<&MemberId> = inside.iter().map(|end| &end.id).collect();
-        let lost: BTreeSet<&MemberId> = lost.iter().map(|end| &end.id).collect();
-        let listed: BTreeSet<&MemberId> = self.model.epoch(first.epoch).members().collect();
-        let missing = listed.difference(&here).find(|id| !lost.contains(*id));
-        hold(Rule::Quiet, here.is_subset(&listed) && missing.is_none() && here.len() == inside.len(), || {
-            format!("in the room are {here:?}, and listed {listed:?}")
-        })
+        excuses.iter().for_each(|excuse| self.tally.add(excuse));
+        Ok(excuses.is_empty() && sides.len() == 1)
+    }
+
+    fn is_here(&self, id: &MemberId, epoch: usize) -> bool {
+        self.ends.iter().any(|end| end.id == *id && end.is_in() && end.epoch == epoch)
     }
 
     /// Everybody on stage speaks for a second, and is heard by everybody.
@@ -103,11 +163,11 @@ impl World {
             }
             self.pass(Duration::from_millis(20))?;
         }
-        for speaker in self.ends.iter().filter(|end| end.is_in() && end.mic && !end.may_be_lost) {
+        for speaker in self.ends.iter().filter(|end| end.is_in() && end.mic) {
             if !self.model.epoch(speaker.epoch).hears(&speaker.id) {
                 continue;
             }
-            for end in self.ends.iter().filter(|end| end.is_in() && !end.may_be_lost && end.id != speaker.id) {
+            for end in self.ends.iter().filter(|end| end.is_in() && end.id != speaker.id) {
                 hold(Rule::Quiet, self.model.heard_since(first, &end.heard, &speaker.id), || {
                     let Seat::In(_, voice) = &end.seat else { return String::new() };
                     let hearing = voice.hearing(&speaker.id, end.now(self.now));

@@ -26,6 +26,8 @@ pub struct Relay {
     pub welcomes: Vec<usize>,
     /// Commits that lost their race and have a welcome.
     pub losing: Vec<usize>,
+    /// What it has forgotten of it, the oldest.
+    pub forgotten: usize,
     /// What it never took.
     pub refused: Vec<usize>,
     /// Whether it has done something by which a room may go on in two ways.
@@ -42,9 +44,11 @@ impl Relay {
         self.messages.len() - 1
     }
 
-    /// What comes after `message` in the log.
-    pub fn after(&self, message: usize) -> Vec<usize> {
-        self.log.iter().skip_while(|taken| **taken != message).skip(1).copied().collect()
+    /// What comes after `message` in the log, or all of it, but for what is forgotten.
+    pub fn after(&self, message: Option<usize>) -> Vec<usize> {
+        let taken = message.and_then(|message| self.log.iter().position(|taken| *taken == message));
+        let from = taken.map_or(0, |at| at + 1).max(self.forgotten);
+        self.log[from..].to_vec()
     }
 
     pub fn stranger(&mut self) -> &mut (Room, Voice) {
@@ -95,12 +99,22 @@ impl Line {
     }
 }
 
+/// What becomes of signals to somebody.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub enum Signals {
+    #[default]
+    Flow,
+    Stop,
+    /// They are kept, and come one every three seconds.
+    Queue,
+}
+
 /// What the relay may do to a member. Messages and packets are picked among all there are.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Trick {
-    /// They get no messages any more; and no signals, if so.
+    /// They get no messages any more; and signals so.
     Withhold {
-        signals: bool,
+        signals: Signals,
     },
     Release,
     /// It loses a message that is on its way to it.
@@ -173,7 +187,7 @@ impl Trick {
         match rng.random_range(0..14) {
             12 => Self::Drop { pick },
             13 => Self::OldSignal { pick: packet },
-            0 | 1 => Self::Withhold { signals: rng.random() },
+            0 | 1 => Self::Withhold { signals: [Signals::Flow, Signals::Stop, Signals::Queue][rng.random_range(0..3)] },
             2 | 3 => Self::Release,
             4 => Self::Again { pick },
             5 => Self::Cut { pick, at: rng.random() },
@@ -220,8 +234,11 @@ impl World {
         let sent = self.relay.messages.len();
         let any = |pick: u8| (sent > 0).then(|| usize::from(pick) % sent);
         match trick {
-            Trick::Withhold { signals } => (self.ends[to].withheld, self.ends[to].is_cut_off) = (true, signals),
-            Trick::Release => (self.ends[to].withheld, self.ends[to].is_cut_off) = (false, false),
+            Trick::Withhold { signals } => {
+                (self.ends[to].withheld, self.ends[to].signals) = (true, signals);
+                self.model.is_queued |= signals == Signals::Queue;
+            }
+            Trick::Release => (self.ends[to].withheld, self.ends[to].signals) = (false, Signals::Flow),
             Trick::Drop { pick } => {
                 if !self.relay.incoming.is_empty() {
                     let pick = usize::from(pick) % self.relay.incoming.len();

@@ -48,8 +48,8 @@ impl World {
     }
 
     pub fn back_up(&mut self, who: usize) {
-        let End { seat: Seat::In(room, _), backups, .. } = &mut self.ends[who] else { return };
-        backups.push(copy(room.vault()));
+        let End { seat: Seat::In(room, _), backups, admitted, .. } = &mut self.ends[who] else { return };
+        backups.push((copy(room.vault()), *admitted));
         self.tell_of(who, || "copies their disk".to_owned());
     }
 
@@ -72,7 +72,8 @@ impl World {
             return Ok(());
         }
         end.may_be_lost = true;
-        let disk = end.backups[usize::from(pick) % end.backups.len()].clone();
+        let (disk, admitted) = end.backups[usize::from(pick) % end.backups.len()].clone();
+        end.admitted = admitted;
         self.tally.add("restores from old copies");
         self.go_on(who, disk, None)
     }
@@ -84,19 +85,20 @@ impl World {
             return Ok(());
         }
         let mut disks = self.ends[who].backups.clone();
-        disks.push(copy(room.vault()));
-        let disk = disks.swap_remove(usize::from(pick) % disks.len());
+        disks.push((copy(room.vault()), self.ends[who].admitted));
+        let (disk, admitted) = disks.swap_remove(usize::from(pick) % disks.len());
         self.tally.add("clones");
         self.ends[who].may_be_lost = true;
-        let End { name, id, epoch, admitted, .. } = &self.ends[who];
+        let End { name, id, epoch, .. } = &self.ends[who];
         let mut end = End::new(&format!("{name}'"), *id, Seat::Moving, self.now);
-        (end.epoch, end.admitted, end.may_be_lost) = (*epoch, *admitted, true);
+        (end.epoch, end.admitted, end.may_be_lost) = (*epoch, admitted, true);
         self.ends.push(end);
         self.go_on(self.ends.len() - 1, disk, None)
     }
 
     /// A process begins with that disk.
     fn go_on(&mut self, who: usize, disk: MemoryVault, taken: Option<usize>) -> Held {
+        self.look_for_host(who);
         let end = &mut self.ends[who];
         let name = end.name.trim_end_matches('\'').to_owned();
         let identity = crate::world::identity_of(&name, &end.id);
@@ -132,8 +134,9 @@ impl World {
         self.model.agrees(&name, &room, end.epoch)?;
         end.mic = room.is_mic_on(&end.id);
         end.said_mic = None;
-        let log = &self.relay.log;
-        end.queue = end.admitted.map_or_else(|| log.clone(), |by| self.relay.after(by)).into();
+        end.queue = self.relay.after(end.admitted).into();
+        (end.is_stale, end.is_behind) = (false, false);
+        end.to_bring.clear();
         // Nobody knows whether it was sent.
         for unsent in room.unsent() {
             let Some(message) = self.relay.messages.iter().position(|message| message.bytes == unsent) else {
@@ -153,6 +156,6 @@ impl World {
         let epoch = room.epoch();
         end.seat = Seat::In(Box::new(room), Box::new(voice));
         self.tell_of(who, || format!("goes on, restored to epoch {epoch}"));
-        Ok(())
+        self.tick_one(who)
     }
 }

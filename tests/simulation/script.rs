@@ -105,6 +105,19 @@ pub enum Step {
         who: u8,
         pick: u8,
     },
+    /// A member loses all but their identity and a ticket.
+    LoseState {
+        who: u8,
+    },
+    /// A member's process is killed, and another goes on from a copy of the disk that is so many epochs old; the relay has
+    /// forgotten what came in between, if so.
+    OldBackup {
+        who: u8,
+        epochs: u8,
+        cut: bool,
+    },
+    /// The relay forgets what everybody has had.
+    CutLog,
     /// A mistake that no room makes, for the simulation to find.
     Plant(Plant),
 }
@@ -217,7 +230,8 @@ fn step(rng: &mut StdRng, mood: Mood) -> Step {
         57..69 => Step::Deliver { to: by, most: rng.random_range(1..4) },
         69..74 => Step::DeliverAll,
         74..78 => Step::Welcome { pick },
-        78..81 => Step::Wait { ms: rng.random_range(1..4_000) },
+        78..80 => Step::Wait { ms: rng.random_range(1..4_000) },
+        80..81 => Step::Wait { ms: rng.random_range(4_000..25_000) },
         81..82 => Step::Jump { who: by, seconds: [1, 3, 60, 3_600][rng.random_range(0..4)] },
         82..88 if mood != Mood::Fair => Step::Network { to: by, line: Line::random(rng) },
         88..100 if mood == Mood::Hostile => Step::Cheat { to: by, trick: Trick::harmless(rng) },
@@ -228,7 +242,10 @@ fn step(rng: &mut StdRng, mood: Mood) -> Step {
 
 fn restart(rng: &mut StdRng) -> Step {
     let (who, pick) = (rng.random(), rng.random());
-    match rng.random_range(0..10) {
+    match rng.random_range(0..16) {
+        10..13 => Step::LoseState { who },
+        13..15 => Step::OldBackup { who, epochs: [2, 5, 22][rng.random_range(0..3)], cut: rng.random() },
+        15 => Step::CutLog,
         0..2 => Step::Backup { who },
         2..4 => Step::Kill { who },
         4..8 => Step::Crash { who, steps: rng.random_range(0..6) },

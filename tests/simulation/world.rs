@@ -8,15 +8,15 @@ use std::{
 };
 
 use parlor::{
-    Error, Guest, Identity, Kept, KeyIdLayout, MemberId, Room, Settings, Voice,
-    room::{Intent, MessageId, Setting},
+    Card, Error, Guest, Identity, Kept, KeyIdLayout, MemberId, Room, Settings, Voice,
+    room::{Intent, MessageId, Returning, Setting},
     vault::MemoryVault,
 };
 
 use crate::{
     media::Media,
     model::{Broken, Held, Listener, Model, Rule},
-    relay::{Line, Relay},
+    relay::{Line, Relay, Signals},
     restarts::{Disk, disk_key},
     script::{Opening, Plant, Script, Step},
 };
@@ -53,6 +53,8 @@ pub enum Seat {
     In(Box<Kept<Disk>>, Box<Voice>),
     /// With the voice they had, unclosed: they would like to hear more.
     Out(Box<Voice>, Option<Identity>),
+    /// They have asked to be brought back; with the voice they had.
+    Returning(Box<Returning>, Box<Voice>),
     /// Between two of these.
     Moving,
 }
@@ -76,11 +78,19 @@ pub struct End {
     pub seen: Vec<usize>,
     pub withheld: bool,
     /// Whether no signals come to them either.
-    pub is_cut_off: bool,
-    /// Copies of their disk.
-    pub backups: Vec<MemoryVault>,
+    pub signals: Signals,
+    /// Copies of their disk, and which commit had let them in by then.
+    pub backups: Vec<(MemoryVault, Option<usize>)>,
     /// Whether they go on from a state that is not the latest, or beside another process: they may be unable to follow.
     pub may_be_lost: bool,
+    /// Whether no host vouches for what they see, as far as they were told.
+    pub is_stale: bool,
+    /// A message of a later epoch has come.
+    pub is_behind: bool,
+    /// When they first asked to be brought back, and last.
+    pub asked: Option<(Duration, Duration)>,
+    /// Who asks them to bring them back.
+    pub to_bring: Vec<Card>,
     pub line: Line,
     /// When they came in; and by how much their clock is ahead of everybody's.
     pub origin: Duration,
@@ -113,9 +123,13 @@ impl End {
             queue: VecDeque::new(),
             seen: Vec::new(),
             withheld: false,
-            is_cut_off: false,
+            signals: Signals::Flow,
             backups: Vec::new(),
             may_be_lost: false,
+            is_stale: false,
+            is_behind: false,
+            asked: None,
+            to_bring: Vec::new(),
             line: Line::default(),
             origin: now,
             ahead: Duration::ZERO,
@@ -166,6 +180,8 @@ pub struct World {
     /// Whether who is out has a voice of a member's.
     pub stolen: bool,
     pub forgets_mutes: bool,
+    /// Since when the history is over, and the relay honest.
+    pub quiet_since: Option<Duration>,
 }
 
 impl World {
@@ -208,6 +224,7 @@ impl World {
             told: None,
             stolen: false,
             forgets_mutes: false,
+            quiet_since: None,
         };
         let cards = roles.iter().map(|role| {
             let guest = world.newcomer(None);
@@ -257,6 +274,8 @@ impl World {
             | Step::Kill { who }
             | Step::Crash { who, .. }
             | Step::Rollback { who, .. }
+            | Step::LoseState { who }
+            | Step::OldBackup { who, .. }
             | Step::Clone { who, .. } => who,
             _ => 0,
         };
@@ -321,6 +340,12 @@ impl World {
             }
             Step::Rollback { pick, .. } => self.roll_back(who, pick),
             Step::Clone { pick, .. } => self.clone_process(who, pick),
+            Step::LoseState { .. } => self.lose_state(who),
+            Step::OldBackup { epochs, cut, .. } => self.old_backup(who, epochs, cut),
+            Step::CutLog => {
+                self.cut_log();
+                Ok(())
+            }
             Step::Plant(plant) => self.plant(plant),
         }
     }
