@@ -62,6 +62,7 @@ impl World {
 
     /// Whoever the commit lets in gets its welcome, if they still wait.
     pub fn welcome(&mut self, message: usize) -> Held {
+        self.welcome_insider(message);
         let Message { admission: Some(admission), commit: Some(commit), .. } = &self.relay.messages[message] else {
             return Ok(());
         };
@@ -280,17 +281,27 @@ impl World {
                 self.tally.add("told: a host is silent");
                 self.model.alarms.push(self.now);
             }
-            Event::Stuck { .. } => self.tally.add("told: stuck"),
+            Event::Stuck { .. } => {
+                // A commit that lost its race to the one they cannot read leads them astray.
+                end.may_be_lost = true;
+                self.tally.add("told: stuck");
+            }
             Event::CameBack { .. } => self.tally.add("told: somebody came back"),
             Event::AsksBack { card, .. } => {
                 self.tally.add("told: somebody asks back");
                 end.to_bring.push(*card);
+            }
+            Event::FailingCommits { by, .. } if self.insider_id == Some(by) => {
+                self.tally.add("told: whose commits fail");
             }
             Event::FailingCommits { by, .. } => {
                 return broken(Rule::Honest, format!("{name} is told that commits of {by} fail"));
             }
             Event::Vanished { .. } => self.tally.add("words that vanished"),
             Event::Send(signal) => self.signal(who, &signal),
+            Event::Refused { actor, .. } if actor.is_some() && actor == self.insider_id => {
+                self.tally.add("commits of the insider refused");
+            }
             Event::Refused { why, .. } if message.is_some() => {
                 return broken(Rule::Honest, format!("{name} refuses what an honest member did: {why}"));
             }

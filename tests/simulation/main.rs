@@ -9,8 +9,11 @@
 //! so many from that on.
 
 mod delivery;
+mod insider;
 mod media;
 mod model;
+#[path = "../party/mod.rs"]
+mod party;
 mod people;
 mod quiet;
 mod relay;

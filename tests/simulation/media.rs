@@ -244,6 +244,7 @@ impl World {
             Error::NotOnStage { .. } => "refused: not on stage",
             Error::Muted { .. } => "refused: muted",
             Error::Unsealed { .. } => "refused: unsealed",
+            Error::Impersonated { .. } if self.has_forged => "refused: in another's name",
             Error::Impersonated { .. } => {
                 return broken(Rule::Honest, format!("{}: {error}", self.ends[to].name));
             }
@@ -276,6 +277,7 @@ impl World {
         while let Some(finding) = voice.next_finding(now) {
             match finding {
                 Finding::Unverified { .. } => self.tally.add("found unverified"),
+                Finding::Forgery(_) if self.has_forged => self.tally.add("found forged"),
                 _ => return broken(Rule::Honest, format!("{} accuses: {finding:?}", self.ends[who].name)),
             }
         }

@@ -11,7 +11,7 @@ use std::{
 
 use parlor::{
     Heard, KeyIdLayout, LeafIndex, MemberId, Role, Room, RoomCode, Settings,
-    media::sframe::Header,
+    media::{Suite, sframe::Header},
     room::{Intent, MessageId, Speaking},
 };
 
@@ -94,6 +94,8 @@ pub struct Epoch {
     leaves: BTreeMap<MemberId, LeafIndex>,
     /// The commits that somebody followed out of it, and whether all who did may be lost.
     next: BTreeMap<usize, bool>,
+    /// The commit by which who is there came in, or back, last.
+    seats: BTreeMap<MemberId, usize>,
     /// The one it came out of.
     parent: Option<usize>,
     /// When a host of it was last in it.
@@ -118,10 +120,10 @@ impl Epoch {
         self.members.get(id).is_some_and(|member| member.role == Role::Host)
     }
 
-    /// Whether `id` is a host or a moderator of it, at which leaf, and since when.
-    fn in_charge(&self, id: &MemberId) -> Option<(LeafIndex, Role)> {
+    /// Whether `id` is a host or a moderator of it, and by which commit they came.
+    fn in_charge(&self, id: &MemberId) -> Option<(usize, Role)> {
         let member = self.members.get(id).filter(|member| member.role >= Role::Moderator)?;
-        Some((*self.leaves.get(id)?, member.role))
+        Some((self.seats.get(id).copied().unwrap_or_default(), member.role))
     }
 
     /// Who of `old` can be asked to bring `id` back, and may, being here and where they were: but for `id`.
@@ -129,10 +131,19 @@ impl Epoch {
         let theirs = self.members.get(id).copied().unwrap_or_default().role;
         self.members.keys().filter(|other| *other != id && is_here(other)).any(|other| {
             let (then, now) = (old.in_charge(other), self.in_charge(other));
-            now.is_some_and(|(leaf, role)| {
-                then.is_some_and(|(then, _)| then == leaf) && (role == Role::Host || theirs < Role::Moderator)
+            now.is_some_and(|(seat, role)| {
+                then.is_some_and(|(then, _)| then == seat) && (role == Role::Host || theirs < Role::Moderator)
             })
         })
+    }
+
+    /// Who may speak, and where they sit.
+    pub fn on_stage(&self) -> impl Iterator<Item = (LeafIndex, MemberId)> {
+        self.leaves.iter().filter(|(id, _)| self.hears(id)).map(|(id, leaf)| (*leaf, *id))
+    }
+
+    pub fn suite(&self) -> Suite {
+        self.settings.suite()
     }
 
     fn with_role(&self, role: Role) -> impl Iterator<Item = (&MemberId, &Standing)> {
@@ -309,6 +320,7 @@ impl Model {
             code: room.code(),
             leaves: BTreeMap::new(),
             next: BTreeMap::new(),
+            seats: BTreeMap::new(),
             parent: None,
             host_seen: None,
         };
@@ -360,7 +372,13 @@ impl Model {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unknown) => {
                 let after = self.epochs[commit.of].after(&commit.by, &commit.intent);
-                self.epochs.push(Epoch { parent: Some(commit.of), ..after });
+                let mut after = Epoch { parent: Some(commit.of), ..after };
+                match &commit.intent {
+                    Intent::Admit(cards) => after.seats.extend(cards.iter().map(|(card, _)| (card.id(), message))),
+                    Intent::BringBack(card) => _ = after.seats.insert(card.id(), message),
+                    _ => {}
+                }
+                self.epochs.push(after);
                 *unknown.insert(self.epochs.len() - 1)
             }
         };
@@ -371,6 +389,11 @@ impl Model {
     /// Whether `room` is as its epoch is.
     pub fn agrees(&mut self, name: &str, room: &Room, epoch: usize) -> Held {
         self.epochs[epoch].agrees(name, room)
+    }
+
+    /// Which epoch the commit led to, if anybody has followed it.
+    pub fn led_to(&self, message: usize) -> Option<usize> {
+        self.led_to.get(&message).copied()
     }
 
     /// A host of that epoch was in it at `now`.

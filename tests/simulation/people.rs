@@ -63,7 +63,9 @@ impl World {
         }
         let room = self.ends[by].room()?;
         let me = self.ends[by].id;
-        let roster: Vec<&Member> = room.roster().collect();
+        // Mal gets no office: she would not beat.
+        let insider = self.insider_id.filter(|_| !matches!(wish, Wish::Remove { on: 0..32 }));
+        let roster: Vec<&Member> = room.roster().filter(|member| Some(member.id) != insider).collect();
         let pick = |on: u8| roster[usize::from(on) % roster.len()];
         // Mostly somebody else, if there is.
         let other = |on: u8| if pick(on).id == me { pick(on.wrapping_add(1)).id } else { pick(on).id };
@@ -83,7 +85,7 @@ impl World {
                 let is_one = what & 1 == 1;
                 Intent::Set(vec![match what >> 5 {
                     0 => Setting::Locked(is_one),
-                    1 => Setting::Capacity(is_one.then_some(roster.len() as u32 + 1)),
+                    1 => Setting::Capacity(is_one.then_some(room.roster().len() as u32 + 1)),
                     2 => Setting::Entry(if is_one { Entry::Link } else { Entry::Invited }),
                     3 => Setting::Title(format!("title {}", what % 4)),
                     4 => Setting::Recording(is_one),
@@ -119,6 +121,7 @@ impl World {
             }
             Err(Error::Denied(_) | Error::NotAMember { .. } | Error::Unusable { .. } | Error::CommitPending { .. }) => {
                 self.tally.add("commands denied");
+                self.tell_of(by, || format!("cannot {}", intent_name(&intent)));
                 return Ok(());
             }
             Err(error) => return broken(Rule::Sound, format!("{name}, {}: {error}", intent_name(&intent))),

@@ -107,6 +107,8 @@ impl World {
             self.tally.add("histories that end without a host");
             return Ok(sides.len() == 1 && false);
         }
+        let hosts: Vec<&&End> =
+            inside.iter().filter(|end| end.epoch == here && epoch.is_host(&end.id)).collect();
         let mut excuses = Vec::new();
         for end in self.ends.iter().filter(|end| epoch.has(&end.id)) {
             if matches!(end.seat, Seat::In(..)) && end.epoch == here {
@@ -124,6 +126,7 @@ impl World {
                 _ if !epoch.has_healer(self.model.epoch(end.epoch), &end.id, is_here) => {
                     "members whom nobody can bring back who could be asked"
                 }
+                _ if hosts.iter().all(|host| host.may_be_lost) => "members whose only hosts were restored or cloned",
                 Seat::In(..) if self.relay.may_fork => "members who stay on their side",
                 _ => {
                     let (name, there) = (&end.name, self.model.epoch(end.epoch).number);
@@ -135,7 +138,9 @@ impl World {
         }
         for end in inside.iter().filter(|end| end.epoch == here) {
             let is_pending = end.room().is_some_and(Room::is_pending);
-            hold(Rule::Quiet, !is_pending && epoch.has(&end.id), || format!("{} waits: {is_pending}", end.name))?;
+            // The relay has taken it, and forgotten it before they were restored.
+            let is_past = end.may_be_lost && self.relay.forgotten > 0;
+            hold(Rule::Quiet, (!is_pending || is_past) && epoch.has(&end.id), || format!("{} waits: {is_pending}", end.name))?;
             hold(Rule::Quiet, !end.is_stale || !excuses.is_empty(), || format!("{} is stale", end.name))?;
             let Some((message, on)) = end.said_mic.filter(|(said, _)| !self.relay.refused.contains(said)) else {
                 continue;
@@ -149,7 +154,8 @@ impl World {
     }
 
     fn is_here(&self, id: &MemberId, epoch: usize) -> bool {
-        self.ends.iter().any(|end| end.id == *id && end.is_in() && end.epoch == epoch)
+        let is_there = self.ends.iter().any(|end| end.id == *id && end.is_in() && end.epoch == epoch);
+        is_there || self.insider_id == Some(*id)
     }
 
     /// Everybody on stage speaks for a second, and is heard by everybody.

@@ -116,6 +116,23 @@ pub enum Step {
         epochs: u8,
         cut: bool,
     },
+    /// Mal is let in.
+    Insider {
+        by: u8,
+    },
+    /// Mal makes a commit that some cannot read: who sits at these leaves.
+    BrokenPath {
+        victims: u8,
+    },
+    /// Mal makes frames in others' names.
+    Forge {
+        frames: u8,
+    },
+    /// A member says very much at once.
+    Flood {
+        by: u8,
+        words: u8,
+    },
     /// The relay forgets what everybody has had.
     CutLog,
     /// A mistake that no room makes, for the simulation to find.
@@ -190,10 +207,16 @@ impl Script {
         let seals = [SealMode::Off, SealMode::Off, SealMode::Live, SealMode::Strict][rng.random_range(0..4)];
         let opening = Opening { roles, seals, epoch_bits: rng.random_range(4..9) };
         let restores = rng.random_bool(0.4);
+        let has_insider = rng.random_bool(0.3);
         let (many, mut steps) = (rng.random_range(20..=60), Vec::new());
+        if has_insider {
+            steps.extend([Step::Insider { by: 0 }, Step::DeliverAll]);
+        }
         while steps.len() < many {
             if restores && rng.random_bool(0.12) {
                 steps.push(restart(rng));
+            } else if has_insider && rng.random_bool(0.1) {
+                steps.push(treason(rng));
             } else if mood == Mood::Forking && rng.random_bool(0.06) {
                 steps.extend(fork(rng));
             } else {
@@ -237,6 +260,14 @@ fn step(rng: &mut StdRng, mood: Mood) -> Step {
         88..100 if mood == Mood::Hostile => Step::Cheat { to: by, trick: Trick::harmless(rng) },
         88..100 if mood == Mood::Forking => Step::Cheat { to: by, trick: Trick::random(rng) },
         _ => Step::Deliver { to: by, most: 8 },
+    }
+}
+
+fn treason(rng: &mut StdRng) -> Step {
+    match rng.random_range(0..5) {
+        0 => Step::Flood { by: rng.random(), words: rng.random_range(20..80) },
+        1 | 2 => Step::Forge { frames: rng.random_range(1..10) },
+        _ => Step::BrokenPath { victims: rng.random() },
     }
 }
 

@@ -9,11 +9,13 @@ use std::{
 
 use parlor::{
     Card, Error, Guest, Identity, Kept, KeyIdLayout, MemberId, Room, Settings, Voice,
+    media::seal::SealMode,
     room::{Intent, MessageId, Returning, Setting},
     vault::MemoryVault,
 };
 
 use crate::{
+    insider::Insider,
     media::Media,
     model::{Broken, Held, Listener, Model, Rule},
     relay::{Line, Relay, Signals},
@@ -180,6 +182,12 @@ pub struct World {
     /// Whether who is out has a voice of a member's.
     pub stolen: bool,
     pub forgets_mutes: bool,
+    pub insider: Insider,
+    /// Who she is, in the room or not.
+    pub insider_id: Option<MemberId>,
+    pub seals: SealMode,
+    /// Whether there are frames that their speakers did not make.
+    pub has_forged: bool,
     /// Since when the history is over, and the relay honest.
     pub quiet_since: Option<Duration>,
 }
@@ -224,6 +232,10 @@ impl World {
             told: None,
             stolen: false,
             forgets_mutes: false,
+            insider: Insider::default(),
+            insider_id: None,
+            seals: *seals,
+            has_forged: false,
             quiet_since: None,
         };
         let cards = roles.iter().map(|role| {
@@ -275,6 +287,8 @@ impl World {
             | Step::Crash { who, .. }
             | Step::Rollback { who, .. }
             | Step::LoseState { who }
+            | Step::Insider { by: who }
+            | Step::Flood { by: who, .. }
             | Step::OldBackup { who, .. }
             | Step::Clone { who, .. } => who,
             _ => 0,
@@ -340,6 +354,10 @@ impl World {
             }
             Step::Rollback { pick, .. } => self.roll_back(who, pick),
             Step::Clone { pick, .. } => self.clone_process(who, pick),
+            Step::Insider { .. } => self.invite_insider(who),
+            Step::Flood { words, .. } => self.flood(who, words),
+            Step::BrokenPath { victims } => self.break_path(victims),
+            Step::Forge { frames } => self.forge(frames),
             Step::LoseState { .. } => self.lose_state(who),
             Step::OldBackup { epochs, cut, .. } => self.old_backup(who, epochs, cut),
             Step::CutLog => {

@@ -1,0 +1,160 @@
+//! Mal, whose client is patched: she makes commits that chosen members cannot read, forges frames and floods the room.
+
+use std::time::Duration;
+
+use openmls::prelude::OpenMlsProvider as _;
+use openmls_basic_credential::SignatureKeyPair;
+use parlor::{
+    Card, EpochKeys, LeafIndex, MemberId, Role, Voice,
+    media::{BASE_KEY_LABEL, Speaker, seal::SealMode},
+    room::Intent,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    model::{Commit, Held},
+    party::mal::{Bare, Mal, SUITE},
+    relay::{Message, Relay},
+    script::Word,
+    world::{World, identity},
+};
+
+/// Where she is.
+#[derive(Default)]
+pub enum Insider {
+    #[default]
+    Nowhere,
+    Waiting(Box<Bare>, Card),
+    /// And in which epoch, by the model's count.
+    In(Box<Mal>, usize),
+}
+
+impl World {
+    /// Somebody lets her in.
+    pub fn invite_insider(&mut self, by: usize) -> Held {
+        if matches!(self.insider, Insider::In(..)) {
+            return Ok(());
+        }
+        let mut bare = Bare::new("mal");
+        // As with all others, who comes first by their key does so in every run.
+        let (secret, public) = {
+            let identity = identity(usize::MAX - 1, "mal");
+            (identity.secret().to_vec(), identity.id().as_bytes().to_vec())
+        };
+        bare.signer = SignatureKeyPair::from_raw(SUITE.signature_algorithm(), secret, public);
+        let card = bare.card();
+        self.insider_id = Some(bare.id());
+        self.insider = Insider::Waiting(Box::new(bare), card.clone());
+        self.command(by, Intent::Admit(vec![(card, Role::Listener)]))
+    }
+
+    /// The commit lets her in, if it is for her.
+    pub fn welcome_insider(&mut self, message: usize) {
+        let Message { admission: Some(admission), commit: Some(commit), .. } = &self.relay.messages[message] else {
+            return;
+        };
+        let Intent::Admit(cards) = &commit.intent else { return };
+        let Some(epoch) = self.model.led_to(message) else { return };
+        match std::mem::take(&mut self.insider) {
+            Insider::Waiting(bare, card) if cards.iter().any(|(invited, _)| *invited == card) => {
+                self.insider = Insider::In(Box::new(bare.enter(admission)), epoch);
+                self.tally.add("insiders let in");
+            }
+            other => self.insider = other,
+        }
+    }
+
+    /// She follows the room as far as others have.
+    fn catch_up(&mut self) {
+        let Insider::In(mal, epoch) = &mut self.insider else { return };
+        let next = |relay: &Relay, epoch: usize| {
+            let is_next = |at: &&usize| relay.messages[**at].commit.as_ref().is_some_and(|commit| commit.of == epoch);
+            relay.log.iter().find(|at| is_next(at) && self.model.led_to(**at).is_some()).copied()
+        };
+        while let Some(message) = next(&self.relay, *epoch) {
+            let Message { bytes, commit, .. } = &self.relay.messages[message];
+            let is_own = commit.as_ref().is_some_and(|commit| commit.by == mal.client.id());
+            if is_own {
+                mal.merge();
+            } else {
+                mal.abandon();
+                mal.follow(bytes);
+            }
+            *epoch = self.model.led_to(message).expect("just found");
+            if !self.model.epoch(*epoch).has(&mal.client.id()) {
+                self.insider = Insider::Nowhere;
+                return;
+            }
+        }
+    }
+
+    /// She refreshes her keys, by a commit that some cannot read.
+    pub fn break_path(&mut self, victims: u8) -> Held {
+        self.catch_up();
+        let Insider::In(mal, epoch) = &mut self.insider else { return Ok(()) };
+        let me = mal.client.id();
+        let is_hers = |commit: &Commit| commit.by == me && commit.of == *epoch;
+        if self.relay.messages.iter().any(|message| message.commit.as_ref().is_some_and(is_hers)) {
+            return Ok(());
+        }
+        let leaves: Vec<_> = mal.group.members().map(|member| member.index).collect();
+        let of_victims = leaves.iter().filter(|leaf| victims >> (leaf.u32() % 8) & 1 == 1).copied();
+        let of_victims: Vec<_> = of_victims.collect();
+        mal.abandon();
+        let bytes = mal.refresh_but_for(&of_victims);
+        let commit = Commit { of: *epoch, by: me, intent: Intent::Refresh };
+        self.relay.send(Message { bytes, commit: Some(commit), admission: None });
+        self.tally.add("commits with broken paths");
+        self.tell(|| format!("mal makes a commit that {of_victims:?} cannot read"));
+        Ok(())
+    }
+
+    /// She makes frames in everybody's name, where nothing is played that is not sealed.
+    pub fn forge(&mut self, frames: u8) -> Held {
+        self.catch_up();
+        let Insider::In(mal, epoch) = &self.insider else { return Ok(()) };
+        if self.seals != SealMode::Strict {
+            return Ok(());
+        }
+        let number = self.model.epoch(*epoch).number;
+        let speakers: Vec<(LeafIndex, MemberId)> = self.model.epoch(*epoch).on_stage().collect();
+        let stage: Vec<Speaker> = speakers.iter().map(|(leaf, id)| Speaker { leaf: *leaf, id: *id }).collect();
+        let suite = self.model.epoch(*epoch).suite();
+        let mut forged = Vec::new();
+        let provider = &mal.client.provider;
+        for (leaf, _) in speakers {
+            let key = mal.group.export_secret(provider.crypto(), BASE_KEY_LABEL, &[], suite.key_len());
+            let Ok(key) = key else { return Ok(()) };
+            let keys = EpochKeys::new(
+                suite,
+                self.layout,
+                number,
+                Zeroizing::new(key),
+                leaf,
+                stage.clone(),
+                Duration::ZERO,
+            );
+            let Ok(keys) = keys else { return Ok(()) };
+            let mut voice = Voice::new(keys.of_room(mal.group.group_id().as_slice()));
+            for frame in 0..frames {
+                let packet = voice.seal(&[0xee, frame, leaf.0 as u8]).expect("a stage of its own");
+                forged.push(packet);
+            }
+        }
+        self.tally.add("forgeries");
+        self.has_forged |= !forged.is_empty();
+        for packet in forged {
+            for to in 0..self.ends.len() {
+                self.arrive(to, &packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A member says very much at once.
+    pub fn flood(&mut self, by: usize, words: u8) -> Held {
+        self.tally.add("floods");
+        (0..words).try_for_each(|word| self.say(by, if word % 2 == 0 { Word::Hand(word % 4 == 0) } else { Word::Chat }))
+    }
+}
+
