@@ -251,7 +251,8 @@ pub enum Event {
         /// The epoch.
         epoch: u64,
         /// Whether it is one's own side that comes back over there, as the other does not: that host has been one for
-        /// longer than any who beats on this side (then the lower id decides).
+        /// longer than any who beats on this side (then the lower id decides). Where the two are in different epochs it is
+        /// the side in the earlier one that comes back, if the other has a host.
         follow: bool,
     },
     /// A host whose heartbeat came has been silent for fifteen seconds. Perhaps they have gone; perhaps the relay keeps

@@ -411,22 +411,27 @@ impl Beating {
             }
         } else if known.is_some() && taken.is_new {
             host.split = true;
+            host.split_in = beat.epoch;
             if host.split_told.is_none_or(|told| told < beat.epoch) {
                 host.split_told = Some(beat.epoch);
-                let follow = self.is_senior(room, &who, now);
+                let follow = self.leads(room, &who, beat.epoch, now);
                 return vec![Event::SplitView { host: who, epoch: beat.epoch, follow }];
             }
         }
         Vec::new()
     }
 
-    /// Whether a host of the other side has been one for longer than all hosts of one's own.
-    fn is_senior(&self, room: &Room, other: &MemberId, now: Duration) -> bool {
+    /// Whether a host of the other side, which is in `epoch`, has been one for longer than all hosts of one's own.
+    ///
+    /// Who is behind never leads those who have a host: a host who goes on from an old backup would undo every removal since.
+    fn leads(&self, room: &Room, other: &MemberId, epoch: u64, now: Duration) -> bool {
         let seniority = |id: &MemberId| (room.charter.standing(id).since, *id);
         let lately = |at: Duration| now.saturating_sub(at) <= LATELY;
         let here = self.hosts.iter().filter(|(_, host)| !host.split && host.vouched.is_some_and(lately));
         let me = Some(room.identity.id()).filter(|_| room.is_host());
-        here.map(|(id, _)| *id).chain(me).all(|id| seniority(other) < seniority(&id))
+        let mut here = here.map(|(id, _)| *id).chain(me).peekable();
+        let is_behind = epoch < room.epoch && here.peek().is_some();
+        !is_behind && here.all(|id| seniority(other) < seniority(&id))
     }
 
     /// When a host beats next.
@@ -512,7 +517,7 @@ impl Beating {
     fn is_lost(&self, room: &Room, is_stuck: bool, now: Duration) -> bool {
         self.hosts.iter().any(|(id, host)| {
             let waited = host.ahead.is_some_and(|(_, since)| is_stuck || now >= since.saturating_add(LOST_AFTER));
-            waited || host.split && self.is_senior(room, id, now)
+            waited || host.split && self.leads(room, id, host.split_in, now)
         })
     }
 

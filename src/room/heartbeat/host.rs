@@ -34,6 +34,8 @@ pub(super) struct Host {
     pub(super) ahead: Option<(u64, Duration)>,
     /// They have seen another history, by their beat.
     pub(super) split: bool,
+    /// In which epoch they last were there.
+    pub(super) split_in: u64,
     /// The last epoch of which that was told.
     pub(super) split_told: Option<u64>,
 }
