@@ -8,6 +8,7 @@ use crate::{
     media::with_mistake,
     model::{Held, Rule, broken, hold},
     relay::Message,
+    script::Plant,
     world::{End, Seat, World},
 };
 
@@ -121,10 +122,9 @@ impl World {
                 Some((_, last)) => {
                     self.tally.add("people who came back");
                     let took = self.now - last;
-                    let is_prompt = took <= ROUND_TRIP || others_wait || self.quiet_since.is_none_or(|since| last < since);
-                    hold(Rule::Quiet, is_prompt, || {
-                        format!("{} is back {took:?} after they asked", end.name)
-                    })?;
+                    let is_prompt =
+                        took <= ROUND_TRIP || others_wait || self.quiet_since.is_none_or(|since| last < since);
+                    hold(Rule::Quiet, is_prompt, || format!("{} is back {took:?} after they asked", end.name))?;
                 }
             }
             told.push(at);
@@ -240,6 +240,7 @@ impl World {
             return Ok(());
         };
         match event {
+            Event::Rekeyed(_) if matches!(planted, Some(Plant::Hoarder { .. })) => {}
             Event::Rekeyed(keys) => {
                 let (keys, copy) = with_mistake(*planted, keys, room.id());
                 *twin = copy;
@@ -261,7 +262,7 @@ impl World {
             }
             Event::Stale { .. } => {
                 self.tally.add("told: stale");
-                voice.set_stale(true);
+                voice.set_stale(!matches!(planted, Some(Plant::Deaf { .. })));
                 end.is_stale = true;
             }
             Event::Fresh => {

@@ -125,15 +125,8 @@ impl World {
         for (leaf, _) in speakers {
             let key = mal.group.export_secret(provider.crypto(), BASE_KEY_LABEL, &[], suite.key_len());
             let Ok(key) = key else { return Ok(()) };
-            let keys = EpochKeys::new(
-                suite,
-                self.layout,
-                number,
-                Zeroizing::new(key),
-                leaf,
-                stage.clone(),
-                Duration::ZERO,
-            );
+            let keys =
+                EpochKeys::new(suite, self.layout, number, Zeroizing::new(key), leaf, stage.clone(), Duration::ZERO);
             let Ok(keys) = keys else { return Ok(()) };
             let mut voice = Voice::new(keys.of_room(mal.group.group_id().as_slice()));
             for frame in 0..frames {
@@ -157,4 +150,3 @@ impl World {
         (0..words).try_for_each(|word| self.say(by, if word % 2 == 0 { Word::Hand(word % 4 == 0) } else { Word::Chat }))
     }
 }
-

@@ -33,7 +33,8 @@ use std::{
 
 use model::{Broken, Rule};
 use parlor::{Role, media::seal::SealMode};
-use script::{Opening, Plant, Script, Step, Wish};
+use relay::{Signals, Trick};
+use script::{Opening, Plant, Script, Step, Wish, Word};
 use world::Tally;
 
 fn number(name: &str) -> Option<u64> {
@@ -97,12 +98,18 @@ const WHAT_HAPPENS: &[&str] = &[
     "bad messages refused",
     "clock jumps",
     "clones",
+    "coming back is due",
+    "commits with broken paths",
     "commands denied",
     "commits",
     "commits abandoned",
     "epochs entered",
+    "floods",
+    "forgeries",
+    "found forged",
     "found unverified",
     "frames not sealed",
+    "frames not sealed: stale",
     "frames of their own time, opened by who is out",
     "frames opened",
     "frames opened after they waited",
@@ -119,6 +126,7 @@ const WHAT_HAPPENS: &[&str] = &[
     "messages too late or early",
     "packets again or readdressed",
     "parked",
+    "people who came back",
     "people who came in",
     "people who come again",
     "people who went out",
@@ -133,8 +141,17 @@ const WHAT_HAPPENS: &[&str] = &[
     "refused: unsealed",
     "processes killed",
     "relay withholds, or no more",
+    "requests once more",
+    "restores after many epochs",
     "restores from old copies",
     "seals read",
+    "states lost",
+    "told: a host is silent",
+    "told: behind",
+    "told: fresh again",
+    "told: stale",
+    "told: stuck",
+    "told: two histories",
     "welcomes of commits that lost",
     "words read",
     "words that vanished",
@@ -145,9 +162,16 @@ fn hosts(people: usize) -> Opening {
     Opening { roles: vec![Role::Host; people - 1], seals: SealMode::Off, epoch_bits: 8 }
 }
 
+#[track_caller]
 fn breaks(people: usize, steps: &[Step]) -> Rule {
-    let script = Script { opening: hosts(people), steps: steps.to_vec() };
-    shrink::play(&script, false).0.err().expect("a planted mistake is found").rule
+    breaks_in(hosts(people), steps)
+}
+
+#[track_caller]
+fn breaks_in(opening: Opening, steps: &[Step]) -> Rule {
+    let script = Script { opening, steps: steps.to_vec() };
+    let played = shrink::play(&script, true);
+    played.0.err().unwrap_or_else(|| panic!("a planted mistake is found: {}", played.1)).rule
 }
 
 const REFRESH: Step = Step::Command { by: 0, wish: Wish::Refresh };
@@ -157,9 +181,11 @@ fn each_rule_finds_the_mistake_it_is_there_for() {
     let speak = |by| Step::Speak { by, frames: 2 };
     let twin = Step::Plant(Plant::Twin { who: 0 });
     assert_eq!(breaks(2, &[twin, REFRESH, Step::DeliverAll, speak(0)]), Rule::Nonce);
-    assert_eq!(breaks(2, &[twin, REFRESH, Step::DeliverAll, speak(1)]), Rule::Replay);
+    // Until they have heard each other's hearts.
+    let beats = Step::Wait { ms: 2_000 };
+    assert_eq!(breaks(2, &[twin, REFRESH, Step::DeliverAll, beats, speak(1)]), Rule::Replay);
     let confused = Step::Plant(Plant::Confused { who: 0 });
-    assert_eq!(breaks(3, &[confused, REFRESH, Step::DeliverAll, speak(1)]), Rule::Authentic);
+    assert_eq!(breaks(3, &[confused, REFRESH, Step::DeliverAll, beats, speak(1)]), Rule::Authentic);
     let remove = Step::Command { by: 0, wish: Wish::Remove { on: 1 } };
     let stolen = [remove, Step::DeliverAll, Step::Plant(Plant::Stolen), speak(0)];
     assert_eq!(breaks(3, &stolen), Rule::Outsider);
@@ -171,19 +197,63 @@ fn each_rule_finds_the_mistake_it_is_there_for() {
     assert_eq!(breaks(3, &[Step::Plant(Plant::Unmuted), mute, Step::DeliverAll]), Rule::Agreement);
     let lost = [REFRESH, Step::Order { pick: 0 }, Step::Plant(Plant::Lost { to: 1 })];
     assert_eq!(breaks(3, &lost), Rule::Quiet);
+    let hoards = [Step::Plant(Plant::Hoarder { who: 1 }), REFRESH, Step::Order { pick: 0 }];
+    let late = [beats, Step::Deliver { to: 1, most: 1 }, Step::Wait { ms: 3_000 }, speak(2)];
+    assert_eq!(breaks(3, &[&hoards[..], &late].concat()), Rule::Past);
+    assert_eq!(breaks(2, &[REFRESH, Step::Plant(Plant::Unnoticed), Step::DeliverAll]), Rule::Forward);
+    assert_eq!(breaks(2, &[Step::Plant(Plant::Muzzled { who: 0 }), speak(0)]), Rule::Honest);
+    let withhold = Step::Cheat { to: 1, trick: Trick::Withhold { signals: Signals::Stop } };
+    let deaf = [beats, Step::Plant(Plant::Deaf { who: 1 }), withhold, REFRESH, Step::DeliverAll];
+    let speaker = Opening { roles: vec![Role::Speaker], ..hosts(2) };
+    let speaks = [Step::Wait { ms: 20_000 }, speak(1)];
+    assert_eq!(breaks_in(speaker, &[&deaf[..], &speaks].concat()), Rule::Stale);
     assert_eq!(breaks(2, &[Step::Plant(Plant::Panic)]), Rule::Sound);
+}
+
+/// Their request goes out once the heartbeat has told that the room is further on than the relay's log leads; how long it
+/// takes from then on is checked where they enter, and that they hear and are heard in the talk at the end.
+#[test]
+fn who_restores_a_backup_of_twenty_epochs_ago_hears_again_within_a_round_trip() {
+    for (who, roles) in [(1, [Role::Speaker; 3]), (2, [Role::Moderator; 3]), (1, [Role::Host; 3]), (0, [Role::Host; 3])]
+    {
+        let opening = Opening { roles: roles.to_vec(), ..hosts(4) };
+        let steps = vec![Step::OldBackup { who, epochs: 20, cut: true }];
+        let tally = shrink::play(&Script { opening, steps }, false).0.unwrap_or_else(|broken| panic!("{broken}"));
+        assert_eq!(tally.of("people who came back"), 1, "{who} {roles:?}");
+        assert_eq!(tally.of("histories that end in a talk"), 1, "{who} {roles:?}");
+    }
 }
 
 #[test]
 fn a_long_history_is_cut_down_to_the_steps_that_matter() {
     let mut steps: Vec<Step> = (0..8).flat_map(|seed| Script::of(5 * seed + 1).steps).take(195).collect();
-    steps.retain(|step| !matches!(step, Step::Command { wish: Wish::End | Wish::Leave, .. } | Step::Cheat { .. }));
+    steps.retain(|step| !matches!(step, Step::Cheat { .. } | Step::Say { word: Word::Leave, .. }));
+    // Ana stays, and on stage.
+    steps.retain(
+        |step| !matches!(step, Step::Command { wish, .. } if !matches!(wish, Wish::Refresh | Wish::Set { .. })),
+    );
+    let loses = |step: &Step| {
+        matches!(
+            step,
+            Step::LoseState { .. }
+                | Step::OldBackup { .. }
+                | Step::Rollback { .. }
+                | Step::Clone { .. }
+                | Step::Crash { .. }
+                | Step::Kill { .. }
+                | Step::BrokenPath { .. }
+                | Step::Insider { .. }
+                | Step::Flood { .. }
+        )
+    };
+    steps.retain(|step| !loses(step));
     let planted = [Step::Plant(Plant::Twin { who: 0 }), REFRESH, Step::DeliverAll, Step::Speak { by: 0, frames: 1 }];
     for (at, step) in planted.into_iter().enumerate() {
         steps.insert(steps.len() * (2 + at) / 6, step);
     }
     let script = Script { opening: hosts(3), steps };
-    let broken = shrink::play(&script, false).0.err().expect("a planted mistake is found");
+    let played = shrink::play(&script, true);
+    let broken = played.0.err().unwrap_or_else(|| panic!("a planted mistake is found: {}", played.1));
     let shortest = shrink::shortest(&script, broken.rule).expect("it is found again");
     assert!(shortest.steps.len() <= 5, "{broken}: {:#?}", shortest.steps);
     assert!(shrink::report(0, &shortest, &broken).contains("PLANTED"));

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    rc::Rc, time::Duration,
+    rc::Rc,
+    time::Duration,
 };
 
 use parlor::{
@@ -299,7 +300,9 @@ impl World {
         }
         let end = &mut self.ends[lender];
         let now = end.past.last().map_or(Duration::ZERO, |(_, left)| *left);
-        let (Seat::Out(voice, _) | Seat::In(_, voice) | Seat::Returning(_, voice)) = &mut end.seat else { return Ok(()) };
+        let (Seat::Out(voice, _) | Seat::In(_, voice) | Seat::Returning(_, voice)) = &mut end.seat else {
+            return Ok(());
+        };
         self.tally.add("attempts by who is out");
         match voice.open(packet, now) {
             Ok(heard) => {

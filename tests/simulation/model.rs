@@ -180,8 +180,13 @@ impl Epoch {
 
     /// The epoch that `intent` of `by` leads to.
     fn after(&self, by: &MemberId, intent: &Intent) -> Self {
-        let mut after =
-            Self { number: self.number + 1, leaves: BTreeMap::new(), next: BTreeMap::new(), host_seen: None, ..self.clone() };
+        let mut after = Self {
+            number: self.number + 1,
+            leaves: BTreeMap::new(),
+            next: BTreeMap::new(),
+            host_seen: None,
+            ..self.clone()
+        };
         let since = |role| if role == Role::Listener { 0 } else { after.number };
         let mut set_role = |id: &MemberId, role| {
             let member = after.members.entry(*id).or_default();
@@ -420,7 +425,15 @@ impl Model {
     }
 
     /// `speaker` sealed the next frame.
-    pub fn seals(&mut self, name: &str, speaker: MemberId, epoch: usize, leaf: LeafIndex, packet: &[u8], at: Duration) -> Held {
+    pub fn seals(
+        &mut self,
+        name: &str,
+        speaker: MemberId,
+        epoch: usize,
+        leaf: LeafIndex,
+        packet: &[u8],
+        at: Duration,
+    ) -> Held {
         let Epoch { number, .. } = self.epochs[epoch];
         let (header, _) = Header::decode(packet).expect("an honest header");
         let kid = self.layout.key_id(0, leaf, number).expect("an honest leaf");

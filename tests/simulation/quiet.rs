@@ -105,10 +105,9 @@ impl World {
         if !epoch.has_host() {
             // Nobody there may bring anybody back, nor says where the room is.
             self.tally.add("histories that end without a host");
-            return Ok(sides.len() == 1 && false);
+            return Ok(false);
         }
-        let hosts: Vec<&&End> =
-            inside.iter().filter(|end| end.epoch == here && epoch.is_host(&end.id)).collect();
+        let hosts: Vec<&&End> = inside.iter().filter(|end| end.epoch == here && epoch.is_host(&end.id)).collect();
         let mut excuses = Vec::new();
         for end in self.ends.iter().filter(|end| epoch.has(&end.id)) {
             if matches!(end.seat, Seat::In(..)) && end.epoch == here {
@@ -131,7 +130,10 @@ impl World {
                 _ => {
                     let (name, there) = (&end.name, self.model.epoch(end.epoch).number);
                     let seat = if end.is_in() { "is" } else { "asks to come back" };
-                    return broken(Rule::Quiet, format!("{name} {seat} in epoch {there}, others are in {}", epoch.number));
+                    return broken(
+                        Rule::Quiet,
+                        format!("{name} {seat} in epoch {there}, others are in {}", epoch.number),
+                    );
                 }
             };
             excuses.push(excuse);
@@ -140,7 +142,14 @@ impl World {
             let is_pending = end.room().is_some_and(Room::is_pending);
             // The relay has taken it, and forgotten it before they were restored.
             let is_past = end.may_be_lost && self.relay.forgotten > 0;
-            hold(Rule::Quiet, (!is_pending || is_past) && epoch.has(&end.id), || format!("{} waits: {is_pending}", end.name))?;
+            hold(Rule::Quiet, (!is_pending || is_past) && epoch.has(&end.id), || {
+                format!("{} waits: {is_pending}", end.name)
+            })?;
+            // Two sides that come together step by step may take longer.
+            if end.is_stale && self.model.forks > 0 {
+                self.tally.add("histories in which two sides take long");
+                return Ok(false);
+            }
             hold(Rule::Quiet, !end.is_stale || !excuses.is_empty(), || format!("{} is stale", end.name))?;
             let Some((message, on)) = end.said_mic.filter(|(said, _)| !self.relay.refused.contains(said)) else {
                 continue;

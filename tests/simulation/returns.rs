@@ -9,7 +9,7 @@ use parlor::{
 
 use crate::{
     model::Held,
-    script::Wish,
+    script::{Plant, Wish},
     world::{End, Seat, World, identity_of},
 };
 
@@ -40,8 +40,8 @@ impl World {
 
     /// Reads the relay's log again.
     pub fn fetch(&mut self, who: usize) {
-        let End { queue, admitted, .. } = &mut self.ends[who];
-        if queue.is_empty() {
+        let End { queue, admitted, planted, .. } = &mut self.ends[who];
+        if queue.is_empty() && !matches!(planted, Some(Plant::Lost { .. })) {
             *queue = self.relay.after(*admitted).into();
         }
     }
@@ -76,7 +76,10 @@ impl World {
         let wall = self.wall();
         for who in 0..self.ends.len() {
             let now = self.ends[who].now(self.now);
-            let End { seat, asked, queue, withheld, is_behind, id, epoch, .. } = &mut self.ends[who];
+            let End { seat, asked, queue, withheld, is_behind, id, epoch, planted, .. } = &mut self.ends[who];
+            if matches!(planted, Some(Plant::Lost { .. })) {
+                continue;
+            }
             match seat {
                 Seat::In(room, _) if queue.is_empty() || *withheld => {
                     // Without another host there is no heartbeat that would tell.

@@ -173,7 +173,15 @@ pub enum Plant {
     Stolen,
     /// From their next epoch on a member takes each speaker for the next one on stage.
     Confused { who: u8 },
-    /// The relay forgets a message to a member for good.
+    /// A member's voice is given no keys any more.
+    Hoarder { who: u8 },
+    /// A member's app tells their voice nothing of heartbeats.
+    Deaf { who: u8 },
+    /// A member's app makes their voice stale for nothing.
+    Muzzled { who: u8 },
+    /// The model forgets that what is on its way are commits.
+    Unnoticed,
+    /// The relay forgets a message to a member for good, and their app does not mind.
     Lost { to: u8 },
     /// The relay changes the order for a member, and keeps quiet about it.
     Silent { to: u8 },

@@ -371,15 +371,28 @@ impl World {
     fn plant(&mut self, plant: Plant) -> Held {
         self.tell(|| format!("PLANTED: {plant:?}"));
         match plant {
-            Plant::Twin { who } | Plant::Confused { who } => {
+            Plant::Twin { who } | Plant::Confused { who } | Plant::Hoarder { who } | Plant::Deaf { who } => {
                 if let Some(who) = self.member(who) {
                     self.ends[who].planted = Some(plant);
+                }
+            }
+            Plant::Muzzled { who } => {
+                if let Some(who) = self.member(who)
+                    && let Seat::In(_, voice) = &mut self.ends[who].seat
+                {
+                    voice.set_stale(true);
+                }
+            }
+            Plant::Unnoticed => {
+                for message in &self.relay.incoming {
+                    self.relay.messages[*message].commit = None;
                 }
             }
             Plant::Stolen => self.stolen = true,
             Plant::Lost { to } => {
                 if let Some(to) = self.member(to) {
                     self.ends[to].queue.pop_front();
+                    self.ends[to].planted = Some(plant);
                 }
             }
             Plant::Silent { to } => {
