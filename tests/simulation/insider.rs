@@ -24,7 +24,7 @@ use crate::{
 pub enum Insider {
     #[default]
     Nowhere,
-    Waiting(Box<Bare>, Card),
+    Waiting(Box<Bare>, Box<Card>),
     /// And in which epoch, by the model's count.
     In(Box<Mal>, usize),
 }
@@ -44,7 +44,7 @@ impl World {
         bare.signer = SignatureKeyPair::from_raw(SUITE.signature_algorithm(), secret, public);
         let card = bare.card();
         self.insider_id = Some(bare.id());
-        self.insider = Insider::Waiting(Box::new(bare), card.clone());
+        self.insider = Insider::Waiting(Box::new(bare), Box::new(card.clone()));
         self.command(by, Intent::Admit(vec![(card, Role::Listener)]))
     }
 
@@ -56,7 +56,7 @@ impl World {
         let Intent::Admit(cards) = &commit.intent else { return };
         let Some(epoch) = self.model.led_to(message) else { return };
         match std::mem::take(&mut self.insider) {
-            Insider::Waiting(bare, card) if cards.iter().any(|(invited, _)| *invited == card) => {
+            Insider::Waiting(bare, card) if cards.iter().any(|(invited, _)| *invited == *card) => {
                 self.insider = Insider::In(Box::new(bare.enter(admission)), epoch);
                 self.tally.add("insiders let in");
             }

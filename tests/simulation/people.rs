@@ -28,7 +28,7 @@ impl World {
         });
         let id = identity.id();
         let guest = Guest::new(identity).expect("a guest");
-        self.ends.push(End::new(&name, id, Seat::Waiting(guest), self.now));
+        self.ends.push(End::new(&name, id, Seat::Waiting(Box::new(guest)), self.now));
         self.ends.len() - 1
     }
 

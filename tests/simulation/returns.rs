@@ -145,7 +145,7 @@ impl World {
             Seat::Returning(returning, _) => *returning.card() == card,
             _ => false,
         });
-        let is_being_done = (0..relay.messages.len()).any(is_under_way) && relay.messages.len() % 3 > 0;
+        let is_being_done = (0..relay.messages.len()).any(is_under_way) && !relay.messages.len().is_multiple_of(3);
         if !waits || is_being_done {
             return Ok(());
         }

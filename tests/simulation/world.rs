@@ -51,7 +51,7 @@ impl Tally {
 
 /// Where somebody is.
 pub enum Seat {
-    Waiting(Guest),
+    Waiting(Box<Guest>),
     In(Box<Kept<Disk>>, Box<Voice>),
     /// With the voice they had, unclosed: they would like to hear more.
     Out(Box<Voice>, Option<Identity>),
