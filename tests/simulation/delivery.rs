@@ -123,7 +123,7 @@ impl World {
                     self.tally.add("people who came back");
                     let took = self.now - last;
                     let is_prompt =
-                        took <= ROUND_TRIP || others_wait || self.quiet_since.is_none_or(|since| last < since);
+                        took <= ROUND_TRIP || others_wait || self.quiet_since.is_none_or(|since| last <= since);
                     hold(Rule::Quiet, is_prompt, || format!("{} is back {took:?} after they asked", end.name))?;
                 }
             }
