@@ -236,7 +236,8 @@ pub enum Event {
     /// The room is stale no more.
     Fresh,
     /// A host is in a later epoch, and what leads there has not come for two seconds: fetch the control messages from
-    /// the relay.
+    /// the relay. If the host is oneself, another process of one's own goes on there; if you know of none, show it loudly,
+    /// for then somebody has stolen your identity and a snapshot.
     Behind {
         /// Which host.
         host: MemberId,

@@ -24,8 +24,10 @@
 //! [`Room::tick`]: the heart begins to beat with the first tick. **An app that does not tick is not stopped, and hosts
 //! that do not tick stop everybody else who does.**
 //!
-//! What this does not stop: two hosts whom the relay cuts off from each other each go on, with the members who hear them.
-//! Both are told ([`Event::HostSilent`]). A host who lies about the epoch can silence the room, as by a removal. What one
+//! What this does not stop: two hosts whom the relay cuts off from each other each go on, with the members who hear them;
+//! so does a host who was put out, and those to whom the relay shows no more than that host. All of them are told
+//! ([`Event::HostSilent`]). A removal by a moderator that no host is shown is as if it had not been made, but for the
+//! moderator, who is told that the room is stale. A host who lies about the epoch can silence the room, as by a removal. What one
 //! member can do by signals is bounded: a ping a second of each who is on stage, 200 signatures a second in all.
 
 mod budget;
@@ -44,7 +46,7 @@ pub(super) use self::signal::is_signal;
 use self::{
     budget::Budget,
     host::Host,
-    signal::{Beat, MAX_ANSWERS, Nonce, Signal, Wire, unauthentic},
+    signal::{Beat, MAX_ANSWERS, Nonce, Opened, Signal, Wire, unauthentic},
 };
 use crate::{
     error::{Error, Item, Result},
@@ -344,9 +346,10 @@ impl Beating {
         let opened = self.wire.open(message, room.epoch)?;
         let (who, me) = (opened.who, room.identity.id());
         if who == me {
-            // One's own, sent back; or a forgery that does nothing.
-            return Ok(Vec::new());
+            return Ok(self.hear_own(room, &opened, now));
         }
+        // Who is about to be stopped, or is, spends more on finding a true beat among forged ones.
+        let hurries = self.strict && self.fresh_until.is_none_or(|until| until <= now.saturating_add(LOW));
         let budget = match opened.signal {
             Signal::Beat(_) if room.charter.role(&who) == Role::Host => &mut self.beats_read,
             Signal::Beat(_) => return Err(unauthentic(room.epoch, "who it names is no host")),
@@ -357,7 +360,7 @@ impl Beating {
             }
             Signal::Ping(_) => &mut self.pings_read,
         };
-        if !budget.take(now) {
+        if !budget.take(now, hurries) {
             return Err(Error::Malformed { what: Item::Signal, why: "more came this second than anybody should send" });
         }
         if !opened.is_theirs() {
@@ -373,6 +376,19 @@ impl Beating {
                 Ok(Vec::new())
             }
         }
+    }
+
+    /// Takes what is signed with one's own key: mostly one's own, sent back. A beat from where one has not been is of
+    /// another process, restored from a snapshot of this one or the one that this was restored from.
+    fn hear_own(&mut self, room: &Room, opened: &Opened, now: Duration) -> Vec<Event> {
+        let Signal::Beat(beat) = &opened.signal else { return Vec::new() };
+        let known = self.history.iter().find(|(epoch, _)| *epoch == beat.epoch);
+        let is_elsewhere = beat.epoch > room.epoch || known.is_some_and(|(_, known)| *known != beat.transcript);
+        let is_news = room.is_host() && self.run != Some(beat.run) && is_elsewhere;
+        if is_news && self.beats_read.take(now, false) && opened.is_theirs() {
+            return self.hear_beat(room, opened.who, beat, now);
+        }
+        Vec::new()
     }
 
     fn hear_beat(&mut self, room: &Room, who: MemberId, beat: &Beat, now: Duration) -> Vec<Event> {
@@ -411,7 +427,7 @@ impl Beating {
             }
         } else if known.is_some() && taken.is_new {
             host.split = true;
-            host.split_in = beat.epoch;
+            (host.split_in, host.split_by) = (beat.epoch, beat.run);
             if host.split_told.is_none_or(|told| told < beat.epoch) {
                 host.split_told = Some(beat.epoch);
                 let follow = self.leads(room, &who, beat.epoch, now);
@@ -425,6 +441,9 @@ impl Beating {
     ///
     /// Who is behind never leads those who have a host: a host who goes on from an old backup would undo every removal since.
     fn leads(&self, room: &Room, other: &MemberId, epoch: u64, now: Duration) -> bool {
+        if *other == room.identity.id() {
+            return self.twin_leads(epoch, room.epoch, now);
+        }
         let seniority = |id: &MemberId| (room.charter.standing(id).since, *id);
         let lately = |at: Duration| now.saturating_sub(at) <= LATELY;
         let here = self.hosts.iter().filter(|(_, host)| !host.split && host.vouched.is_some_and(lately));
@@ -432,6 +451,15 @@ impl Beating {
         let mut here = here.map(|(id, _)| *id).chain(me).peekable();
         let is_behind = epoch < room.epoch && here.peek().is_some();
         !is_behind && here.all(|id| seniority(other) < seniority(&id))
+    }
+
+    /// Whether another process of one's own leads one, as it does unless another host is on this side. Of two that are alone
+    /// in one epoch it is the one with the higher number of its run.
+    fn twin_leads(&self, its_epoch: u64, own_epoch: u64, now: Duration) -> bool {
+        let lately = |at: Duration| now.saturating_sub(at) <= LATELY;
+        let alone = !self.hosts.values().any(|host| !host.split && host.vouched.is_some_and(lately));
+        let by = self.hosts.values().map(|host| host.split_by).max();
+        alone && (its_epoch > own_epoch || its_epoch == own_epoch && by > self.run)
     }
 
     /// When a host beats next.
@@ -503,6 +531,7 @@ impl Beating {
             }
             let silent = now.saturating_sub(host.heard);
             if silent >= STALE_AFTER
+                && *id != room.identity.id()
                 && !mem::replace(&mut host.silent, true)
                 && silent <= LATELY
                 && !room.leaving.contains(id)
@@ -637,6 +666,38 @@ mod tests {
         // And the true beat of this epoch, answering, is what lets Ben speak.
         let events = ben.receive(&forge(ana, ana, &beat(ana, 2, vec![asked])), now).unwrap();
         assert!(matches!(events[..], [Event::Fresh]), "{events:?}");
+    }
+
+    #[test]
+    fn another_process_of_ones_own_is_known_by_its_beats_and_not_by_ones_own_sent_back() {
+        let people = &mut room(&[("ben", Role::Speaker)])[..];
+        let [(ana, _), (ben, _)] = people else { unreachable!() };
+        let Signal::Beat(known) = beat(ana, 1, Vec::new()) else { unreachable!() };
+        let from = |beat: Beat, by: &Room, in_name: &Room| forge(by, in_name, &Signal::Beat(beat));
+        // What an earlier process sent, and what Ben makes up in her name.
+        let ahead = Beat { epoch: 9, transcript: [1; 32], ..known.clone() };
+        for message in [from(known.clone(), ana, ana), from(ahead.clone(), ben, ana)] {
+            assert!(ana.receive(&message, ms(10)).unwrap().is_empty());
+            assert!(beating(ana).hosts.is_empty());
+        }
+        // Where she has not been: the room goes on there.
+        ana.receive(&from(ahead, ana, ana), ms(20)).unwrap();
+        let told = ana.tick(ms(2_100));
+        let me = ana.identity.id();
+        assert!(told.iter().any(|event| matches!(event, Event::Behind { host, epoch: 9 } if *host == me)), "{told:?}");
+        assert!(!ana.come_back_due(ms(4_000)) && ana.come_back_due(ms(5_100)));
+        // In her own epoch by another way: of two that are alone the later run goes on.
+        for (run, follow) in [([0; 8], false), ([255; 8], true)] {
+            let people = &mut room(&[("ben", Role::Speaker)])[..];
+            let [(ana, _), _] = people else { unreachable!() };
+            let Signal::Beat(own) = beat(ana, 1, Vec::new()) else { unreachable!() };
+            let events = ana.receive(&from(Beat { run, transcript: [1; 32], ..own }, ana, ana), ms(10)).unwrap();
+            let split = events.iter().find_map(|event| match event {
+                Event::SplitView { follow, .. } => Some(*follow),
+                _ => None,
+            });
+            assert_eq!((split, ana.come_back_due(ms(20))), (Some(follow), follow));
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub(super) split: bool,
     /// In which epoch they last were there.
     pub(super) split_in: u64,
+    /// And in which run.
+    pub(super) split_by: [u8; 8],
     /// The last epoch of which that was told.
     pub(super) split_told: Option<u64>,
 }
