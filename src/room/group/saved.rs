@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::{
     Group, Provider, Sweep, bug,
     hpke::DoorKey,
+    join_config,
     storage::{Key, Part, Storage},
 };
 use crate::{
@@ -75,6 +76,8 @@ impl Group {
 
         let storage = Storage::default();
         storage.fill(records);
+        // It is no state: what openmls makes of a message is not for the record to say.
+        storage.put_part(Part::JoinConfig, &join_config()).map_err(bug)?;
         let unreadable = |why| Error::Malformed { what: Item::Snapshot, why };
         let loaded = MlsGroup::load(&storage, &id);
         let mls =

@@ -166,3 +166,15 @@ fn what_says_that_it_is_from_ones_own_leaf_changes_nothing() {
     ben.receive(&refresh);
     assert_eq!(ben.room.code(), ana.room.code());
 }
+
+#[test]
+fn how_the_group_layer_is_set_up_is_not_for_a_snapshot_to_say() {
+    let [ana, _] = pair();
+    let at = |whole: &[u8]| whole.windows(16).position(|part| part == b"\"padding_size\":0");
+    let mut altered = ana.whole.to_vec();
+    let digit = at(&altered).unwrap() + 15;
+    altered[digit] = b'9';
+    let identity = Identity::from_secret(&ana.name, &ana.secret).unwrap();
+    let (mut room, _) = Room::load(&altered, std::iter::empty(), identity, NOW).unwrap();
+    assert!(at(&room.save().unwrap()).is_some());
+}
