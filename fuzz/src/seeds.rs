@@ -104,6 +104,16 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             let seeds: Vec<_> = (0..8_u8).flat_map(|at| [at; 32]).collect();
             vec![[&[7; 32][..], &[8], &seeds, &[0, 0]].concat(), [&[7; 32][..], &[8]].concat()]
         }
+        // Each asker by either door; by a word of her own; two in a row, and by no word of theirs.
+        "request" => {
+            let mut all: Vec<_> = (0..6).map(|at| vec![0, 0, at / 2, at % 2, 3, 0, 1, 1, 3]).collect();
+            all.extend((0..3).map(|since| vec![0, 0, 1, 1, 4, 0, since, 0, 0, 0, 0, 1, 0, 1, 1, 3]));
+            all.push(vec![1, 0, 1, 1, 3, 0, 1, 2, 1, 1, 3, 0, 1, 3]);
+            all.push(vec![0, 0, 0, 0, 2, 1, 3, 0x50, 5, 1, 1, 1, 3]);
+            all.push(vec![0, 0, 0, 0, 4, 7, 0, 0, 0, 0, 0, 1, 0, 1, 1, 3]);
+            all.push(vec![0, 0, 0, 0, 5, 32, 1, 1, 3]);
+            all
+        }
         // A frame and a seal on it: hers, another's, an altered one; live, then strict.
         "seal" => {
             let head = |mode| [mode, 0, 0, 0, 0, 0];
@@ -111,6 +121,39 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             let statement = |way: u8| [2, 0, 0, 0, 0, 0, way, 0];
             let all = [0, 1].iter().flat_map(|mode| [0, 1, 2].map(|way| (*mode, way)));
             all.map(|(mode, way)| [&head(mode)[..], &frame, &statement(way), &[6, 60]].concat()).collect()
+        }
+        "signal" => {
+            // Ben's ping and ana's answer; then time goes by, and both follow a commit.
+            let asked = [0, 2, 0, 0, 0, 1, 0, 1, 1, 2, 0, 1, 1];
+            let rest = [0, 0, 5, 1, 1, 0, 8, 0, 1, 1, 2, 0, 1, 8, 0, 0, 4, 0, 1, 1, 2, 0, 1, 1];
+            let mut all: Vec<_> = (0..2).map(|role| [&[role][..], &asked, &rest].concat()).collect();
+            let forged = |role: u8, named: u8, count: [u8; 2], end: &[u8]| {
+                [&[role][..], &asked, &[1, 6, 0, named, 0, 1, 0, 0, 0, 0], &count, end, &[1, 1, 0, 0, 5, 1, 1]].concat()
+            };
+            all.extend([0, 1, 2].map(|named| forged(named & 1, named, [0, 0], &[0, 0])));
+            all.push(forged(1, 0, [1, 0], &[0, 0, 0]));
+            all.push(forged(1, 0, [0, 15], &[33, 0, 0]));
+            all.push(forged(1, 0, [0, 0], &[7, 1, 0, 200, 5, 1, 0]));
+            all.push(forged(1, 1, [0, 0], &[0, 3]));
+            // A ping of mal's, and one of hers that is no ping.
+            all.push([&[0][..], &[0, 6, 0, 0, 3, 1, 0, 0, 0, 1, 0, 1], &[0, 6, 0, 0, 5, 1, 0, 0]].concat());
+            // What ben was told before is told again much later.
+            all.push([&[0][..], &asked, &[0, 0, 6, 1, 2, 0, 1, 1, 1, 2, 1, 1, 1]].concat());
+            all
+        }
+        // As it was stored; all but the last changes; changes said in another order; parts of what openmls wrote.
+        "snapshot" => {
+            let mut all: Vec<_> = (0..3).map(|who| vec![who, 3, 0, 0]).collect();
+            all.extend((0..3).map(|end| vec![end & 1, 2, end]));
+            all.push(vec![0, 4, 3, 1, 1, 2, 1, 1, 1, 1, 3]);
+            all.push(vec![1, 4, 1, 3, 5, 0, 0, 5, 0, 1, 2, 0, 2, 3, 1, 6, b'!']);
+            all.extend((0..12).map(|part| vec![part & 1, 3, 1, part, 7, 0, 1, 0, 2, 0, 3, 0, 1, 0, 2, 0, 3, 7, 1]));
+            all.push(vec![0, 3, 1, 3, 4]);
+            all
+        }
+        "ticket" => {
+            let written = |epoch, count| [&[3, 0, epoch, 0, 0, count][..], &[0, 0, 0, 0, 0, 1, 2, 5, 6, 3]].concat();
+            vec![vec![1, 0], written(0, 2), written(1, 4), written(9, 1), vec![1, 1, 0, 34, 5, 1]]
         }
         "tree" => vec![vec![1, 0], vec![3, 0], change(3, 40)],
         "welcome" => vec![vec![1, 0], vec![2, 0], vec![3, 0], vec![3, 1, 0, 0, 0, 2, 0], change(1, 300)],

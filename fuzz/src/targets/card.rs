@@ -12,6 +12,8 @@ use crate::party::Party;
 const INIT_KEY: usize = 4 + 4 + 1;
 const LEAF: usize = INIT_KEY + 32;
 const SIGNATURE: usize = 2 + 64;
+/// The extension with the word that one asks to be brought back.
+const RETURN: u16 = 0xF0C6;
 
 thread_local! {
     static KEPT: RefCell<Option<(Party, Vec<u8>)>> = const { RefCell::new(None) };
@@ -40,7 +42,7 @@ pub fn card(data: &[u8]) {
                 let front = input.mutate(&genuine[..LEAF]);
                 let leaf = input.mutate(&genuine[LEAF..leaf_end]);
                 let extensions = if input.flag() { input.run() } else { &[0] };
-                (sign(&front, &leaf, extensions), true)
+                (sign(&ben(), &front, &leaf, extensions), true)
             }
             _ => (write(&mut input, genuine), true),
         };
@@ -49,7 +51,7 @@ pub fn card(data: &[u8]) {
         assert_eq!(card.as_bytes(), bytes);
         assert_eq!(Card::from_bytes(card.as_bytes()).unwrap(), card);
         assert!((1..=MAX_NAME).contains(&card.name().len()) && !card.name().chars().any(char::is_control));
-        let ben = SigningKey::from_bytes(&[6; 32]).verifying_key().to_bytes();
+        let ben = ben().verifying_key().to_bytes();
         assert!(way == 0 || *card.id().as_bytes() == ben, "{card:?} is signed by Ben");
         if !admit(party, &card, input.flag()) {
             return;
@@ -59,6 +61,17 @@ pub fn card(data: &[u8]) {
             *kept = None;
         }
     });
+}
+
+fn ben() -> SigningKey {
+    SigningKey::from_bytes(&[6; 32])
+}
+
+/// The card of `owner`, who asks to be brought back by such a word, if there is one; `genuine` is theirs without one.
+pub fn asking(owner: &SigningKey, genuine: &[u8], word: Option<&[u8]>) -> Vec<u8> {
+    let leaf_end = genuine.len() - SIGNATURE - 1 - SIGNATURE;
+    let word = word.map(|word| [&RETURN.to_be_bytes()[..], &vector(word)].concat());
+    sign(owner, &genuine[..LEAF], &genuine[LEAF..leaf_end], &vector(&word.unwrap_or_default()))
 }
 
 /// Lets the card's owner in and out again; gives whether they were.
@@ -86,11 +99,11 @@ fn admit(party: &mut Party, card: &Card, with_commit: bool) -> bool {
     true
 }
 
-/// A card of these parts, both signatures made anew.
-fn sign(front: &[u8], leaf: &[u8], extensions: &[u8]) -> Vec<u8> {
+/// A card of these parts, both signatures made by `owner`.
+fn sign(owner: &SigningKey, front: &[u8], leaf: &[u8], extensions: &[u8]) -> Vec<u8> {
     let sign = |label: &[u8], content: &[u8]| {
         let message = [&[label.len() as u8], label, &varint(content.len()), content].concat();
-        SigningKey::from_bytes(&[6; 32]).sign(&message).to_bytes()
+        owner.sign(&message).to_bytes()
     };
     let signature = sign(b"MLS 1.0 LeafNodeTBS", leaf);
     let content = [front, leaf, &varint(64), &signature, extensions].concat();
@@ -137,7 +150,7 @@ fn write(input: &mut Input<'_>, genuine: &[u8]) -> Vec<u8> {
             let capabilities = [
                 types(input, &[1]),
                 types(input, &[3]),
-                types(input, &[0xF0C1, 0xF0C3, 0xF0C4, 0xF0C5]),
+                types(input, &[0xF0C1, 0xF0C3, 0xF0C4, 0xF0C5, 0xF0C6]),
                 types(input, &[]),
                 types(input, &[1]),
             ]
@@ -156,8 +169,8 @@ fn write(input: &mut Input<'_>, genuine: &[u8]) -> Vec<u8> {
     };
     let mut extensions = Vec::new();
     for _ in 0..input.below(3) {
-        extensions.extend([0xF0C4_u16, 10, 0xF0C3][input.below(3)].to_be_bytes());
+        extensions.extend([0xF0C4_u16, 10, 0xF0C3, RETURN][input.below(4)].to_be_bytes());
         extensions.extend(vector(input.run()));
     }
-    sign(&front, &[encryption, key, credential, rest].concat(), &vector(&extensions))
+    sign(&ben(), &front, &[encryption, key, credential, rest].concat(), &vector(&extensions))
 }

@@ -22,7 +22,11 @@ mod payload;
 mod porch;
 mod published_keys;
 mod relay;
+mod request;
 mod seal;
+mod signal;
+mod snapshot;
+mod ticket;
 mod tree;
 mod wav;
 mod welcome;
@@ -43,7 +47,11 @@ pub use packet_header::packet_header;
 pub use payload::payload;
 pub use porch::Porch;
 pub use published_keys::published_keys;
+pub use request::request;
 pub use seal::seal;
+pub use signal::signal;
+pub use snapshot::snapshot;
+pub use ticket::ticket;
 pub use tree::tree;
 pub use wav::wav;
 pub use welcome::welcome;
@@ -67,7 +75,11 @@ pub const ALL: &[(&str, Target)] = &[
     ("packet_header", packet_header),
     ("payload", payload),
     ("published_keys", published_keys),
+    ("request", request),
     ("seal", seal),
+    ("signal", signal),
+    ("snapshot", snapshot),
+    ("ticket", ticket),
     ("tree", tree),
     ("wav", wav),
     ("welcome", welcome),

@@ -29,7 +29,6 @@ pub const NOW: Duration = Duration::from_secs(7);
 
 const HOST: [u8; 32] = [5; 32];
 const SLOT: usize = 32 + 32 + 16;
-const FRONT: usize = 1 + 16 + 32;
 /// Bytes of a knock's body, and of a doorplate's plain text.
 pub const BODY: usize = 1_344;
 pub const PLAIN: usize = 2_048;
@@ -132,14 +131,7 @@ impl Porch {
 
     /// A knock of any body, sealed to the room and signed with the link.
     pub fn seal_knock(&self, door_key: &[u8; 32], key: &[u8], body: &[u8]) -> Vec<u8> {
-        let mut out = self.header();
-        let slot = seal(door_key, b"parlor knock slot 1", &out, key).unwrap();
-        out.extend(slot);
-        out.resize(FRONT + 8 * SLOT, 0x5A);
-        let sealing = <[u8; 32]>::try_from(key).unwrap_or([0; 32]);
-        let payload = Payload { msg: body, aad: &out };
-        let sealed = ChaCha20Poly1305::new(&sealing.into()).encrypt(&Nonce::default(), payload).unwrap();
-        out.extend(sealed);
+        let mut out = seal_slots(door_key, KNOCK_SLOT, &self.header(), key, body);
         let signature = self.sign(b"parlor knock by link 1\0", &out);
         out.extend(signature);
         out
@@ -148,14 +140,32 @@ impl Porch {
     /// The body of a knock whose first slot is sealed to the key whose secret half this is.
     pub fn open_knock(&self, secret: &[u8], knock: &[u8]) -> Vec<u8> {
         assert_eq!(knock.len(), KNOCK_LEN);
-        let (kem_output, ciphertext) = knock[FRONT..FRONT + SLOT].split_at(32);
-        let slot = HpkeCiphertext { kem_output: kem_output.to_vec().into(), ciphertext: ciphertext.to_vec().into() };
-        let info = b"parlor knock slot 1";
-        let key = RustCrypto::default().hpke_open(config(), &slot, secret, info, &self.header()).unwrap();
-        let (front, rest) = knock.split_at(FRONT + 8 * SLOT);
-        let payload = Payload { msg: &rest[..BODY + 16], aad: front };
-        ChaCha20Poly1305::new_from_slice(&key).unwrap().decrypt(&Nonce::default(), payload).unwrap()
+        open_slots(secret, KNOCK_SLOT, &self.header(), &knock[..knock.len() - 64])
     }
+}
+
+const KNOCK_SLOT: &[u8] = b"parlor knock slot 1";
+
+/// A body of any kind behind `header`, the first slot sealed to `door_key` (`src/room/slots.rs`).
+pub fn seal_slots(door_key: &[u8; 32], info: &[u8], header: &[u8], key: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut out = header.to_vec();
+    out.extend(seal(door_key, info, header, key).unwrap());
+    out.resize(header.len() + 8 * SLOT, 0x5A);
+    let sealing = <[u8; 32]>::try_from(key).unwrap_or([0; 32]);
+    let payload = Payload { msg: body, aad: &out };
+    let sealed = ChaCha20Poly1305::new(&sealing.into()).encrypt(&Nonce::default(), payload).unwrap();
+    out.extend(sealed);
+    out
+}
+
+/// The body of what is sealed so, by the first slot's secret.
+pub fn open_slots(secret: &[u8], info: &[u8], header: &[u8], sealed: &[u8]) -> Vec<u8> {
+    let (front, body) = sealed.split_at(header.len() + 8 * SLOT);
+    let (kem_output, ciphertext) = front[header.len()..][..SLOT].split_at(32);
+    let slot = HpkeCiphertext { kem_output: kem_output.to_vec().into(), ciphertext: ciphertext.to_vec().into() };
+    let key = RustCrypto::default().hpke_open(config(), &slot, secret, info, header).unwrap();
+    let payload = Payload { msg: body, aad: front };
+    ChaCha20Poly1305::new_from_slice(&key).unwrap().decrypt(&Nonce::default(), payload).unwrap()
 }
 
 /// How much of a doorplate's plain text its host has signed.

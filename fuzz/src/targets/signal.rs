@@ -1,0 +1,338 @@
+//! Signals of the heartbeat: the relay's, who can keep them back, repeat and alter them; and those of a member with a
+//! patched client, who knows the beacon key and seals and signs what she likes.
+//!
+//! Each input begins with ana's and ben's rooms as they were stored once, so that none depends on those before it.
+
+use std::{cell::RefCell, time::Duration};
+
+use chacha20poly1305::{
+    ChaCha20Poly1305, KeyInit as _, Nonce,
+    aead::{Aead as _, Payload},
+};
+use hkdf::Hkdf;
+use openmls_traits::signatures::Signer as _;
+use parlor::{Event, Identity, MemberId, Role, Room, Settings, room::heartbeat::STALE_AFTER, vault::VaultKey};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    input::Input,
+    porch::{guest, host},
+};
+use crate::party::{
+    gists,
+    mal::{Bare, Mal, state},
+};
+
+/// Sealed and signed: kind, who and body.
+const SIGNED: usize = 1 + 32 + BODY;
+const BODY: usize = 8 + 8 + 8 + 32 + 1 + 32 * 8;
+const LENGTH: usize = 14 + SIGNED + 64 + 16;
+const KEY: [u8; 32] = [4; 32];
+const ANA: usize = 0;
+const BEN: usize = 1;
+
+thread_local! {
+    static EVENINGS: RefCell<[Option<Evening>; 2]> = const { RefCell::new([None, None]) };
+}
+
+/// Who speaks is fresh only by a host's own late word, and is again once hosts are heard; a signal that is nobody's does
+/// nothing, and none changes who is in the room or what it is.
+pub fn signal(data: &[u8]) {
+    let mut input = Input::new(data);
+    let at = input.below(2);
+    EVENINGS.with_borrow_mut(|evenings| {
+        let evening = evenings[at].get_or_insert_with(|| Evening::new([Role::Speaker, Role::Host][at]));
+        let mut play = Play::new(evening);
+        for _ in 0..48 {
+            if input.is_empty() {
+                break;
+            }
+            play.step(&mut input);
+        }
+        if evening.role == Role::Speaker {
+            play.settle();
+        }
+    });
+}
+
+/// Ana hosts and ben speaks, as they were stored; and mal, with a commit that she has not sent.
+struct Evening {
+    role: Role,
+    mal: Mal,
+    id: MemberId,
+    room: Vec<u8>,
+    cipher: ChaCha20Poly1305,
+    stored: [Vec<u8>; 2],
+    people: [MemberId; 2],
+    transcript: [u8; 32],
+    epoch: u64,
+    commit: Vec<u8>,
+}
+
+impl Evening {
+    fn new(role: Role) -> Self {
+        let (mut ana, _) = Room::create(host().0, Settings::default()).unwrap();
+        let (ben, mal) = (guest("ben", 6).0, Bare::new("mal"));
+        let admission = ana.admit_all(&[(ben.card().clone(), Role::Speaker), (mal.card(), role)]).unwrap();
+        ana.receive(&admission.commit, Duration::ZERO).unwrap();
+        let (mut ben, _) = ben.enter(&admission.welcome).unwrap();
+        let mut mal = mal.enter(&admission);
+        let (beacon, room) = (mal.charter().beacon, ana.id().to_vec());
+        let mut key = [0; 32];
+        let info = [&b"parlor signal 1 key\0"[..], &room];
+        Hkdf::<Sha256>::new(None, &beacon).expand_multi_info(&info, &mut key).unwrap();
+        let vault_key = VaultKey::from_bytes(&KEY);
+        Self {
+            role,
+            id: mal.client.id(),
+            cipher: ChaCha20Poly1305::new(&key.into()),
+            people: [&ana, &ben].map(|room| room.me().unwrap().id),
+            transcript: Sha256::digest(ana.transcript()).into(),
+            epoch: ana.epoch(),
+            stored: [&mut ana, &mut ben].map(|room| room.snapshot(&vault_key).unwrap()),
+            commit: mal.commit(Vec::new()),
+            room,
+            mal,
+        }
+    }
+
+    fn room(&self, who: usize) -> Room {
+        let (name, seed) = [("ana", 5), ("ben", 6)][who];
+        let identity = Identity::from_secret(name, &[seed; 32]).unwrap();
+        Room::restore(identity, &VaultKey::from_bytes(&KEY), &self.stored[who], Duration::ZERO).unwrap().0
+    }
+
+    fn open(&self, signal: &[u8]) -> Vec<u8> {
+        let (header, sealed) = signal.split_at(14);
+        self.cipher.decrypt(Nonce::from_slice(&header[2..]), Payload { msg: sealed, aad: header }).unwrap()
+    }
+
+    fn seal(&self, plain: &[u8]) -> Vec<u8> {
+        let header = [&[2, 1][..], &[9; 12]].concat();
+        let sealed = self.cipher.encrypt(Nonce::from_slice(&[9; 12]), Payload { msg: plain, aad: &header }).unwrap();
+        [header, sealed].concat()
+    }
+
+    /// Sealed, and signed by mal, as a signal is; whoever it names.
+    fn sign(&self, mut signed: Vec<u8>) -> Vec<u8> {
+        let message = [b"parlor signal 1\0", &Sha256::digest(&self.room)[..], &signed].concat();
+        signed.extend(self.mal.client.signer.sign(&message).unwrap());
+        self.seal(&signed)
+    }
+}
+
+/// Whether there is no other form of what this says.
+fn is_strict(signed: &[u8]) -> bool {
+    let body = &signed[33..];
+    let used = match (signed[0], body[56]) {
+        (0, count @ 0..=32) => 57 + usize::from(count) * 8,
+        (1, _) => 8,
+        _ => return false,
+    };
+    body[used..].iter().all(|byte| *byte == 0)
+}
+
+/// One input's time.
+struct Play<'a> {
+    evening: &'a Evening,
+    rooms: [Room; 2],
+    now: Duration,
+    /// What ana and ben have sent, and who of them did.
+    sent: Vec<(usize, Vec<u8>)>,
+    pings: Vec<[u8; 8]>,
+    /// When ana last beat.
+    beaten: Option<Duration>,
+    /// What each was last told; nothing before their first tick.
+    stale: [Option<bool>; 2],
+    /// Whether each has received mal's commit.
+    followed: [bool; 2],
+}
+
+impl<'a> Play<'a> {
+    /// Both hearts beat.
+    fn new(evening: &'a Evening) -> Self {
+        let mut play = Self {
+            rooms: [evening.room(ANA), evening.room(BEN)],
+            evening,
+            now: Duration::from_secs(100),
+            sent: Vec::new(),
+            pings: Vec::new(),
+            beaten: None,
+            stale: [None; 2],
+            followed: [false; 2],
+        };
+        play.tick(ANA);
+        play.tick(BEN);
+        play
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        let who = input.below(2);
+        match input.below(10) {
+            0 => {
+                self.now +=
+                    Duration::from_millis([1, 200, 1_000, 2_000, 5_000, 14_000, 60_000, 4_000_000][input.below(8)])
+            }
+            1 => self.tick(who),
+            2 | 3 if !self.sent.is_empty() => {
+                let (_, genuine) = self.sent[self.sent.len() - 1 - input.below(self.sent.len())].clone();
+                self.bring(who, &genuine).unwrap();
+            }
+            4 if !self.sent.is_empty() => {
+                let (_, genuine) = input.choose(&self.sent);
+                let altered = input.mutate(genuine);
+                if altered != *genuine {
+                    self.refuse(who, &altered);
+                }
+            }
+            5 => self.refuse(who, &[&[2][..], input.run()].concat()),
+            6 | 7 => self.forge(who, input),
+            8 if !self.followed[who] => {
+                self.followed[who] = true;
+                let events = self.rooms[who].receive(&self.evening.commit, self.now).unwrap();
+                assert!(matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { .. }, ..]), "{:?}", gists(&events));
+                self.note(who, events.into_iter().skip(2).collect());
+            }
+            9 => {
+                // The clock of one goes back, as of a process that was moved; nobody beats by it.
+                let back = self.now.saturating_sub(Duration::from_millis(input.u64() >> 32));
+                if who == ANA && self.evening.role == Role::Host {
+                    let events = self.rooms[ANA].tick(back);
+                    self.note(ANA, events);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, who: usize) {
+        let events = self.rooms[who].tick(self.now);
+        self.stale[who] = self.stale[who].or(Some(false));
+        self.note(who, events);
+        assert!(self.rooms[who].next_tick().is_some());
+        let fresh = who == BEN && self.stale[BEN] == Some(false);
+        if fresh && self.evening.role == Role::Speaker {
+            let beaten = self.beaten.expect("ben is fresh and no host has ever beaten");
+            assert!(self.now < beaten + STALE_AFTER, "ben is fresh at {:?} by a beat of {beaten:?}", self.now);
+        }
+    }
+
+    fn note(&mut self, who: usize, events: Vec<Event>) {
+        assert!(events.len() <= 8, "{:?}", gists(&events));
+        for event in events {
+            match event {
+                Event::Send(bytes) => {
+                    assert_eq!(bytes.len(), LENGTH);
+                    let plain = self.evening.open(&bytes);
+                    assert_eq!(plain[1..33], *self.evening.people[who].as_bytes());
+                    assert!(is_strict(&plain[..SIGNED]));
+                    match plain[0] {
+                        0 => assert_eq!(who, ANA, "a beat of who is no host"),
+                        _ => self.pings.push(plain[33..41].try_into().unwrap()),
+                    }
+                    if plain[0] == 0 {
+                        self.beaten = Some(self.now);
+                    }
+                    self.sent.push((who, bytes));
+                }
+                Event::Stale { .. } => assert_ne!(self.stale[who].replace(true), Some(true), "told twice"),
+                Event::Fresh => assert_eq!(self.stale[who].replace(false), Some(true), "was not stale"),
+                Event::Behind { .. } | Event::SplitView { .. } | Event::HostSilent { .. } => {}
+                other => panic!("{:?}", gists(&[other])),
+            }
+        }
+    }
+
+    /// Hands over a signal, whatever it is; gives whether it was taken.
+    fn bring(&mut self, who: usize, signal: &[u8]) -> parlor::Result<()> {
+        let before = state(&self.rooms[who]);
+        let heard = self.rooms[who].receive(signal, self.now);
+        assert_eq!(state(&self.rooms[who]), before);
+        self.note(who, heard?);
+        Ok(())
+    }
+
+    /// Hands over what nobody in the room has sealed and signed.
+    fn refuse(&mut self, who: usize, signal: &[u8]) {
+        let sent = self.sent.len();
+        let error = self.bring(who, signal).expect_err("a signal is taken that nobody has made");
+        assert!(!error.to_string().is_empty() && sent == self.sent.len());
+    }
+
+    /// Of mal's making, under the beacon key.
+    fn forge(&mut self, to: usize, input: &mut Input<'_>) {
+        let evening = self.evening;
+        let named =
+            *input.choose(&[evening.id, evening.people[ANA], evening.people[BEN], MemberId::from_bytes([7; 32])]);
+        let mut signed = vec![[0, 0, 0, 1, 1, 2, 255, 0][input.below(8)]];
+        signed.extend(named.as_bytes());
+        let mut body = Vec::new();
+        if signed[0] == 0 {
+            body.extend([input.byte() & 7; 8]);
+            let sent = [self.now.as_millis() as u64, 0, u64::MAX, input.u64()][input.below(4)];
+            body.extend(sent.wrapping_add(input.byte().into()).to_be_bytes());
+            let epoch = [evening.epoch, evening.epoch + 1, evening.epoch + 2, input.u64()][input.below(4)];
+            body.extend(epoch.to_be_bytes());
+            body.extend(if input.below(4) == 3 { [input.byte(); 32] } else { evening.transcript });
+            let count = input.below(6);
+            body.push(if input.below(16) == 15 { input.byte() } else { count as u8 });
+            for _ in 0..count {
+                let known = self.pings.iter().rev().nth(input.below(4));
+                body.extend(known.copied().unwrap_or_else(|| [input.byte(); 8]));
+            }
+        } else {
+            body.extend([input.byte() & 3; 8]);
+        }
+        body.resize(BODY, 0);
+        if input.below(8) == 7 {
+            body = input.mutate(&body);
+        }
+        signed.extend(body);
+        if signed.len() != SIGNED {
+            return self.refuse(to, &evening.sign(signed));
+        }
+        let (strict, kind) = (is_strict(&signed), signed[0]);
+        // Or a signature of somebody else's, over something else.
+        let signs = input.below(4) != 3;
+        let signal = if signs {
+            evening.sign(signed)
+        } else {
+            let of_another = self.sent.last().map(|(_, sent)| evening.open(sent)[SIGNED..].to_vec());
+            evening.seal(&[signed, of_another.unwrap_or(vec![5; 64])].concat())
+        };
+        let own = named == evening.people[to];
+        let heard = self.bring(to, &signal);
+        let counts = named == evening.id && signs && (kind == 1 || evening.role == Role::Host);
+        // Pings are left alone that are not for who hears them, or of nobody who may ask.
+        let idle = own || kind == 1 && (to != ANA || named == MemberId::from_bytes([7; 32]));
+        match heard {
+            Ok(()) => assert!(strict && (counts || idle)),
+            Err(error) => assert!(!strict || !counts && !own, "{error}"),
+        }
+    }
+
+    /// Once both receive what the other sends ben is fresh, whatever came before.
+    fn settle(&mut self) {
+        for who in [ANA, BEN] {
+            if !self.followed[who] && self.followed[1 - who] {
+                let events = self.rooms[who].receive(&self.evening.commit, self.now).unwrap();
+                self.followed[who] = true;
+                self.note(who, events.into_iter().skip(2).collect());
+            }
+        }
+        for _ in 0..20 {
+            self.now += Duration::from_secs(1);
+            for who in [ANA, BEN] {
+                let mut next = self.sent.len();
+                self.tick(who);
+                // What is brought may be answered at once.
+                while let Some((by, signal)) = self.sent.get(next).cloned() {
+                    self.bring(1 - by, &signal).unwrap();
+                    next += 1;
+                }
+            }
+        }
+        assert_eq!(self.stale, [Some(false); 2], "one is stale to whom hosts are heard");
+        assert!(!self.rooms.iter().any(|room| room.come_back_due(self.now)));
+    }
+}
