@@ -303,7 +303,8 @@ impl World {
     /// Honest members can still do everything, and mal can still follow.
     #[track_caller]
     pub fn go_on(&mut self) {
-        for name in ["eve", "ana"] {
+        // A host first: she may whoever has committed before.
+        for name in ["ana", "eve"] {
             let commit = self.party.named(name).refresh().unwrap();
             for events in self.party.deliver(&commit) {
                 assert!(matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { .. }]), "{:?}", gists(&events));
