@@ -72,7 +72,11 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
     match name {
         "answer" => vec![vec![4, 0], change(4, 200), vec![3, 2, b'n', b'o', 1], vec![1, 0]],
         "card" => vec![vec![1, 0], vec![2, 0, 0, 0, 0], vec![3, 0, 0, 0, 0, 0, 2, 0], vec![2, 0, 1, 0, 5, 5, 1, 0]],
-        "charter" => vec![vec![1, 0], vec![2, 0, 8, 2, b'h', b'i'], vec![2, 0, 12, 2], vec![2, 0, 11, 1, 2]],
+        // The last bans two, in order and out of it.
+        "charter" => {
+            let bans = |swap| vec![2, 1, 12, 6, 9, 12, 6, 8, swap];
+            vec![vec![1, 0], vec![2, 0, 8, 2, b'h', b'i'], vec![2, 0, 12, 2], vec![2, 0, 11, 1, 2], bans(0), bans(7)]
+        }
         // All of it; the first packet of the second seal in place of the first one's; a packet left out.
         "clip" => vec![vec![3, 0, 0, 0], vec![3, 0, 0, 0, 250, 25], vec![3, 0, 0, 0, 0, 240], vec![3, 1, 0, 0, 0, 0]],
         "control_message" => {
@@ -109,8 +113,14 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             let mut all: Vec<_> = (0..6).map(|at| vec![0, 0, at / 2, at % 2, 3, 0, 1, 1, 3]).collect();
             all.extend((0..3).map(|since| vec![0, 0, 1, 1, 4, 0, since, 0, 0, 0, 0, 1, 0, 1, 1, 3]));
             all.push(vec![1, 0, 1, 1, 3, 0, 1, 2, 1, 1, 3, 0, 1, 3]);
+            // Altered behind its signature, and in it; for another room.
             all.push(vec![0, 0, 0, 0, 2, 1, 3, 0x50, 5, 1, 1, 1, 3]);
+            all.push(vec![0, 0, 0, 0, 2, 1, 2, 0x1C, 5, 1, 1, 1, 3]);
             all.push(vec![0, 0, 0, 0, 4, 7, 0, 0, 0, 0, 0, 1, 0, 1, 1, 3]);
+            // A host by the word she said before the one that brought her back; by one that both read.
+            let word = |door, at| [3, 1, door, 4, 0, 0, 1, at, 0, 0, 0, 1, 0, 1];
+            all.push([&[1][..], &word(0, 9), &word(1, 3), &[3]].concat());
+            all.push(vec![0, 0, 0, 2, 3, 0, 1, 1, 3]);
             all.push(vec![0, 0, 0, 0, 5, 32, 1, 1, 3]);
             all
         }
@@ -149,6 +159,8 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             all.push(vec![1, 4, 1, 3, 5, 0, 0, 5, 0, 1, 2, 0, 2, 3, 1, 6, b'!']);
             all.extend((0..12).map(|part| vec![part & 1, 3, 1, part, 7, 0, 1, 0, 2, 0, 3, 0, 1, 0, 2, 0, 3, 7, 1]));
             all.push(vec![0, 3, 1, 3, 4]);
+            // What follows an increment is none.
+            all.push([&[0, 2, 1, 0, 0, 0, 24][..], &[1; 24]].concat());
             all
         }
         "ticket" => {

@@ -102,5 +102,11 @@ fn write(scene: &Scene, input: &mut Input<'_>) -> Vec<u8> {
             _ => charter.spare = input.run().to_vec(),
         }
     }
-    charter.write()
+    let mut bytes = charter.write();
+    if input.below(8) == 7 && charter.banned.len() > 1 {
+        // The last two of those banned, in another order.
+        let end = bytes.len() - charter.spare.len() - charter.links.len() * 74 - 1;
+        bytes[end - 64..end].rotate_left(32);
+    }
+    bytes
 }

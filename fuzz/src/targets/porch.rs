@@ -131,7 +131,7 @@ impl Porch {
 
     /// A knock of any body, sealed to the room and signed with the link.
     pub fn seal_knock(&self, door_key: &[u8; 32], key: &[u8], body: &[u8]) -> Vec<u8> {
-        let mut out = seal_slots(door_key, KNOCK_SLOT, &self.header(), key, body);
+        let mut out = seal_slots(&[*door_key], KNOCK_SLOT, &self.header(), key, body);
         let signature = self.sign(b"parlor knock by link 1\0", &out);
         out.extend(signature);
         out
@@ -146,10 +146,10 @@ impl Porch {
 
 const KNOCK_SLOT: &[u8] = b"parlor knock slot 1";
 
-/// A body of any kind behind `header`, the first slot sealed to `door_key` (`src/room/slots.rs`).
-pub fn seal_slots(door_key: &[u8; 32], info: &[u8], header: &[u8], key: &[u8], body: &[u8]) -> Vec<u8> {
+/// A body of any kind behind `header`, the first slots sealed to these keys (`src/room/slots.rs`).
+pub fn seal_slots(door_keys: &[[u8; 32]], info: &[u8], header: &[u8], key: &[u8], body: &[u8]) -> Vec<u8> {
     let mut out = header.to_vec();
-    out.extend(seal(door_key, info, header, key).unwrap());
+    door_keys.iter().for_each(|door_key| out.extend(seal(door_key, info, header, key).unwrap()));
     out.resize(header.len() + 8 * SLOT, 0x5A);
     let sealing = <[u8; 32]>::try_from(key).unwrap_or([0; 32]);
     let payload = Payload { msg: body, aad: &out };

@@ -6,7 +6,7 @@ use std::{cell::RefCell, time::Duration};
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use parlor::{
-    Event, Identity, MemberId, Role, Room, Settings,
+    Card, Event, Identity, MemberId, Role, Room, Settings,
     room::{REQUEST_LEN, RequestId, Returning, Ticket, door::UnixTime},
     vault::VaultKey,
 };
@@ -35,7 +35,7 @@ pub fn request(data: &[u8]) {
     HOUSES.with_borrow_mut(|house| {
         let house = house.get_or_insert_with(House::new);
         let mut input = Input::new(data);
-        let mut visit = Visit { house, rooms: [house.room(0), house.room(1)], now: NOW, returned: 0 };
+        let mut visit = Visit { house, rooms: [house.room(0), house.room(1)], now: NOW, returned: 0, back: Vec::new() };
         for _ in 0..1 + input.below(3) {
             visit.now += Duration::from_millis(400 * input.below(4) as u64);
             visit.ask(&mut input);
@@ -139,6 +139,8 @@ struct Visit<'a> {
     now: Duration,
     /// When jo asked to be brought back, who was.
     returned: u64,
+    /// By which cards somebody is back.
+    back: Vec<Box<Card>>,
 }
 
 impl Visit<'_> {
@@ -147,8 +149,8 @@ impl Visit<'_> {
         let header = self.house.header();
         let asker = &askers[input.below(askers.len())];
         let honest = asker.sign(&header, &asker.signed);
-        let door = &door_keys[input.below(2)];
-        let seal = |key: &[u8], body: &[u8]| seal_slots(door, SLOT, &header, key, body);
+        let doors = [&door_keys[..1], &door_keys[1..], door_keys][input.below(3)];
+        let seal = |key: &[u8], body: &[u8]| seal_slots(doors, SLOT, &header, key, body);
         // Whether all of it is its owner's word, and which word that is, if it is known.
         let mut word = Some((asker.since, WALL.0));
         let (bytes, in_order) = match input.below(6) {
@@ -174,8 +176,16 @@ impl Visit<'_> {
             4 => {
                 let room =
                     if input.below(8) == 7 { Sha256::digest(b"another") } else { Sha256::digest(&self.house.id) };
-                let since = [asker.since, 0, input.number()][input.below(3)];
-                let asked_at = [WALL.0, WALL.0.wrapping_add(input.byte().into()), input.u64()][input.below(3)];
+                let since = match input.below(3) {
+                    0 => asker.since,
+                    1 => 0,
+                    _ => input.number(),
+                };
+                let asked_at = match input.below(3) {
+                    0 => WALL.0,
+                    1 => WALL.0 + u64::from(input.byte()),
+                    _ => input.u64(),
+                };
                 let mut said = [&room[..], &since.to_be_bytes(), &asked_at.to_be_bytes()].concat();
                 if input.below(8) == 7 {
                     said = input.mutate(&said);
@@ -228,6 +238,7 @@ impl Visit<'_> {
         assert!(in_order, "a request that nobody has signed is heard");
         assert_eq!((member, card.id()), (asker.id(), asker.id()));
         assert!(self.rooms[at].member(&member).is_some(), "a stranger is heard");
+        assert!(!self.back.contains(&card), "who is back is heard again");
         let is_host = self.rooms[at].member(&member).unwrap().role == Role::Host;
         let (since, asked_at) = word.expect("a word that is none is heard");
         if is_host && at == 1 {
@@ -235,6 +246,7 @@ impl Visit<'_> {
         }
         if input.flag() {
             let admission = self.rooms[at].bring_back(&card).unwrap();
+            self.back.push(card.clone());
             self.deliver(&admission.commit, member);
             let again = self.rooms[at].receive(bytes, self.now + Duration::from_secs(2)).unwrap();
             assert!(again.is_empty(), "{:?}", gists(&again));

@@ -269,9 +269,17 @@ impl<'a> Play<'a> {
         let mut body = Vec::new();
         if signed[0] == 0 {
             body.extend([input.byte() & 7; 8]);
-            let sent = [self.now.as_millis() as u64, 0, u64::MAX, input.u64()][input.below(4)];
+            let sent = match input.below(4) {
+                0 => self.now.as_millis() as u64,
+                1 => 0,
+                2 => u64::MAX,
+                _ => input.u64(),
+            };
             body.extend(sent.wrapping_add(input.byte().into()).to_be_bytes());
-            let epoch = [evening.epoch, evening.epoch + 1, evening.epoch + 2, input.u64()][input.below(4)];
+            let epoch = match input.below(4) {
+                later @ 0..3 => evening.epoch + later as u64,
+                _ => input.u64(),
+            };
             body.extend(epoch.to_be_bytes());
             body.extend(if input.below(4) == 3 { [input.byte(); 32] } else { evening.transcript });
             let count = input.below(6);

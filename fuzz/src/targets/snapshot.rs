@@ -28,6 +28,8 @@ use super::{
 use crate::party::mal::{State, state};
 
 const KEY: [u8; 32] = [4; 32];
+/// What is to vanish is in no room that is restored.
+const GONE: &str = "not for long";
 const HEADER: usize = 6 + 1 + 32 + 4;
 
 thread_local! {
@@ -199,6 +201,7 @@ impl Stored {
     fn goes_on(&self, mut room: Room, mut voice: Option<Voice>, genuine: bool) {
         let _ = (format!("{room:?}"), room.next_tick(), room.refresh_due(NOW), room.come_back_due(NOW), room.ticket());
         assert!(!room.may_speak_again());
+        assert!(!room.messages().any(|message| message.text() == GONE));
         if let Some(voice) = &mut voice {
             assert!(voice.seal(b"a frame").is_err());
             let heard = voice.open(&self.packet, NOW);
@@ -289,7 +292,7 @@ fn shelf_of() -> Vec<Stored> {
     let [mut ben, mut eve, mut cy] = std::array::from_fn(|_| guests.next().unwrap());
 
     let mut messages = vec![ana.act(|room| room.say("good evening", None)).1];
-    messages.push(ben.act(|room| room.say("not for long", Some(Duration::from_secs(60)))).1);
+    messages.push(ben.act(|room| room.say(GONE, Some(Duration::from_secs(60)))).1);
     messages.push(eve.act(Room::raise_hand));
     messages.push(ben.act(|room| room.set_mic(false)));
     for message in &messages {
@@ -323,6 +326,8 @@ fn shelf_of() -> Vec<Stored> {
         let message = seat.act(|room| room.say("on its way", None)).1;
         messages.push(message);
     }
+    let gone = eve.act(|room| room.say(GONE, Some(Duration::from_secs(60)))).1;
+    tell(&mut [&mut ana, &mut ben, &mut eve], &gone);
     messages.push(eve.act(|room| room.say("to come", None)).1);
     messages.extend([opening, refresh]);
 
@@ -334,7 +339,7 @@ fn shelf_of() -> Vec<Stored> {
         (stored.next, stored.code, stored.packet) = (next.clone(), Some(eve.kept.code()), packet);
         stored.messages.clone_from(&messages);
     }
-    assert_eq!(all.iter().map(|stored| stored.increments.len()).collect::<Vec<_>>(), [3, 3, 0]);
+    assert_eq!(all.iter().map(|stored| stored.increments.len()).collect::<Vec<_>>(), [4, 4, 0]);
     all
 }
 
