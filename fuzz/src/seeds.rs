@@ -118,7 +118,7 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             all.push(vec![0, 0, 0, 0, 2, 1, 2, 0x1C, 5, 1, 1, 1, 3]);
             all.push(vec![0, 0, 0, 0, 4, 7, 0, 0, 0, 0, 0, 1, 0, 1, 1, 3]);
             // A host by the word she said before the one that brought her back; by one that both read.
-            let word = |door, at| [3, 1, door, 4, 0, 0, 1, at, 0, 0, 0, 1, 0, 1];
+            let word = |door, at| [3, 1, door, 4, 0, 0, 1, at, 0, 0, door, 1, 0, 1];
             all.push([&[1][..], &word(0, 9), &word(1, 3), &[3]].concat());
             all.push(vec![0, 0, 0, 2, 3, 0, 1, 1, 3]);
             all.push(vec![0, 0, 0, 0, 5, 32, 1, 1, 3]);

@@ -58,8 +58,8 @@ pub struct House {
 
 struct Asker {
     key: SigningKey,
-    /// Their card without a word; their honest request's body up to its signature.
-    card: Vec<u8>,
+    /// Two cards of theirs without a word; their honest request's body up to its signature.
+    cards: [Vec<u8>; 2],
     signed: Vec<u8>,
     since: u64,
 }
@@ -109,7 +109,7 @@ impl Asker {
         // They are given a ticket by which the test can read their request.
         let mut ours = ticket.to_vec();
         ours[DOOR..][..32].copy_from_slice(&public);
-        let (asks, key) = guest(name, seed);
+        let cards = [0, 1].map(|_| guest(name, seed).0.card().as_bytes().to_vec());
         let identity = Identity::from_secret(name, &[seed; 32]).unwrap();
         let (_, request) = Returning::with_ticket(identity, &Ticket::from_bytes(&ours).unwrap(), WALL).unwrap();
         assert_eq!(request.len(), REQUEST_LEN);
@@ -117,7 +117,7 @@ impl Asker {
         let body = open_slots(&secret, SLOT, &header, &request);
         let card = usize::from(u16::from_be_bytes([body[0], body[1]]));
         let since = u64::from_be_bytes(ticket[9..17].try_into().unwrap());
-        Self { key, card: asks.card().as_bytes().to_vec(), signed: body[..2 + card + 9].to_vec(), since }
+        Self { key: guest(name, seed).1, cards, signed: body[..2 + card + 9].to_vec(), since }
     }
 
     fn sign(&self, header: &[u8], signed: &[u8]) -> Vec<u8> {
@@ -194,7 +194,10 @@ impl Visit<'_> {
                     .filter(|_| said.len() == 48 && said[..32] == *Sha256::digest(&self.house.id));
                 let word = if input.below(8) == 7 { None } else { Some(&said[..]) };
                 // Of another card, too.
-                let card = if input.below(8) == 7 { &askers[input.below(askers.len())].card } else { &asker.card };
+                let card = match input.below(8) {
+                    7 => &askers[input.below(askers.len())].cards[0],
+                    at => &asker.cards[at & 1],
+                };
                 let card = asking(&asker.key, card, word);
                 let state = [input.byte() & 3];
                 let epoch = if input.flag() { input.number() } else { 0 };
