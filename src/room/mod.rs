@@ -38,6 +38,7 @@
 //! last one leaves. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
 
 #[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::print_stdout, reason = "a test that says what it found")]
 mod after_leaving;
 mod card;
 mod charter;

@@ -192,6 +192,7 @@ impl Hunt {
 /// What a run of masked bytes may be written as, masked.
 fn encodings(masked: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![("raw", masked.to_vec()), ("reversed", masked.iter().rev().copied().collect())];
+    #[allow(clippy::type_complexity, reason = "a byte, and what takes its characters")]
     let written = |write: &dyn Fn(u8, &mut dyn FnMut(u8))| {
         let mut out = Vec::with_capacity(LONGEST);
         for byte in masked {

@@ -104,7 +104,7 @@ impl Call {
             }
         }
         self.tried += 1;
-        if self.tried % 32 == 0 {
+        if self.tried.is_multiple_of(32) {
             let no = self.seal(&[0, 1, 4, b'f', b'u', b'l', b'l'], 4_096);
             let failed = self.waiting.take().unwrap().enter(&no, None).unwrap_err();
             assert!(matches!(failed.error, Error::TurnedAway { for_good: true, .. }), "{failed}");

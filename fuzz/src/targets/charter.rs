@@ -49,7 +49,7 @@ fn fits(scene: &Scene, charter: &Charter, before: &Settings) {
     let room = scene.room();
     assert_eq!(room.settings().title().as_bytes(), charter.title);
     assert_eq!((room.settings().suite(), room.settings().layout()), (before.suite(), before.layout()));
-    assert!(room.banned().map(|id| id.as_bytes()).eq(&charter.banned));
+    assert!(room.banned().map(parlor::MemberId::as_bytes).eq(&charter.banned));
     assert!(room.links().map(|link| link.id.as_bytes()).eq(charter.links.keys()));
     for member in room.roster() {
         let standing = charter.standings.get(member.id.as_bytes()).copied().unwrap_or_default();

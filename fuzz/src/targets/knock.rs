@@ -96,7 +96,7 @@ impl Door {
             }
         };
         let room = &mut self.porch.room;
-        let before: Vec<_> = room.knocks().map(|knock| knock.id()).collect();
+        let before: Vec<_> = room.knocks().map(parlor::room::door::Knock::id).collect();
         let epoch = room.epoch();
         let passes = self.porch.link.gate().check(&bytes).is_ok();
         match room.knocked(&bytes, NOW, WALL) {
@@ -115,7 +115,7 @@ impl Door {
             }
             Err(error) => {
                 assert!(!error.to_string().is_empty());
-                assert!(room.knocks().map(|knock| knock.id()).eq(before), "{error}");
+                assert!(room.knocks().map(parlor::room::door::Knock::id).eq(before), "{error}");
             }
         }
         assert!(self.is_over || self.porch.room.epoch() == epoch);
@@ -124,7 +124,7 @@ impl Door {
     /// Lets in whoever waits.
     fn open(&mut self) {
         let room = &mut self.porch.room;
-        let Some(id) = room.knocks().next().map(|knock| knock.id()) else { return };
+        let Some(id) = room.knocks().next().map(parlor::room::door::Knock::id) else { return };
         if room.let_in(&id, NOW).is_ok() {
             if let Some(commit) = room.open_door(NOW + GATHERING).unwrap() {
                 let events = room.receive(&commit, NOW).unwrap();

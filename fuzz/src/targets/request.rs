@@ -140,6 +140,7 @@ struct Visit<'a> {
     /// When jo asked to be brought back, who was.
     returned: u64,
     /// By which cards somebody is back.
+    #[allow(clippy::vec_box, reason = "as they come in the event")]
     back: Vec<Box<Card>>,
 }
 

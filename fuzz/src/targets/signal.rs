@@ -171,7 +171,7 @@ impl<'a> Play<'a> {
         match input.below(10) {
             0 => {
                 self.now +=
-                    Duration::from_millis([1, 200, 1_000, 2_000, 5_000, 14_000, 60_000, 4_000_000][input.below(8)])
+                    Duration::from_millis([1, 200, 1_000, 2_000, 5_000, 14_000, 60_000, 4_000_000][input.below(8)]);
             }
             1 => self.tick(who),
             2 | 3 if !self.sent.is_empty() => {

@@ -103,7 +103,7 @@ fn gist(room: &Room) -> Gist {
         messages: room.messages().map(text).collect(),
         unsent: room.unsent().map(<[u8]>::to_vec).collect(),
         welcome: room.last_welcome().map(|(welcome, tree)| (welcome.to_vec(), tree.map(<[u8]>::to_vec))),
-        knocks: room.knocks().map(|knock| knock.member()).collect(),
+        knocks: room.knocks().map(parlor::room::door::Knock::member).collect(),
         mics: room.roster().map(|member| room.is_mic_on(&member.id)).collect(),
     }
 }
@@ -444,8 +444,11 @@ impl Parts {
     }
 }
 
+/// A record of the group: its kind, its key, what it holds.
+type Record = (u8, Vec<u8>, Vec<u8>);
+
 /// What openmls wrote of it, if it can be told.
-fn records(whole: &[u8]) -> Option<Vec<(u8, Vec<u8>, Vec<u8>)>> {
+fn records(whole: &[u8]) -> Option<Vec<Record>> {
     Parts::read(whole).map(|parts| parts.records)
 }
 

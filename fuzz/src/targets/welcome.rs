@@ -130,7 +130,7 @@ impl Hall {
                 6 => charter.title = input.run().to_vec(),
                 7 => charter.capacity = input.byte().into(),
                 _ => {
-                    (charter.seals, charter.seal_every, charter.proof) = (input.byte() & 3, input.byte(), input.byte())
+                    (charter.seals, charter.seal_every, charter.proof) = (input.byte() & 3, input.byte(), input.byte());
                 }
             }
         }
