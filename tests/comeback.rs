@@ -86,7 +86,7 @@ fn came_back(told: &[Vec<Event>], id: MemberId, by: MemberId) {
 #[track_caller]
 fn bring_back(party: &mut Party, by: usize, card: &Card) -> Admission {
     let healer = party.rooms[by].me().unwrap().id;
-    let admission = party.rooms[by].bring_back(card).unwrap();
+    let admission = party.rooms[by].bring_back(card, WALL).unwrap();
     let told = deliver(party, &admission.commit);
     came_back(&told, card.id(), healer);
     admission
@@ -290,7 +290,7 @@ fn the_only_host_comes_back_by_a_listeners_commit_where_nobody_else_is_in_charge
     let (ana, _) = leave_party(&mut party, 0);
     let id = ana.me().unwrap().id;
     let another = Guest::new(identity("ana")).unwrap();
-    assert!(matches!(party.rooms[1].bring_back(another.card()), Err(Error::NotAMember { .. })), "another ana");
+    assert!(matches!(party.rooms[1].bring_back(another.card(), WALL), Err(Error::NotAMember { .. })), "another ana");
     let (returning, request) = ana.come_back(NOW, WALL).unwrap();
     round_trip(&mut party, returning, &request, 1, NOW);
     assert_eq!(party.rooms[0].member(&id).unwrap().role, Role::Host);
@@ -338,9 +338,9 @@ fn a_card_brings_a_listener_back_and_no_host_without_her_word() {
     party.check();
     all_are_heard(&mut party);
     let (ana, _) = again(&mut party, ANA);
-    let denied = party.rooms[0].bring_back(ana.card()).unwrap_err();
+    let denied = party.rooms[0].bring_back(ana.card(), WALL).unwrap_err();
     assert!(denied.to_string().contains("does not prove that they ask"), "{denied}");
-    let denied = party.rooms[2].bring_back(ana.card()).unwrap_err();
+    let denied = party.rooms[2].bring_back(ana.card(), WALL).unwrap_err();
     assert!(denied.to_string().contains("for a host or a moderator"), "{denied}");
 }
 
@@ -352,13 +352,13 @@ fn what_is_no_return_is_refused_as_before() {
     let card = |name: &str| Guest::new(Identity::from_secret(name, &secret).unwrap()).unwrap();
     let denied = party.rooms[0].admit(card("sue").card(), Role::Speaker).unwrap_err();
     assert!(denied.to_string().contains("in the room already"), "{denied}");
-    let other = party.rooms[0].bring_back(card("susan").card()).unwrap_err();
+    let other = party.rooms[0].bring_back(card("susan").card(), WALL).unwrap_err();
     assert!(other.to_string().contains("another name"), "{other}");
     let back = card("sue");
     let used = back.card().clone();
     let admission = bring_back(&mut party, ANA, back.card());
     back.enter(&admission.welcome).unwrap();
-    assert!(matches!(party.rooms[0].bring_back(&used), Err(Error::Unusable { .. })), "back by it already");
+    assert!(matches!(party.rooms[0].bring_back(&used, WALL), Err(Error::Unusable { .. })), "back by it already");
 }
 
 #[test]
@@ -370,13 +370,13 @@ fn an_old_card_and_an_old_request_count_for_nothing() {
     round_trip(&mut party, returning, &request, 0, NOW);
     let later = NOW + Duration::from_secs(60);
     assert!(askable(&mut party, &request, later).is_empty(), "the relay says it again");
-    assert!(matches!(party.rooms[0].bring_back(&card), Err(Error::Unusable { .. })), "she is in by it");
+    assert!(matches!(party.rooms[0].bring_back(&card, WALL), Err(Error::Unusable { .. })), "she is in by it");
     // Once she has come back again, her first word is old.
     let (ana, _) = leave_party(&mut party, 2);
     let (returning, request) = ana.come_back(NOW, WALL.plus(9)).unwrap();
     round_trip(&mut party, returning, &request, 0, later);
-    let denied = party.rooms[0].bring_back(&card).unwrap_err();
-    assert!(denied.to_string().contains("does not prove that they ask"), "{denied}");
+    let denied = party.rooms[0].bring_back(&card, WALL).unwrap_err();
+    assert!(denied.to_string().contains("before they had the keys"), "{denied}");
 }
 
 #[test]
@@ -393,14 +393,14 @@ fn a_word_is_noted_whoever_answered_it_and_goes_with_the_role() {
     let (mut returning, _) = ana.come_back(NOW, WALL).unwrap();
     let request = returning.ask_again(WALL.plus(1)).unwrap();
     round_trip(&mut party, returning, &request, 0, NOW + Duration::from_secs(2));
-    let denied = party.rooms[1].bring_back(&card).unwrap_err();
-    assert!(denied.to_string().contains("does not prove that they ask"), "{denied}");
+    let denied = party.rooms[1].bring_back(&card, WALL).unwrap_err();
+    assert!(denied.to_string().contains("before they had the keys"), "{denied}");
     let demote = party.rooms[0].set_role(&id, Role::Speaker).unwrap();
     deliver(&mut party, &demote);
     let promote = party.rooms[0].set_role(&id, Role::Host).unwrap();
     deliver(&mut party, &promote);
-    let denied = party.rooms[1].bring_back(&card).unwrap_err();
-    assert!(denied.to_string().contains("does not prove that they ask"), "{denied}");
+    let denied = party.rooms[1].bring_back(&card, WALL).unwrap_err();
+    assert!(denied.to_string().contains("before they had the keys"), "{denied}");
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn of_two_hosts_who_bring_the_same_member_back_one_does_and_the_other_is_done() 
     let (returning, request) = room.come_back(NOW, WALL).unwrap();
     let told = deliver(&mut party, &request);
     let (card, ..) = asked(&told[ANA]).unwrap();
-    let [won, lost] = [MO, ANA].map(|at| party.rooms[at].bring_back(&card).unwrap());
+    let [won, lost] = [MO, ANA].map(|at| party.rooms[at].bring_back(&card, WALL).unwrap());
     let told = deliver(&mut party, &won.commit);
     let Some(Event::Superseded { intent, .. }) = told[ANA].iter().find(|e| matches!(e, Event::Superseded { .. }))
     else {
@@ -507,7 +507,7 @@ fn who_was_put_out_or_banned_meanwhile_is_not_brought_back() {
     let out = party.rooms[ANA].remove(&sue).unwrap();
     deliver(&mut party, &out);
     assert!(askable(&mut party, &request, NOW).is_empty());
-    assert!(matches!(party.rooms[ANA].bring_back(returning.card()), Err(Error::NotAMember { .. })));
+    assert!(matches!(party.rooms[ANA].bring_back(returning.card(), WALL), Err(Error::NotAMember { .. })));
     let ban = party.rooms[ANA].ban(&sue).unwrap();
     deliver(&mut party, &ban);
     assert!(askable(&mut party, &request, NOW).is_empty());
@@ -538,15 +538,20 @@ fn who_is_in_the_room_and_knocks_comes_back_in_the_role_they_have() {
     let lock = party.rooms[ANA].set(Setting::Locked(true)).unwrap();
     deliver(&mut party, &lock);
     let (room, _) = leave_party(&mut party, SUE);
+    let (later, wall) = (NOW + Duration::from_secs(60), WALL.plus(60));
     let sue = room.me().unwrap().id;
     let plate = link.read_doorplate(&party.rooms[ANA].doorplate(&link).unwrap()).unwrap();
-    let (waiting, knock) = Guest::new(room.into_identity()).unwrap().knock(&link, &plate, "", WALL).unwrap();
+    let (waiting, knock) = Guest::new(room.into_identity()).unwrap().knock(&link, &plate, "", wall).unwrap();
     for at in [ANA, MO] {
-        assert!(party.rooms[at].knocked(&knock, NOW, WALL).unwrap().is_empty(), "{at}");
+        let told = party.rooms[at].knocked(&knock, later, wall).unwrap();
+        assert!(matches!(told[..], [Event::Knocked { member, .. }] if member == sue), "{at}: {:?}", gists(&told));
+        assert_eq!(party.rooms[at].open_door(later + GATHERING).unwrap(), None, "a person lets her in, or nobody");
     }
-    let commit = party.rooms[MO].open_door(NOW + GATHERING).unwrap().unwrap();
+    let waits = party.rooms[MO].knocks().next().unwrap().id();
+    party.rooms[MO].let_in(&waits, later).unwrap();
+    let commit = party.rooms[MO].open_door(later + GATHERING).unwrap().unwrap();
     let healer = party.rooms[MO].me().unwrap().id;
-    let told = deliver(&mut party, &commit);
+    let told = deliver_at(&mut party, &commit, later);
     came_back(&told, sue, healer);
     let answered = told[MO].iter().find_map(|event| match event {
         Event::Answered { answers, tree } => Some((answers[0].bytes.clone(), tree.clone())),
@@ -561,9 +566,70 @@ fn who_is_in_the_room_and_knocks_comes_back_in_the_role_they_have() {
     assert_eq!(party.rooms[0].links().len(), 1, "the link for one is for somebody else yet");
     all_are_heard(&mut party);
     // The other moderator has nothing to do any more, nor does the same knock do it again.
-    assert_eq!(party.rooms[ANA].open_door(NOW + GATHERING).unwrap(), None);
-    let again = party.rooms[ANA].knocked(&knock, NOW, WALL);
+    assert_eq!(party.rooms[ANA].open_door(later + GATHERING).unwrap(), None);
+    let again = party.rooms[ANA].knocked(&knock, later, wall);
     assert!(again.is_err());
+}
+
+#[test]
+fn a_knock_of_a_members_from_before_they_came_in_is_nobodys_business() {
+    let settings = Settings::default().with(Setting::Entry(Entry::Link)).unwrap();
+    let mut party = Party::with(&[("ana", Role::Host), ("hal", Role::Host)], settings);
+    let terms = Terms { role: Role::Listener, one_shot: false, expires: None };
+    let (link, commit) = party.rooms[0].issue_link(terms).unwrap();
+    deliver(&mut party, &commit);
+    let plate = link.read_doorplate(&party.rooms[0].doorplate(&link).unwrap()).unwrap();
+    let secret = identity("bo").secret();
+    let bo = || Guest::new(Identity::from_secret("bo", &secret).unwrap()).unwrap();
+    // He knocks twice: Ana sees the second, and the relay keeps the first for later.
+    let (_, kept) = bo().knock(&link, &plate, "", WALL).unwrap();
+    let (waiting, knock) = bo().knock(&link, &plate, "", WALL.plus(2)).unwrap();
+    let at = |seconds| (NOW + Duration::from_secs(seconds), WALL.plus(seconds));
+    let (now, wall) = at(2);
+    assert!(party.rooms[0].knocked(&knock, now, wall).unwrap().is_empty());
+    let (now, _) = at(3);
+    let commit = party.rooms[0].open_door(now).unwrap().unwrap();
+    let told = deliver_at(&mut party, &commit, now);
+    let answer = told[0].iter().find_map(|event| match event {
+        Event::Answered { answers, .. } => Some(answers[0].bytes.clone()),
+        _ => None,
+    });
+    let tree = told[0].iter().find_map(|event| match event {
+        Event::Answered { tree, .. } => tree.clone(),
+        _ => None,
+    });
+    let (room, voice) = waiting.enter(&answer.unwrap(), tree.as_deref()).unwrap();
+    party.rooms.push(room);
+    party.voices.push(voice);
+    for seconds in [3, 60, 600] {
+        let (now, wall) = at(seconds);
+        for host in 0..2 {
+            let denied = party.rooms[host].knocked(&kept, now, wall).unwrap_err();
+            assert!(denied.to_string().contains("before they came in"), "{seconds}: {denied}");
+        }
+    }
+    // One that he made since is for a person to answer.
+    let (now, wall) = at(601);
+    let (_, knock) = bo().knock(&link, &plate, "", wall).unwrap();
+    let (now, wall) = (now + Duration::from_secs(1), wall.plus(1));
+    let told = party.rooms[1].knocked(&knock, now, wall).unwrap();
+    assert!(matches!(told[..], [Event::Knocked { .. }]), "{:?}", gists(&told));
+}
+
+#[test]
+fn nobody_is_brought_back_by_a_word_that_is_old_or_of_days_to_come() {
+    let mut party = evening();
+    let (room, _) = leave_party(&mut party, SUE);
+    let (returning, _) = room.come_back(NOW, WALL).unwrap();
+    let card = returning.card().clone();
+    let old = party.rooms[ANA].bring_back(&card, WALL.plus(15 * 60 + 1)).unwrap_err();
+    assert!(old.to_string().contains("ten minutes ago"), "{old}");
+    let early = party.rooms[ANA].bring_back(&card, UnixTime(WALL.0 - 5 * 60 - 1)).unwrap_err();
+    assert!(early.to_string().contains("clock or yours is wrong"), "{early}");
+    for wall in [WALL.plus(15 * 60), UnixTime(WALL.0 - 5 * 60)] {
+        party.rooms[ANA].bring_back(&card, wall).unwrap();
+        party.rooms[ANA].abandon();
+    }
 }
 
 #[test]
@@ -681,4 +747,129 @@ fn a_commit_of_ones_own_that_one_gave_up_and_the_relay_took_leaves_one_stuck() {
     let (_, request) = lea.come_back(NOW, WALL).unwrap();
     let stuck = asked(&deliver(&mut party, &request)[0]).unwrap().2;
     assert_eq!(stuck, Some(party.rooms[0].epoch() - 1));
+}
+
+#[test]
+fn a_request_that_was_asked_again_after_throws_nobody_out_of_the_leaf_they_came_back_to() {
+    let mut party = Party::new(&[("ana", Role::Host), ("hal", Role::Host), ("sue", Role::Speaker)]);
+    let refresh = party.rooms[0].refresh().unwrap();
+    deliver(&mut party, &refresh);
+    let (sue, _) = leave_party(&mut party, 2);
+    let (mut returning, first) = sue.come_back(NOW, WALL).unwrap();
+    let first_card = returning.card().clone();
+    let second = returning.ask_again(WALL.plus(5)).unwrap();
+    // The relay shows the second to Ana, and the first to Hal once that is answered.
+    let told = party.rooms[0].receive(&second, NOW).unwrap();
+    let card = asked(&told).unwrap().0;
+    let admission = bring_back(&mut party, 0, &card);
+    let (room, voice) = returning.enter(&admission.welcome, admission.tree.as_deref()).unwrap();
+    party.rooms.push(room);
+    party.voices.push(voice);
+    let later = NOW + Duration::from_secs(60);
+    for refreshes in 0..2 {
+        assert!(party.rooms[1].receive(&first, later).unwrap().is_empty());
+        for host in 0..2 {
+            let denied = party.rooms[host].bring_back(&first_card, WALL).unwrap_err();
+            assert!(denied.to_string().contains("before they had the keys"), "{refreshes}: {denied}");
+        }
+        // Nor do her own commits make it fit again.
+        let refresh = party.rooms[2].refresh().unwrap();
+        deliver(&mut party, &refresh);
+    }
+    all_are_heard(&mut party);
+    // She comes back again when she asks again.
+    let (sue, _) = leave_party(&mut party, 2);
+    let (returning, request) = sue.come_back(NOW, WALL.plus(90)).unwrap();
+    round_trip(&mut party, returning, &request, 1, later + Duration::from_secs(60));
+}
+
+#[test]
+fn a_host_with_a_patched_client_throws_nobody_out_by_an_old_word() {
+    let (mut party, mut mal) = with_mal(Role::Host);
+    let (sue, _) = leave_party(&mut party, SUE_BY_MAL);
+    let (mut returning, _) = sue.come_back(NOW, WALL).unwrap();
+    let first = returning.card().clone();
+    let second = returning.ask_again(WALL.plus(5)).unwrap();
+    let admission = {
+        let told = deliver(&mut party, &second);
+        let (card, ..) = asked(&told[ANA]).unwrap();
+        bring_back(&mut party, ANA, &card)
+    };
+    mal.follow(&admission.commit);
+    let leaf = leaf_of(&party, "sue");
+    let (commit, _) = mal.commit_and_welcome(Default::default(), vec![remove(leaf), add(mls_card(&first))]);
+    for told in deliver(&mut party, &commit) {
+        assert!(matches!(told[..], [Event::Refused { .. }]), "{:?}", gists(&told));
+    }
+}
+
+#[test]
+fn who_was_let_in_anew_leaves_the_words_of_their_last_time_behind() {
+    let mut party = evening();
+    let (sue, _) = leave_party(&mut party, SUE);
+    let (returning, request) = sue.come_back(NOW, WALL).unwrap();
+    let old = returning.card().clone();
+    let id = old.id();
+    let out = party.rooms[ANA].remove(&id).unwrap();
+    deliver(&mut party, &out);
+    let again = Guest::new(returning.into_identity()).unwrap();
+    let admission = party.rooms[ANA].admit(again.card(), Role::Speaker).unwrap();
+    deliver(&mut party, &admission.commit);
+    assert!(askable(&mut party, &request, NOW).is_empty());
+    let denied = party.rooms[ANA].bring_back(&old, WALL).unwrap_err();
+    assert!(denied.to_string().contains("before they had the keys"), "{denied}");
+}
+
+#[test]
+fn who_gave_up_asking_is_thrown_out_by_nobody_once_they_have_made_a_commit() {
+    let mut party = Party::new(&[("ana", Role::Host), ("sue", Role::Speaker), ("eve", Role::Listener)]);
+    let refresh = party.rooms[0].refresh().unwrap();
+    deliver(&mut party, &refresh);
+    assert!(!party.rooms[0].refresh_due(NOW));
+    let (ana, voice) = leave_party(&mut party, 0);
+    let (mut returning, request) = ana.come_back(NOW, WALL).unwrap();
+    let told = party.rooms[0].receive(&request, NOW).unwrap();
+    let first = asked(&told).unwrap().0;
+    returning.ask_again(WALL.plus(3)).unwrap();
+    let second = returning.card().clone();
+    // The log came after all.
+    let ana = returning.give_up().unwrap();
+    party.rooms.insert(0, ana);
+    party.voices.insert(0, voice);
+    assert!(party.rooms[0].refresh_due(NOW));
+    let guest = guest("bo");
+    let admission = party.rooms[0].admit(guest.card(), Role::Listener).unwrap();
+    party.rooms[0].abandon();
+    assert!(party.rooms[0].refresh_due(NOW), "a commit that nobody received says nothing");
+    drop(admission);
+    // One that would carry no path carries one now.
+    let admission = party.rooms[0].admit(guest.card(), Role::Listener).unwrap();
+    assert!(!party.rooms[0].refresh_due(NOW), "it is on its way");
+    deliver(&mut party, &admission.commit);
+    let (bo, voice) = guest.enter(&admission.welcome).unwrap();
+    party.rooms.push(bo);
+    party.voices.push(voice);
+    assert!(!party.rooms[0].refresh_due(NOW));
+    for card in [first, second] {
+        let denied = party.rooms[1].bring_back(&card, WALL).unwrap_err();
+        assert!(denied.to_string().contains("before they had the keys"), "{denied}");
+    }
+    // What she asks from here on counts.
+    let (ana, _) = leave_party(&mut party, 0);
+    let (returning, request) = ana.come_back(NOW, WALL.plus(60)).unwrap();
+    round_trip(&mut party, returning, &request, 0, NOW + Duration::from_secs(60));
+}
+
+#[test]
+fn who_loses_the_answer_and_all_but_an_old_ticket_comes_back_by_a_later_word() {
+    let mut party = evening();
+    let ticket = party.rooms[SUE].ticket().unwrap();
+    let (sue, _) = leave_party(&mut party, SUE);
+    let (returning, request) = Returning::with_ticket(sue.into_identity(), &ticket, WALL).unwrap();
+    let told = deliver(&mut party, &request);
+    let card = asked(&told[ANA]).unwrap().0;
+    bring_back(&mut party, ANA, &card);
+    let identity = returning.into_identity();
+    let (returning, request) = Returning::with_ticket(identity, &ticket, WALL.plus(60)).unwrap();
+    round_trip(&mut party, returning, &request, MO, NOW + Duration::from_secs(60));
 }

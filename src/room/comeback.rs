@@ -4,11 +4,11 @@
 //! relay hands to everybody in the room and hosts and moderators can read. One of them answers with one commit
 //! ([`Room::bring_back`]): the old leaf goes, the new one comes, and role and mute stay; the others see
 //! [`Event::CameBack`]. Whoever holds a card of a member's can do the same without a request, and so does a knock of
-//! somebody who is in the room already.
+//! somebody who is in the room already, if a person lets them in.
 //!
 //! What an attacker would like is to throw a member out by it. Every member judges the commit: who might remove and admit
 //! the member anyway needs no more than a card of theirs; for anybody else the member has to have signed that they ask,
-//! and each such word counts once (`comeback/word.rs`). What a request says beside that (that one could not read a commit)
+//! and such a word counts for the leaf they asked out of and once (`comeback/word.rs`). What a request says beside that (that one could not read a commit)
 //! is a claim: it is counted, told, and changes nothing.
 
 mod request;
@@ -29,7 +29,7 @@ use crate::{
         door::UnixTime,
         draft::Draft,
         group::{Bundle, Group},
-        judge::{Newcomer, Proposed, judge},
+        judge::{Newcomer, Proposed, denial, judge},
     },
 };
 
@@ -42,8 +42,15 @@ pub use self::{
     returning::{ComeBackError, ReturnError, Returning, Ticket},
 };
 
-/// How often a member's request is honoured.
+/// How long a member waits for a second request to be honoured; for each one more twice as long, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(256);
+
+/// How long they are quiet until the next counts as the first.
+const QUIET: Duration = Duration::from_secs(10 * 60);
+
+/// How old a word may be, by two clocks, in seconds, with [`UnixTime::SLACK`] to spare.
+const FRESH: u64 = 10 * 60;
 
 /// How many requests are tried to be opened in a second, whoever made them.
 const TRIES: u32 = 32;
@@ -64,8 +71,8 @@ pub(crate) struct Comeback {
     stuck: Option<u64>,
     /// There was what may be a commit of one's own leaf by another process.
     twin: bool,
-    /// By member: when they last asked by their clock, and when that came.
-    asked: BTreeMap<MemberId, (UnixTime, Duration)>,
+    /// By member: when they last asked by their clock, when that came, and how long the next has to wait.
+    asked: BTreeMap<MemberId, (UnixTime, Duration, Duration)>,
     /// Which second this is, and how many requests were tried in it.
     tries: (u64, u32),
     /// The last epochs that ended, and whose commit ended them; the oldest first.
@@ -100,12 +107,17 @@ impl Comeback {
 
     /// Whether `id` may be heard at `now`, who asked at `asked_at`; from here on they were.
     fn is_fresh(&mut self, id: MemberId, asked_at: UnixTime, now: Duration) -> bool {
-        if let Some((last, came)) = self.asked.get(&id)
-            && (asked_at <= *last || now.saturating_sub(*came) < PAUSE)
-        {
-            return false;
+        let mut next = PAUSE;
+        if let Some((last, came, pause)) = self.asked.get(&id) {
+            let since = now.saturating_sub(*came);
+            if asked_at <= *last || since < *pause {
+                return false;
+            }
+            if since < QUIET {
+                next = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
         }
-        self.asked.insert(id, (asked_at, now));
+        self.asked.insert(id, (asked_at, now, next));
         true
     }
 
@@ -137,12 +149,30 @@ impl Room {
     ///
     /// A host may bring anybody back, a moderator listeners and speakers. By a card that came with their request
     /// ([`Event::AsksBack`]) a moderator brings back moderators and hosts too, and anybody the host, if the room has no
-    /// other host or moderator. A lock, a full room and a used link do not stand in the way.
+    /// other host or moderator. A lock, a full room and a used link do not stand in the way. `wall` is the time of day.
     ///
     /// # Errors
     /// As every command; [`Error::NotAMember`] if its owner is not in the room: admit them; [`Error::Unusable`] if they
-    /// are back by that card, or go by another name in the room.
-    pub fn bring_back(&mut self, card: &Card) -> Result<Admission> {
+    /// are back by that card, or go by another name in the room; [`Error::Denied`] too if they asked for it by that card
+    /// more than ten minutes ago, or their clock or one's own is wrong.
+    pub fn bring_back(&mut self, card: &Card, wall: UnixTime) -> Result<Admission> {
+        self.group()?;
+        if let Some(asked_at) = card.asked_back_at() {
+            let oldest = UnixTime(wall.0.saturating_sub(FRESH + UnixTime::SLACK));
+            let why = if asked_at < oldest {
+                "they asked more than ten minutes ago, or their clock or yours is wrong: they may ask again"
+            } else if asked_at > wall.plus(UnixTime::SLACK) {
+                "they ask by a time that is yet to come: their clock or yours is wrong"
+            } else {
+                return self.bring_back_now(card);
+            };
+            return Err(Error::Denied(Box::new(denial(card.name(), "come back", why))));
+        }
+        self.bring_back_now(card)
+    }
+
+    /// As [`bring_back`](Self::bring_back), by a card whose date is checked.
+    pub(super) fn bring_back_now(&mut self, card: &Card) -> Result<Admission> {
         self.group()?;
         if self.is_back_by(card) {
             let why = "its owner is in the room by that card: nothing is to be done, and it is of no more use";
@@ -275,5 +305,16 @@ mod tests {
         assert!(!comeback.is_fresh(id(1), UnixTime(10), at(999)), "too soon");
         assert!(comeback.is_fresh(id(2), UnixTime(1), at(999)));
         assert!(comeback.is_fresh(id(1), UnixTime(10), at(1_000)));
+        // Each waits twice as long as the one before, and nobody longer than 256 s.
+        let (mut now, mut asked_at) = (1_000, 10);
+        for pause in [2, 4, 8, 16, 32, 64, 128, 256, 256] {
+            asked_at += 1;
+            assert!(!comeback.is_fresh(id(1), UnixTime(asked_at), at(now + pause * 1_000 - 1)), "{pause}");
+            now += pause * 1_000;
+            assert!(comeback.is_fresh(id(1), UnixTime(asked_at), at(now)), "{pause}");
+        }
+        now += 600_000;
+        assert!(comeback.is_fresh(id(1), UnixTime(99), at(now)));
+        assert!(comeback.is_fresh(id(1), UnixTime(100), at(now + 1_000)), "ten quiet minutes are forgotten");
     }
 }

@@ -238,7 +238,7 @@ impl Room {
         match left_of(self.ground(), intent) {
             None => Ok(Retried::Done),
             Some(Intent::BringBack(card)) if self.is_back_by(&card) => Ok(Retried::Done),
-            Some(Intent::BringBack(card)) => self.bring_back(&card).map(Retried::Admission),
+            Some(Intent::BringBack(card)) => self.bring_back_now(&card).map(Retried::Admission),
             Some(Intent::OpenDoor) => Ok(self.open_at_once()?.map_or(Retried::Done, Retried::Commit)),
             Some(Intent::Admit(cards)) => self.admit_all(&cards).map(Retried::Admission),
             Some(left) => self.commit(left).map(Retried::Commit),

@@ -23,7 +23,7 @@ use openmls_rust_crypto::RustCrypto;
 use zeroize::Zeroizing;
 
 use self::storage::Storage;
-use super::{charter::Charter, roster::Seat};
+use super::{charter::Charter, door::UnixTime, roster::Seat};
 use crate::{
     error::{Detail, Error, Result},
     identity::{Identity, LeafIndex, RoomCode},
@@ -52,7 +52,8 @@ const CHARTER: u16 = 0xF0C1;
 /// The GroupInfo extension with the key of a ratchet tree that travels apart.
 const TREE_KEY: u16 = 0xF0C2;
 
-/// The leaf extension with a member's door key, 32 bytes.
+/// The leaf extension with a member's door key (32); if they ever asked to be brought back, with when they last did, by
+/// their clock (8): a word of theirs counts if it is later.
 const DOOR_KEY: u16 = 0xF0C3;
 
 /// The key package extension with the proof of a link: the link's id (32) and a signature (64).
@@ -61,7 +62,7 @@ const LINK_PROOF: u16 = 0xF0C4;
 /// The leaf extension with a member's media certificate, 128 bytes.
 const MEDIA_KEYS: u16 = 0xF0C5;
 
-/// The key package extension with the word of a member who asks to be brought back, 48 bytes.
+/// The key package extension with the word of a member who asks to be brought back, 80 bytes.
 const RETURN: u16 = 0xF0C6;
 
 /// How many epochs back an application message may come from: long enough for one that a commit overtook.
@@ -78,13 +79,20 @@ pub(crate) struct Provider {
     door: DoorKey,
     /// What seals are signed with in this epoch, or will be in the first.
     media: MediaKey,
+    /// When its owner last asked to be brought back, for their leaves to say; 0 if they never did.
+    asked_at: u64,
 }
 
 impl Provider {
     /// An empty memory, and fresh keys for door and media.
     pub(crate) fn new() -> Result<Box<Self>> {
         let (door, media) = (DoorKey::random()?, MediaKey::generate()?);
-        Ok(Box::new(Self { crypto: RustCrypto::default(), storage: Storage::default(), door, media }))
+        Ok(Box::new(Self { crypto: RustCrypto::default(), storage: Storage::default(), door, media, asked_at: 0 }))
+    }
+
+    /// Its owner asks to be brought back: their leaves say so from here on.
+    pub(crate) fn asks(&mut self, at: UnixTime) {
+        self.asked_at = self.asked_at.max(at.0);
     }
 
     /// Hands out what it keeps: two secrets, and the records of a guest, which are JSON.
@@ -158,7 +166,7 @@ impl Group {
             .number_of_resumption_psks(0)
             .sender_ratchet_configuration(ratchet())
             .capabilities(capabilities())
-            .with_leaf_node_extensions(leaf_extensions(identity, &provider.door, &provider.media)?)
+            .with_leaf_node_extensions(leaf_extensions(identity, &provider, &provider.media)?)
             .map_err(bug)?
             .with_group_context_extensions(context_extensions(charter)?)
             .build();
@@ -196,6 +204,16 @@ impl Group {
     /// One's own door key: what knocks are sealed to.
     pub(crate) const fn door_key(&self) -> &DoorKey {
         &self.provider.door
+    }
+
+    /// One has asked to be brought back, and is here all the same: one's leaf is to say when, so that it counts no more.
+    pub(crate) fn asks(&mut self, at: UnixTime) {
+        self.provider.asks(at);
+    }
+
+    /// Whether one has asked to be brought back since one's leaf was made.
+    pub(crate) fn has_words_out(&self) -> bool {
+        self.mls.own_leaf_node().is_some_and(|leaf| leaf::asked_at(leaf) < self.provider.asked_at)
     }
 
     /// One's own media key of this epoch, which one's leaf certifies.
@@ -277,10 +295,14 @@ fn required_capabilities() -> RequiredCapabilitiesExtension {
 }
 
 /// What a leaf of ours certifies beside its name and keys. A commit that changes one of these names them all.
-fn leaf_extensions(identity: &Identity, door: &DoorKey, media: &MediaKey) -> Result<Extensions<LeafNode>> {
+fn leaf_extensions(identity: &Identity, provider: &Provider, media: &MediaKey) -> Result<Extensions<LeafNode>> {
+    let mut door = provider.door.public().0.to_vec();
+    if provider.asked_at > 0 {
+        door.extend_from_slice(&provider.asked_at.to_be_bytes());
+    }
     let certificate = MediaCertificate::new(identity, media).to_bytes();
     Extensions::from_vec(vec![
-        Extension::Unknown(DOOR_KEY, UnknownExtension(door.public().0.to_vec())),
+        Extension::Unknown(DOOR_KEY, UnknownExtension(door)),
         Extension::Unknown(MEDIA_KEYS, UnknownExtension(certificate.to_vec())),
     ])
     .map_err(bug)

@@ -156,7 +156,7 @@ pub(crate) fn judge(ground: Ground<'_>, proposed: Proposed) -> Result<Verdict, D
     };
     case.turn(&proposed)?;
     case.form(&proposed)?;
-    case.returns(&proposed);
+    case.returns(&proposed)?;
     case.removals(&proposed.removes)?;
     case.admissions(&proposed.adds)?;
     case.settings()?;
@@ -241,11 +241,15 @@ impl Case<'_> {
 
     /// Finds out who comes back: they are removed and admitted under the same name, and of what the charter says of them
     /// nothing changes but when they asked for it. Of anybody else who is removed and admitted by one commit the charter
-    /// says what it does of a newcomer, and they are judged as one.
-    fn returns(&mut self, proposed: &Proposed) {
+    /// says what it does of a newcomer, and they are judged as one. A word that is for another leaf brings nobody in.
+    fn returns(&mut self, proposed: &Proposed) -> Result<(), Denial> {
         let Ground { room, roster, charter, .. } = self.ground;
         for add in &proposed.adds {
             let Some(member) = add.id.and_then(|id| roster.find(&id)) else { continue };
+            if add.word.is_some_and(|word| !word.replaces(roster.last_word(&member.id))) {
+                let what = format!("bring back {}, a {}", member.name, member.role);
+                return self.deny(&what, "they asked before they had the keys they have now; ask them to again");
+            }
             let was = charter.standing(&member.id);
             let (after, by_their_word) = standing_after(room, was, add.word.as_ref());
             if proposed.removes.contains(&member.leaf)
@@ -257,6 +261,7 @@ impl Case<'_> {
                 self.returning.insert(member.id, Return { by_their_word, out: false, back: false });
             }
         }
+        Ok(())
     }
 
     /// Whether the actor may bring `member` back.
@@ -611,6 +616,7 @@ mod tests {
             id: id(n),
             name: (*name).to_owned(),
             door: None,
+            asked_at: 0,
             media: None,
             bound: false,
         });
@@ -949,7 +955,15 @@ mod tests {
         let roster_after = Roster::new(
             roster
                 .members()
-                .map(|m| Seat { leaf: m.leaf, id: m.id, name: m.name.clone(), door: None, media: None, bound: false })
+                .map(|m| Seat {
+                    leaf: m.leaf,
+                    id: m.id,
+                    name: m.name.clone(),
+                    door: None,
+                    asked_at: 0,
+                    media: None,
+                    bound: false,
+                })
                 .collect(),
             &gone,
             2,

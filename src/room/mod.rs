@@ -317,7 +317,7 @@ impl Room {
     /// Whether one should call [`Room::refresh`]: a host, while somebody speaks in an epoch older than
     /// [`MAX_EPOCH_AGE`], or when eight members have committed in a row, who wait for a host now; whoever has come on stage of a deniable room of three or more and has made no commit in it
     /// yet, for their seals count from their first one on; and whoever is on stage of a room that was restored, for they
-    /// may speak once a commit made since is received. Ask each second, and after each message.
+    /// may speak once a commit made since is received; and whoever asked to be brought back and gave it up. Ask each second, and after each message.
     pub fn refresh_due(&self, now: Duration) -> bool {
         let is_host = self.charter.role(&self.identity.id()) == Role::Host;
         let is_turn = self.streak >= MAX_STREAK && self.charter.hosts() > 0;
@@ -327,7 +327,10 @@ impl Room {
         }
         let is_old = is_turn || is_host && now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
         let is_mute = !self.speaks && self.is_on_stage();
-        self.is_open() && !self.is_pending() && (is_old || is_mute || self.roster.len() > 2 && self.is_to_bind())
+        let has_words_out = self.group.as_ref().is_some_and(Group::has_words_out);
+        self.is_open()
+            && !self.is_pending()
+            && (is_old || is_mute || has_words_out || self.roster.len() > 2 && self.is_to_bind())
     }
 
     /// Whether frames of one's own may be played, as far as the charter says.

@@ -91,8 +91,8 @@ impl Room {
                 self.admitted = Some(Admitted { welcome, tree });
             }
             let mut events = self.advance(pending.verdict, None, now)?;
-            events.extend(self.answer_yes());
-            events.extend(self.look_at_door());
+            events.extend(self.answer_yes(now));
+            events.extend(self.look_at_door(now));
             return Ok(events);
         }
         match self.echoes.take(&hash) {
@@ -168,7 +168,7 @@ impl Room {
             pending.intent
         });
         let mut events = self.advance(verdict, lost, now)?;
-        events.extend(self.look_at_door());
+        events.extend(self.look_at_door(now));
         Ok(events)
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Seat {
     pub(crate) name: String,
     /// Their door key, if their leaf certifies one: only who has one can read knocks.
     pub(crate) door: Option<DoorKeyPublic>,
+    /// When they last asked to be brought back, as their leaf says; 0 if it says nothing.
+    pub(crate) asked_at: u64,
     /// Their media keys as their leaf has them; whether they are theirs is not checked here.
     pub(crate) media: Option<MediaCertificate>,
     /// Whether a commit of theirs made the leaf, so that their signature over it names this group (RFC 9420 §7.2). That
@@ -36,6 +38,7 @@ struct Sitting {
     /// The epoch since which that leaf is theirs, as far as this room has seen.
     since: u64,
     door: Option<DoorKeyPublic>,
+    asked_at: u64,
     /// Their media keys, if they are on stage and the keys are theirs.
     media: Option<MediaCertificate>,
 }
@@ -50,7 +53,7 @@ impl Roster {
         let hosted = charter.hosts() > 0;
         let mut seats: Vec<Sitting> = seats
             .into_iter()
-            .map(|Seat { leaf, id, name, door, media, bound }| {
+            .map(|Seat { leaf, id, name, door, asked_at, media, bound }| {
                 let before = before.seat(leaf).filter(|sitting| sitting.member.id == id);
                 let since = before.map_or(epoch, |sitting| sitting.since);
                 let media =
@@ -61,7 +64,7 @@ impl Roster {
                     });
                 let standing = charter.standing(&id);
                 let member = Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by };
-                Sitting { member, since, door, media }
+                Sitting { member, since, door, asked_at, media }
             })
             .collect();
         seats.sort_unstable_by_key(|sitting| sitting.member.leaf);
@@ -80,6 +83,11 @@ impl Roster {
     /// Since which epoch `id` sits where they do, as far as this room has seen.
     pub(crate) fn since(&self, id: &MemberId) -> Option<u64> {
         self.seats.iter().find(|sitting| sitting.member.id == *id).map(|sitting| sitting.since)
+    }
+
+    /// Who sits where they do since `epoch`.
+    pub(crate) fn came_in(&self, epoch: u64) -> impl Iterator<Item = MemberId> {
+        self.seats.iter().filter(move |sitting| sitting.since == epoch).map(|sitting| sitting.member.id)
     }
 
     pub(crate) fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
@@ -113,6 +121,12 @@ impl Roster {
 
     pub(crate) fn find(&self, id: &MemberId) -> Option<&Member> {
         self.members().find(|member| member.id == *id)
+    }
+
+    /// What the leaf of `id` says for words to be held against: its door key, and when they last asked to be brought back.
+    pub(crate) fn last_word(&self, id: &MemberId) -> (Option<DoorKeyPublic>, u64) {
+        let sitting = self.seats.iter().find(|sitting| sitting.member.id == *id);
+        sitting.map_or((None, 0), |sitting| (sitting.door, sitting.asked_at))
     }
 
     /// The door key of `id`, if their leaf certifies one.

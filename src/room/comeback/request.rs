@@ -38,7 +38,7 @@ pub const REQUEST_LEN: usize = HEADER + slots::AROUND + BODY;
 const KIND: u8 = 3;
 const HEADER: usize = 1 + 32;
 const SIGNATURE: usize = 64;
-/// The longest card that a request has room for. One of ours with the longest name has less than 700 bytes.
+/// The longest card that a request has room for. One of ours with the longest name has less than 800 bytes.
 const MAX_CARD: usize = 1_024;
 const BODY: usize = 1_104;
 /// All that can be in a body fits.
@@ -221,7 +221,7 @@ mod tests {
     const ROOM: &[u8] = b"room";
 
     fn card_of(identity: &Identity, room: &[u8]) -> Card {
-        let word = ReturnWord::new(room, 0, UnixTime(9));
+        let word = ReturnWord::new(room, 0, UnixTime(9), DoorKeyPublic([1; 32]));
         new_card(&Provider::new().unwrap(), identity, None, Some(word)).unwrap()
     }
 

@@ -25,7 +25,7 @@ use crate::{
 /// What a member needs to ask their way back when all else is lost but their identity: which room, and whom to ask.
 ///
 /// No key is in it. It names the room and members of it, whom the relay is not to know: keep it beside the identity.
-/// Make it anew when one's own role changes and when hosts or moderators do: who has come back since, or is no host any
+/// Make it anew when one's own role changes, after coming back or being let in anew, and when hosts or moderators change: who has come back since, or is no host any
 /// more, cannot be asked with an old one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket {
@@ -34,6 +34,8 @@ pub struct Ticket {
     epoch: u64,
     /// Since when one has one's role, as the charter says.
     since: u64,
+    /// One's own door key, which tells one's leaf from later ones.
+    door: DoorKeyPublic,
     readers: Vec<(MemberId, DoorKeyPublic)>,
 }
 
@@ -46,6 +48,7 @@ impl Ticket {
         let mut reader = Reader::new(Item::Ticket, bytes);
         reader.version(VERSION)?;
         let [epoch, since] = [reader.array()?, reader.array()?].map(u64::from_be_bytes);
+        let door = DoorKeyPublic(reader.array()?);
         let room = reader.short()?.into();
         let count = usize::from(reader.byte()?);
         if count == 0 || count > MAX_ADMITTERS {
@@ -56,15 +59,16 @@ impl Ticket {
             readers.push((MemberId::from_bytes(reader.array()?), DoorKeyPublic(reader.array()?)));
         }
         reader.end()?;
-        Ok(Self { room, epoch, since, readers })
+        Ok(Self { room, epoch, since, door, readers })
     }
 
-    /// The ticket to keep: version 1 (1) ‖ epoch (8) ‖ since when one has one's role (8) ‖ room id's length (1) ‖ room id
-    /// ‖ count (1), 1 to 8 ‖ count × [member's Ed25519 key (32) ‖ door key (32)].
+    /// The ticket to keep: version 1 (1) ‖ epoch (8) ‖ since when one has one's role (8) ‖ one's door key (32)
+    /// ‖ room id's length (1) ‖ room id ‖ count (1), 1 to 8 ‖ count × [member's Ed25519 key (32) ‖ door key (32)].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.epoch.to_be_bytes());
         out.extend_from_slice(&self.since.to_be_bytes());
+        out.extend_from_slice(&self.door.0);
         // Both fit: a ticket is made or read with no more.
         out.push(u8::try_from(self.room.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(&self.room);
@@ -97,7 +101,7 @@ impl Room {
     /// # Errors
     /// [`Error::Unusable`] if there is nobody else to ask; [`Error::Closed`].
     pub fn ticket(&self) -> Result<Ticket> {
-        self.group()?;
+        let door = self.group()?.door_key().public();
         let me = self.identity.id();
         let with_door = |id: MemberId| Some((id, self.roster.door_key(&id)?));
         let others = |id: &MemberId| *id != me;
@@ -113,7 +117,8 @@ impl Room {
         if readers.is_empty() || self.id.len() > usize::from(u8::MAX) {
             return Err(Error::Unusable { what: "room", why: "nobody else is in it who could be asked" });
         }
-        Ok(Ticket { room: self.id.clone(), epoch: self.epoch, since: self.charter.standing(&me).since, readers })
+        let since = self.charter.standing(&me).since;
+        Ok(Ticket { room: self.id.clone(), epoch: self.epoch, since, door, readers })
     }
 
     /// Asks to be brought back into this room, whose keys are old or of no use: a request for the relay to hand to
@@ -128,15 +133,25 @@ impl Room {
     /// # Errors
     /// [`ComeBackError`] brings the room back as it was, with the reason: [`Error::Closed`] if one was put out;
     /// [`Error::Unusable`] if there is nobody else to ask, or the time of day is 1970; [`Error::Randomness`].
-    pub fn come_back(self, now: Duration, wall: UnixTime) -> Result<(Returning, Vec<u8>), ComeBackError> {
+    pub fn come_back(mut self, now: Duration, wall: UnixTime) -> Result<(Returning, Vec<u8>), ComeBackError> {
         let state = self.comeback.stuck.map_or(State::In(self.epoch), State::Stuck);
         match self.ticket().and_then(|ticket| Asked::new(&self.identity, &ticket, state, wall).map(|it| (ticket, it))) {
             Ok((ticket, (asked, request))) => {
+                self.asks(wall);
                 let stale = Stale::Room(Box::new(self));
                 Ok((Returning { stale, ticket, state, asked, now }, request))
             }
             Err(error) => Err(ComeBackError { room: Box::new(self), error }),
         }
+    }
+}
+
+impl Room {
+    fn asks(&mut self, at: UnixTime) {
+        if let Some(group) = &mut self.group {
+            group.asks(at);
+        }
+        self.journal.whole();
     }
 }
 
@@ -168,8 +183,9 @@ impl Asked {
             let why = "it is 1970 by it: others could not tell this request from none; set the clock";
             return Err(Error::Unusable { what: "time of day", why });
         }
-        let provider = Provider::new()?;
-        let word = ReturnWord::new(&ticket.room, ticket.since, wall);
+        let mut provider = Provider::new()?;
+        provider.asks(wall);
+        let word = ReturnWord::new(&ticket.room, ticket.since, wall, ticket.door);
         let card = group::new_card(&provider, identity, None, Some(word))?;
         let readers = ticket.readers.iter().filter(|(id, _)| *id != identity.id()).map(|(_, door)| *door);
         let request = make(&ticket.room, readers, identity, &card, state)?;
@@ -197,6 +213,9 @@ impl Returning {
     pub fn ask_again(&mut self, wall: UnixTime) -> Result<Vec<u8>> {
         let (asked, request) = Asked::new(self.identity(), &self.ticket, self.state, wall)?;
         self.asked = asked;
+        if let Stale::Room(room) = &mut self.stale {
+            room.asks(wall);
+        }
         Ok(request)
     }
 
@@ -218,7 +237,8 @@ impl Returning {
         }
     }
 
-    /// Waits no longer: the room as it was, if it is not lost.
+    /// Waits no longer: the room as it was, if it is not lost. What one has asked stands until a commit of one's own is
+    /// received: make one soon ([`Room::refresh_due`]).
     pub fn give_up(self) -> Option<Room> {
         match self.stale {
             Stale::Room(room) => Some(*room),
@@ -405,8 +425,13 @@ mod tests {
     fn a_ticket_comes_back_as_it_was_written_and_has_one_form() {
         let reader = |n: u8| (MemberId::from_bytes([n; 32]), DoorKeyPublic([n; 32]));
         for count in 1..=8 {
-            let ticket =
-                Ticket { room: vec![7; 16].into(), epoch: 5, since: 3, readers: (0..count).map(reader).collect() };
+            let ticket = Ticket {
+                room: vec![7; 16].into(),
+                epoch: 5,
+                since: 3,
+                door: DoorKeyPublic([9; 32]),
+                readers: (0..count).map(reader).collect(),
+            };
             let bytes = ticket.to_bytes();
             assert_eq!(Ticket::from_bytes(&bytes).unwrap(), ticket);
             for length in 0..bytes.len() {
@@ -418,8 +443,13 @@ mod tests {
             assert!(Ticket::from_bytes(&other).is_err());
         }
         for count in [0, 9] {
-            let ticket =
-                Ticket { room: vec![7; 16].into(), epoch: 5, since: 3, readers: (0..count).map(reader).collect() };
+            let ticket = Ticket {
+                room: vec![7; 16].into(),
+                epoch: 5,
+                since: 3,
+                door: DoorKeyPublic([9; 32]),
+                readers: (0..count).map(reader).collect(),
+            };
             assert!(Ticket::from_bytes(&ticket.to_bytes()).is_err(), "{count} to ask");
         }
     }

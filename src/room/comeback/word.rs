@@ -3,11 +3,20 @@
 //!
 //! ```text
 //! SHA-256 of the room's id (32) ‖ since when they have their role: the charter's epoch (8) ‖ asked at (8)
+//!   ‖ the door key of their leaf as they last knew it (32)
 //! ```
 //!
-//! It may throw a host out by no host's hand, so an attacker would like to say an old one again. It counts for one room;
-//! in the role that its maker had, since the epoch they had it, and no other; and after it no other does that was asked
-//! for earlier, because the charter notes when, for as long as they have that role.
+//! It may throw a host out by no host's hand, and an honest host is glad to answer it, so an attacker would like to say an
+//! old one again. What it is good for, which every member judges by what is in the tree:
+//!
+//! - It replaces the leaf that its maker sat at when they asked, which has that door key; or one that they came to by
+//!   another word and perhaps never used, if that was asked for earlier. Whoever is let in anew leaves all older words behind.
+//! - A leaf says when its owner last asked, and no word asked for then or earlier replaces it: not the one it came by, nor
+//!   those before it that nobody answered. Who gives up asking says so with their next commit, and their words are over.
+//! - Where more than a card is needed it counts in the role that its maker had, since the epoch they had it, and no other;
+//!   and after it no other does that was asked for earlier, because the charter notes when, for as long as they have that role.
+//!
+//! Until it is answered, or its maker has made a commit, it stands: honest hosts take none that is older than ten minutes.
 
 use sha2::{Digest as _, Sha256};
 
@@ -15,7 +24,7 @@ use crate::{
     bytes::Reader,
     error::{Item, Result},
     identity::Role,
-    room::{charter::Standing, door::UnixTime},
+    room::{charter::Standing, door::UnixTime, group::DoorKeyPublic},
 };
 
 /// "I ask to be brought back to this room."
@@ -25,29 +34,37 @@ pub(crate) struct ReturnWord {
     /// The epoch since which the member has their role, as they know it.
     since: u64,
     pub(crate) asked_at: UnixTime,
+    /// That of the leaf that they ask out of.
+    door: DoorKeyPublic,
 }
 
 impl ReturnWord {
     /// Who stands in the room so as `since` says, as far as they know, asks at `asked_at`.
-    pub(crate) fn new(room: &[u8], since: u64, asked_at: UnixTime) -> Self {
-        Self { room: Sha256::digest(room).into(), since, asked_at }
+    pub(crate) fn new(room: &[u8], since: u64, asked_at: UnixTime, door: DoorKeyPublic) -> Self {
+        Self { room: Sha256::digest(room).into(), since, asked_at, door }
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(Item::Card, bytes);
         let room = reader.array()?;
         let [since, asked_at] = [reader.array()?, reader.array()?].map(u64::from_be_bytes);
+        let door = DoorKeyPublic(reader.array()?);
         reader.end()?;
-        Ok(Self { room, since, asked_at: UnixTime(asked_at) })
+        Ok(Self { room, since, asked_at: UnixTime(asked_at), door })
     }
 
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        [&self.room[..], &self.since.to_be_bytes(), &self.asked_at.0.to_be_bytes()].concat()
+        [&self.room[..], &self.since.to_be_bytes(), &self.asked_at.0.to_be_bytes(), &self.door.0].concat()
     }
 
     /// Whether it is for the room whose MLS group id is `room`.
     pub(crate) fn is_for(&self, room: &[u8]) -> bool {
         self.room == <[u8; 32]>::from(Sha256::digest(room))
+    }
+
+    /// Whether it asks out of the leaf that says `door` and `asked_at`.
+    pub(crate) fn replaces(&self, (door, asked_at): (Option<DoorKeyPublic>, u64)) -> bool {
+        self.asked_at.0 > asked_at && (asked_at > 0 || door == Some(self.door))
     }
 
     /// Whether it counts for a host or a moderator of whom the charter says `standing`.
@@ -74,13 +91,14 @@ pub(crate) fn standing_after(room: &[u8], was: Standing, word: Option<&ReturnWor
 mod tests {
     use super::*;
 
+    const DOOR: DoorKeyPublic = DoorKeyPublic([1; 32]);
     const HOST: Standing = Standing { role: Role::Host, since: 5, muted_by: None, leaving: false, returned: 100 };
 
     #[test]
     fn a_word_comes_back_as_it_was_written_and_has_one_length() {
-        let word = ReturnWord::new(b"room", 7, UnixTime(9));
+        let word = ReturnWord::new(b"room", 7, UnixTime(9), DOOR);
         let bytes = word.to_bytes();
-        assert_eq!((ReturnWord::from_bytes(&bytes).unwrap(), bytes.len()), (word, 48));
+        assert_eq!((ReturnWord::from_bytes(&bytes).unwrap(), bytes.len()), (word, 80));
         for length in 0..bytes.len() {
             assert!(ReturnWord::from_bytes(&bytes[..length]).is_err());
         }
@@ -88,12 +106,24 @@ mod tests {
     }
 
     #[test]
+    fn a_word_replaces_the_leaf_it_was_asked_out_of_or_one_that_an_earlier_word_brought() {
+        let word = ReturnWord::new(b"room", 7, UnixTime(9), DOOR);
+        let other = Some(DoorKeyPublic([2; 32]));
+        for leaf in [(Some(DOOR), 0), (Some(DOOR), 8), (other, 8), (other, 1)] {
+            assert!(word.replaces(leaf), "{leaf:?}");
+        }
+        for leaf in [(other, 0), (None, 0), (Some(DOOR), 9), (Some(DOOR), 10), (other, 9)] {
+            assert!(!word.replaces(leaf), "{leaf:?}");
+        }
+    }
+
+    #[test]
     fn a_word_counts_in_its_room_in_its_role_and_once() {
         let after = |since, asked_at, was| {
-            standing_after(b"room", was, Some(&ReturnWord::new(b"room", since, UnixTime(asked_at))))
+            standing_after(b"room", was, Some(&ReturnWord::new(b"room", since, UnixTime(asked_at), DOOR)))
         };
         assert_eq!(after(5, 101, HOST), (Standing { returned: 101, ..HOST }, true));
-        let elsewhere = ReturnWord::new(b"another", 5, UnixTime(101));
+        let elsewhere = ReturnWord::new(b"another", 5, UnixTime(101), DOOR);
         assert_eq!(standing_after(b"room", HOST, Some(&elsewhere)), (HOST, false));
         assert_eq!(standing_after(b"room", HOST, None), (HOST, false));
         for (since, asked_at) in [(5, 100), (5, 99), (5, 0), (4, 101), (6, 101), (0, 101)] {

@@ -74,12 +74,21 @@ pub(crate) struct Keeper {
     opened: Option<Opening>,
     /// How often somebody was turned away.
     refusals: BTreeMap<MemberId, u8>,
+    /// When members came in or came back, as far as knocks of theirs may be from before.
+    came: BTreeMap<MemberId, Came>,
     /// Answers that came about while nobody was told anything: for the next who are.
     untold: Vec<Event>,
 }
 
 /// Why the door is shut to somebody, and whether for good.
 type No = (&'static str, bool);
+
+/// When somebody came in, and when they made the knock that let them in, if one did.
+#[derive(Clone, Copy)]
+struct Came {
+    now: Duration,
+    knock: Option<UnixTime>,
+}
 
 /// The door's commit on its way.
 struct Opening {
@@ -111,6 +120,32 @@ impl Keeper {
             self.seen_at_all.remove(&oldest);
         }
         false
+    }
+
+    /// `members` came in or came back at `now`.
+    fn note(&mut self, members: &[MemberId], now: Duration) {
+        let kept = Duration::from_secs(FRESH + 2 * UnixTime::SLACK);
+        self.came.retain(|_, came| now.saturating_sub(came.now) < kept);
+        for id in members {
+            let waiting = self.asking.iter().chain(&self.welcome).filter(|knock| knock.member() == *id);
+            let known = self.came.get(id).and_then(|came| came.knock);
+            let knock = waiting.map(Knock::made_at).chain(known).max();
+            if self.came.len() >= MAX_WAITING
+                && let Some(oldest) = self.came.iter().min_by_key(|(_, came)| came.now).map(|(id, _)| *id)
+            {
+                self.came.remove(&oldest);
+            }
+            self.came.insert(*id, Came { now, knock });
+        }
+    }
+
+    /// Whether a knock of a member's is from before they came in, by their clock and one's own.
+    fn is_from_before(&self, knock: &Knock, now: Duration, wall: UnixTime) -> bool {
+        let made_at = knock.made_at();
+        self.came.get(&knock.member()).is_some_and(|came| {
+            let age = wall.0.saturating_sub(made_at.0);
+            age >= now.saturating_sub(came.now).as_secs() || came.knock.is_some_and(|last| made_at <= last)
+        })
     }
 
     fn is_kept_off(&self, id: &MemberId) -> bool {
@@ -147,8 +182,8 @@ impl Keeper {
 
     /// Nobody waits any more. What was is remembered, for who may let in today may do so again tomorrow.
     pub(crate) fn clear(&mut self) {
-        let Self { seen, seen_at_all, refusals, opened, .. } = mem::take(self);
-        *self = Self { seen, seen_at_all, refusals, opened, ..Self::default() };
+        let Self { seen, seen_at_all, refusals, opened, came, .. } = mem::take(self);
+        *self = Self { seen, seen_at_all, refusals, opened, came, ..Self::default() };
     }
 
     /// Writes who knocks and who was turned away; what was seen before, as far as a relay would show it again.
@@ -259,9 +294,10 @@ impl Room {
     /// In a room whose entry is [`Entry::Link`] who knocks is let in by the next [`Room::open_door`]; else it is an
     /// [`Event::Knocked`], to be answered by [`Room::let_in`] or [`Room::turn_away`]. Who is banned, was turned away
     /// twice, or comes to a locked or a full room is answered at once ([`Event::Answered`]). Who knocks again while
-    /// they wait keeps their place; of their two knocks the later counts, and the other is answered. Who is in the room,
-    /// and knocks with a fresh card because they have lost their keys, is brought back as anybody is let in, in the role
-    /// they have; a lock, a full room and a link for one do not keep them out.
+    /// they wait keeps their place; of their two knocks the later counts, and the other is answered. Who is in the room
+    /// and knocks with a fresh card, because they have lost their keys or because somebody shows an old knock of theirs, is
+    /// always an [`Event::Knocked`]: ask them, if you can. [`Room::let_in`] brings them back in the role they have; a lock,
+    /// a full room and a link for one do not keep them out.
     ///
     /// # Errors
     /// Nothing has changed: [`Error::Denied`] if one may not let anybody in, or if the link has ended or expired, or
@@ -286,6 +322,10 @@ impl Room {
         if made_at < oldest || made_at > wall.plus(UnixTime::SLACK) {
             let why = "they did so too long ago, or their clock is wrong: they may knock again";
             return denied(knock.name(), "knock", why);
+        }
+        let is_in = self.member(&knock.member()).is_some();
+        if is_in && self.door.is_from_before(&knock, now, wall) {
+            return denied(knock.name(), "knock", "they did so before they came in: nothing is to be done");
         }
         if self.door.len() >= MAX_WAITING {
             let why = "4,096 people wait already: let in or turn away some of them, or revoke the link";
@@ -315,7 +355,8 @@ impl Room {
                     return Ok(events);
                 }
             }
-            None if entry == Entry::Link => self.door.let_in(knock, now),
+            // By their knock a member would lose the leaf that they may well be at: that is for a person to judge.
+            None if entry == Entry::Link && !is_in => self.door.let_in(knock, now),
             None => self.door.asking.push(knock),
         }
         let untold = mem::take(&mut self.door.untold);
@@ -459,8 +500,11 @@ impl Room {
     }
 
     /// The door's own commit is merged: the answers to those it let in.
-    pub(crate) fn answer_yes(&mut self) -> Option<Event> {
+    pub(crate) fn answer_yes(&mut self, now: Duration) -> Option<Event> {
         let opening = self.door.opening.take()?;
+        for knock in &opening.guests {
+            self.door.came.insert(knock.member(), Came { now, knock: Some(knock.made_at()) });
+        }
         let event = Event::Answered { answers: self.answers_of(&opening), tree: opening.tree.clone() };
         self.door.opened = self.journal.is_kept().then_some(opening);
         Some(event)
@@ -485,12 +529,14 @@ impl Room {
     }
 
     /// The room is in its next epoch: knocks that it has an answer to wait no longer.
-    pub(crate) fn look_at_door(&mut self) -> Vec<Event> {
+    pub(crate) fn look_at_door(&mut self, now: Duration) -> Vec<Event> {
         let me = self.charter.role(&self.identity.id());
         if may_let_in(me).is_err() {
             self.door.clear();
             return Vec::new();
         }
+        let came: Vec<MemberId> = self.roster.came_in(self.epoch).collect();
+        self.door.note(&came, now);
         // Who has come in since has no need to; of whom was in before it is the way back.
         let (roster, epoch) = (&self.roster, self.epoch);
         self.door.drop_where(|knock| roster.since(&knock.member()) == Some(epoch));

@@ -70,7 +70,8 @@ impl Group {
         let admits = !adds.is_empty();
         let tree_key = if admits && plan.tree_apart { Some(TreeKey::random()?) } else { None };
 
-        let adds_alone = admits && plan.removes.is_empty() && plan.charter.is_none() && !plan.binds;
+        let words_out = self.has_words_out();
+        let adds_alone = admits && plan.removes.is_empty() && plan.charter.is_none() && !plan.binds && !words_out;
         let fresh = if adds_alone || plan.keeps_media_key { None } else { Some(MediaKey::generate()?) };
 
         let provider = self.provider.as_ref();
@@ -78,11 +79,11 @@ impl Group {
             .mls
             .commit_builder()
             .consume_proposal_store(false)
-            .force_self_update(refresh || plan.binds)
+            .force_self_update(refresh || plan.binds || words_out)
             .propose_removals(plan.removes.iter().copied().map(index))
             .propose_adds(adds);
-        if let Some(media) = &fresh {
-            let extensions = leaf_extensions(identity, &provider.door, media)?;
+        if fresh.is_some() || words_out {
+            let extensions = leaf_extensions(identity, provider, fresh.as_ref().unwrap_or(&provider.media))?;
             builder = builder.leaf_node_parameters(LeafNodeParameters::builder().with_extensions(extensions).build());
         }
         if let Some(charter) = plan.charter {

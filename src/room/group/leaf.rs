@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// The largest leaf in bytes. One of ours with the longest name has up to 424; every leaf is in every later welcome.
+/// The largest leaf in bytes. One of ours with the longest name has up to 432; every leaf is in every later welcome.
 const MAX_LEAF: usize = 512;
 
 /// How long a card must still be valid, and have been valid already, in seconds: a week and five minutes.
@@ -46,7 +46,7 @@ pub(crate) fn new_card(
 ) -> Result<Card> {
     let mut builder = KeyPackage::builder()
         .leaf_node_capabilities(capabilities())
-        .leaf_node_extensions(leaf_extensions(identity, &provider.door, &provider.media)?);
+        .leaf_node_extensions(leaf_extensions(identity, provider, &provider.media)?);
     let proved =
         proof.map(|LinkProof { link, signature }| (LINK_PROOF, [link.as_bytes().as_slice(), &signature].concat()));
     let asked = word.map(|word| (RETURN, word.to_bytes()));
@@ -195,8 +195,18 @@ fn is_usable(key: &[u8]) -> bool {
 
 /// The door key that a leaf certifies. Members on other implementations may have none.
 fn door_key(leaf: &LeafNode) -> Option<DoorKeyPublic> {
-    let extension = leaf.extensions().unknown(DOOR_KEY)?;
-    extension.0.as_slice().try_into().ok().map(DoorKeyPublic)
+    door_and_date(leaf).map(|(door, _)| door)
+}
+
+/// When a leaf's owner last asked to be brought back, as it says; 0 if they never did.
+pub(super) fn asked_at(leaf: &LeafNode) -> u64 {
+    door_and_date(leaf).map_or(0, |(_, asked_at)| asked_at)
+}
+
+fn door_and_date(leaf: &LeafNode) -> Option<(DoorKeyPublic, u64)> {
+    let (door, date) = leaf.extensions().unknown(DOOR_KEY)?.0.split_first_chunk()?;
+    let asked_at = if date.is_empty() { 0 } else { u64::from_be_bytes(date.try_into().ok()?) };
+    Some((DoorKeyPublic(*door), asked_at)).filter(|_| date.is_empty() || asked_at > 0)
 }
 
 /// The media certificate in a leaf, if it has any; `None` within if that cannot be read.
@@ -222,7 +232,7 @@ pub(super) fn seats<'a>(leaves: impl Iterator<Item = (LeafNodeIndex, &'a LeafNod
     let seat = |(index, leaf): (LeafNodeIndex, &LeafNode)| {
         let seat = seat(index, leaf.signature_key().as_slice(), leaf.credential())?;
         let bound = matches!(leaf.leaf_node_source(), LeafNodeSource::Commit(_));
-        Ok(Seat { door: door_key(leaf), media: media_keys(leaf).flatten(), bound, ..seat })
+        Ok(Seat { door: door_key(leaf), asked_at: asked_at(leaf), media: media_keys(leaf).flatten(), bound, ..seat })
     };
     leaves.map(seat).collect()
 }
@@ -235,7 +245,7 @@ pub(super) fn strangers(members: impl Iterator<Item = Member>) -> Result<Vec<Sea
 fn seat(index: LeafNodeIndex, key: &[u8], credential: &Credential) -> Result<Seat> {
     match (MemberId::from_slice(key), name(credential)) {
         (Some(id), Some(name)) if check_name(&name).is_ok() => {
-            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None, media: None, bound: false })
+            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None, asked_at: 0, media: None, bound: false })
         }
         _ => {
             let why = "it has a member without a proper name and an Ed25519 key";
@@ -362,6 +372,7 @@ mod tests {
             id: mal.identity.id(),
             name: "mal".into(),
             door: None,
+            asked_at: 0,
             media: Some(media),
             bound: true,
         };
