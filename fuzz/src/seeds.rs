@@ -109,21 +109,6 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             vec![[&[7; 32][..], &[8], &seeds, &[0, 0]].concat(), [&[7; 32][..], &[8]].concat()]
         }
         // Each asker by either door; by a word of her own; two in a row, and by no word of theirs.
-        "request" => {
-            let mut all: Vec<_> = (0..6).map(|at| vec![0, 0, at / 2, at % 2, 3, 0, 1, 1, 3]).collect();
-            all.extend((0..3).map(|since| vec![0, 0, 1, 1, 4, 0, since, 0, 0, 0, 0, 1, 0, 1, 1, 3]));
-            all.push(vec![1, 0, 1, 1, 3, 0, 1, 2, 1, 1, 3, 0, 1, 3]);
-            // Altered behind its signature, and in it; for another room.
-            all.push(vec![0, 0, 0, 0, 2, 1, 3, 0x50, 5, 1, 1, 1, 3]);
-            all.push(vec![0, 0, 0, 0, 2, 1, 2, 0x1C, 5, 1, 1, 1, 3]);
-            all.push(vec![0, 0, 0, 0, 4, 7, 0, 0, 0, 0, 0, 1, 0, 1, 1, 3]);
-            // A host by the word she said before the one that brought her back; by one that both read.
-            let word = |door, at| [3, 1, door, 4, 0, 0, 1, at, 0, 0, door, 1, 0, 1];
-            all.push([&[1][..], &word(0, 9), &word(1, 3), &[3]].concat());
-            all.push(vec![0, 0, 0, 2, 3, 0, 1, 1, 3]);
-            all.push(vec![0, 0, 0, 0, 5, 32, 1, 1, 3]);
-            all
-        }
         // A frame and a seal on it: hers, another's, an altered one; live, then strict.
         "seal" => {
             let head = |mode| [mode, 0, 0, 0, 0, 0];
@@ -162,10 +147,6 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             // What follows an increment is none.
             all.push([&[0, 2, 1, 0, 0, 0, 24][..], &[1; 24]].concat());
             all
-        }
-        "ticket" => {
-            let written = |epoch, count| [&[3, 0, epoch, 0, 0, count][..], &[0, 0, 0, 0, 0, 1, 2, 5, 6, 3]].concat();
-            vec![vec![1, 0], written(0, 2), written(1, 4), written(9, 1), vec![1, 1, 0, 34, 5, 1]]
         }
         "tree" => vec![vec![1, 0], vec![3, 0], change(3, 40)],
         "welcome" => vec![vec![1, 0], vec![2, 0], vec![3, 0], vec![3, 1, 0, 0, 0, 2, 0], change(1, 300)],

@@ -221,6 +221,8 @@ impl World {
         let mut out = Out { send, events: Vec::new() };
         for event in events {
             let event = match &mut self.members[who].voice {
+                // No heartbeat is carried here, so nobody is stopped for want of one.
+                Some(_) if matches!(event, Event::Stale { .. } | Event::Fresh) => None,
                 Some(voice) => event.tell(voice).unwrap(),
                 None => Some(event),
             };

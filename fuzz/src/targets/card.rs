@@ -67,13 +67,6 @@ fn ben() -> SigningKey {
     SigningKey::from_bytes(&[6; 32])
 }
 
-/// The card of `owner`, who asks to be brought back by such a word, if there is one; `genuine` is theirs without one.
-pub fn asking(owner: &SigningKey, genuine: &[u8], word: Option<&[u8]>) -> Vec<u8> {
-    let leaf_end = genuine.len() - SIGNATURE - 1 - SIGNATURE;
-    let word = word.map(|word| [&RETURN.to_be_bytes()[..], &vector(word)].concat());
-    sign(owner, &genuine[..LEAF], &genuine[LEAF..leaf_end], &vector(&word.unwrap_or_default()))
-}
-
 /// Lets the card's owner in and out again; gives whether they were.
 fn admit(party: &mut Party, card: &Card, with_commit: bool) -> bool {
     let admission = match party.rooms[0].admit(card, Role::Listener) {

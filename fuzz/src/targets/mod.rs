@@ -22,11 +22,9 @@ mod payload;
 mod porch;
 mod published_keys;
 mod relay;
-mod request;
 mod seal;
 mod signal;
 mod snapshot;
-mod ticket;
 mod tree;
 mod wav;
 mod welcome;
@@ -47,11 +45,9 @@ pub use packet_header::packet_header;
 pub use payload::payload;
 pub use porch::Porch;
 pub use published_keys::published_keys;
-pub use request::request;
 pub use seal::seal;
 pub use signal::signal;
 pub use snapshot::snapshot;
-pub use ticket::ticket;
 pub use tree::tree;
 pub use wav::wav;
 pub use welcome::welcome;
@@ -75,11 +71,9 @@ pub const ALL: &[(&str, Target)] = &[
     ("packet_header", packet_header),
     ("payload", payload),
     ("published_keys", published_keys),
-    ("request", request),
     ("seal", seal),
     ("signal", signal),
     ("snapshot", snapshot),
-    ("ticket", ticket),
     ("tree", tree),
     ("wav", wav),
     ("welcome", welcome),
