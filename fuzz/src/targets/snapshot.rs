@@ -339,6 +339,8 @@ fn shelf_of() -> Vec<Stored> {
         (stored.next, stored.code, stored.packet) = (next.clone(), Some(eve.kept.code()), packet);
         stored.messages.clone_from(&messages);
     }
+    // Or this knows another form than the library.
+    assert!(all[..2].iter().all(|stored| records(&stored.whole).is_some_and(|records| records.len() > 9)));
     assert_eq!(all.iter().map(|stored| stored.increments.len()).collect::<Vec<_>>(), [4, 4, 0]);
     all
 }
@@ -411,7 +413,7 @@ impl Parts {
             whole.get(at - count..at)
         };
         let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap()) as usize;
-        // Version and who; room id; epoch; out of it or not; media keys; the group's id.
+        // Version and who; room id; epoch; out of it or not; media keys; what was published; the group's id.
         take(1 + 32)?;
         let length = number(take(4)?);
         take(length + 8)?;
@@ -420,6 +422,8 @@ impl Parts {
         }
         let seeds = number(take(4)?);
         take(seeds * 32)?;
+        let published = number(take(4)?);
+        take(published)?;
         let length = number(take(4)?);
         take(length)?;
         let count = take(4)?;
