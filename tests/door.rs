@@ -480,7 +480,7 @@ fn a_knock_that_is_replayed_altered_or_out_of_its_time_brings_nobody_in() {
     open(&mut party, 0, vec![ben]);
     table.refused("once they are in", door_says(&mut party.rooms[0], &bytes, WALL), "it came before");
     let said = door_says(&mut party.rooms[1], &bytes, WALL);
-    table.refused("once they are in, to another who may let in", said, "somebody with that key is in the room");
+    table.refused("once they are in, to another who may let in", said, "they did so before they came in");
     let ben = party.id("ben");
     let removed = party.rooms[0].remove(&ben).unwrap();
     party.deliver(&removed);

@@ -323,10 +323,6 @@ impl Room {
             let why = "they did so too long ago, or their clock is wrong: they may knock again";
             return denied(knock.name(), "knock", why);
         }
-        let is_in = self.member(&knock.member()).is_some();
-        if is_in && self.door.is_from_before(&knock, now, wall) {
-            return denied(knock.name(), "knock", "they did so before they came in: nothing is to be done");
-        }
         if self.door.len() >= MAX_WAITING {
             let why = "4,096 people wait already: let in or turn away some of them, or revoke the link";
             return Err(Error::Unusable { what: "knock", why });
@@ -335,6 +331,11 @@ impl Room {
             return Err(Error::Malformed { what: Item::Knock, why: "it came before" });
         }
         self.journal.whole();
+        let is_in = self.member(&knock.member()).is_some();
+        if is_in && self.door.is_from_before(&knock, now, wall) {
+            // Remembered all the same: it is of no use when they have gone, either.
+            return denied(knock.name(), "knock", "they did so before they came in: nothing is to be done");
+        }
         if let Some(no) = self.shut_to(&knock) {
             let mut events = mem::take(&mut self.door.untold);
             events.extend(self.answer_no(&[(knock, no)]));
