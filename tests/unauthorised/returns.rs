@@ -29,7 +29,7 @@ fn back(e: &mut Evening, word: Option<Word>, change: impl FnOnce(&mut Standing))
     let words: Vec<_> = word
         .iter()
         .map(|Word { room, since, asked_at }| {
-            [&Sha256::digest(room)[..], &since.to_be_bytes(), &asked_at.to_be_bytes()].concat()
+            [&Sha256::digest(room)[..], &since.to_be_bytes(), &asked_at.to_be_bytes(), &[0; 32]].concat()
         })
         .map(|bytes| Extension::Unknown(RETURN, UnknownExtension(bytes)))
         .collect();
@@ -59,6 +59,9 @@ pub fn without_a_word(e: &mut Evening) -> Attempt {
     refused(back(e, None, |_| {}), "bring back hal, a host: their card does not prove")
 }
 
+const NO_PROOF: &str = "bring back hal, a host: their card does not prove";
+const EARLY: &str = "bring back hal, a host: they asked before they had the keys";
+
 /// For another room, in another role, or from before they last came back.
 pub fn by_a_word_that_does_not_count(e: &mut Evening) -> Attempt {
     let mut word = word(e);
@@ -67,10 +70,14 @@ pub fn by_a_word_that_does_not_count(e: &mut Evening) -> Attempt {
         1 => word.since = e.wrong_date(),
         _ => word.asked_at = 0,
     }
+    let early = word.asked_at == 0;
     if e.rng.random() {
-        return refused(back(e, Some(word), |_| {}), "bring back hal, a host: their card does not prove");
+        return refused(back(e, Some(word), |_| {}), if early { EARLY } else { NO_PROOF });
     }
     let asked_at = word.asked_at.max(1);
+    if early {
+        return refused(back(e, Some(word), |hal| hal.returned = asked_at), EARLY);
+    }
     refused(back(e, Some(word), |hal| hal.returned = asked_at), "remove hal, a host")
 }
 

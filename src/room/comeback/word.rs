@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! SHA-256 of the room's id (32) ‖ since when they have their role: the charter's epoch (8) ‖ asked at (8)
-//!   ‖ the door key of their leaf as they last knew it (32)
+//!   ‖ the door key of their leaf as they last knew it (32), or zeros if they came to that by a word
 //! ```
 //!
 //! It may throw a host out by no host's hand, and an honest host is glad to answer it, so an attacker would like to say an
@@ -26,6 +26,10 @@ use crate::{
     identity::Role,
     room::{charter::Standing, door::UnixTime, group::DoorKeyPublic},
 };
+
+/// In place of a door key: of who came to their leaf by a word. They may have been brought back into a history of the room
+/// that nobody else shares, and so they do not know which leaf the others have of them.
+pub(crate) const ANY_LEAF: DoorKeyPublic = DoorKeyPublic([0; 32]);
 
 /// "I ask to be brought back to this room."
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +68,8 @@ impl ReturnWord {
 
     /// Whether it asks out of the leaf that says `door` and `asked_at`.
     pub(crate) fn replaces(&self, (door, asked_at): (Option<DoorKeyPublic>, u64)) -> bool {
-        self.asked_at.0 > asked_at && (asked_at > 0 || door == Some(self.door))
+        let is_theirs = asked_at > 0 || door == Some(self.door) || self.door == ANY_LEAF;
+        self.asked_at.0 > asked_at && is_theirs
     }
 
     /// Whether it counts for a host or a moderator of whom the charter says `standing`.
@@ -112,6 +117,8 @@ mod tests {
         for leaf in [(Some(DOOR), 0), (Some(DOOR), 8), (other, 8), (other, 1)] {
             assert!(word.replaces(leaf), "{leaf:?}");
         }
+        let wanderer = ReturnWord::new(b"room", 7, UnixTime(9), ANY_LEAF);
+        assert!(wanderer.replaces((other, 0)) && wanderer.replaces((other, 8)) && !wanderer.replaces((other, 9)));
         for leaf in [(other, 0), (None, 0), (Some(DOOR), 9), (Some(DOOR), 10), (other, 9)] {
             assert!(!word.replaces(leaf), "{leaf:?}");
         }
