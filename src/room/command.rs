@@ -291,6 +291,8 @@ impl Room {
             adds,
             removes: removes.into_iter().collect(),
             charter: charter.as_ref(),
+            // Without a path two processes restored from one snapshot that admit the same people would make one epoch, and
+            // speak with one key.
             binds: self.is_to_bind() || !self.speaks,
             keeps_media_key: self.spent.is_full(),
         };
