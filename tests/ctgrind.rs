@@ -188,6 +188,7 @@ const VERDICTS: &[[&str; 2]] = &[
     ["AeadInPlace>::decrypt_in_place_detached (src/lib.rs:305", "backend.rs"],
     // `subtle` makes sure that a choice is 0 or 1, in builds with debug assertions.
     ["subtle::Choice, bool>", "decrypt_in_place_detached"],
+    ["backend::Refused", "parlor::media::backend::Aead::open_in_place"],
     ["open_at (voice.rs", "parlor::media::voice::Voice::open"],
     ["to_vec<u8", "parlor::media::voice::Voice::open"],
 ];
