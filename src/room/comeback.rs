@@ -29,7 +29,7 @@ use crate::{
         door::UnixTime,
         draft::Draft,
         group::{Bundle, Group},
-        judge::{Newcomer, Proposed, denial, judge},
+        judge::{denial, judge},
     },
 };
 
@@ -193,19 +193,8 @@ impl Room {
     pub(super) fn may_bring_back(&self, card: &Card) -> bool {
         let Ok(me) = self.group().map(Group::me) else { return false };
         let intent = Intent::BringBack(Box::new(card.clone()));
-        let Ok(Draft { adds, removes, after }) = Draft::new(self.ground(), self.identity.id(), &intent) else {
-            return false;
-        };
-        let proposed = Proposed {
-            committer: me,
-            adds: adds.into_iter().map(Newcomer::of).collect(),
-            removes: removes.into_iter().collect(),
-            charter: Some(Ok(after)),
-            other_extensions_kept: true,
-            path: None,
-            foreign: None,
-        };
-        judge(self.ground(), proposed).is_ok()
+        let draft = Draft::new(self.ground(), self.identity.id(), &intent);
+        draft.is_ok_and(|draft| judge(self.ground(), draft.proposed(self.ground(), me)).is_ok())
     }
 
     /// Takes a request, if it is for oneself to read and to answer.
@@ -226,11 +215,9 @@ impl Room {
         if !self.comeback.is_fresh(member, request.asked_at, now) {
             return Ok(Vec::new());
         }
-        let mut events = Vec::new();
-        events.extend(request.stuck.and_then(|epoch| self.comeback.report(member, epoch)));
         let (card, request, stuck) = (Box::new(request.card), request.id, request.stuck);
-        events.insert(0, Event::AsksBack { member, card, request, stuck });
-        Ok(events)
+        let named = stuck.and_then(|epoch| self.comeback.report(member, epoch));
+        Ok([Event::AsksBack { member, card, request, stuck }].into_iter().chain(named).collect())
     }
 
     /// Something says that it is a commit of one's own leaf that this process did not make. Anybody in the room can make

@@ -9,7 +9,7 @@ use crate::{
         door::LinkId,
         draft::{Draft, left_of},
         group::{Bundle, Plan},
-        judge::{Ground, Newcomer, Proposed, judge},
+        judge::{Ground, judge},
         open,
         receive::Pending,
         said::Said,
@@ -266,19 +266,10 @@ impl Room {
         if self.pending.is_some() {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
+        let proposed = draft.proposed(self.ground(), committer);
+        let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
         let Draft { adds, removes, after } = draft;
         let charter = (after != self.charter).then_some(after);
-
-        let proposed = Proposed {
-            committer,
-            adds: adds.iter().map(|card| Newcomer::of(card)).collect(),
-            removes: removes.iter().copied().collect(),
-            charter: charter.clone().map(Ok),
-            other_extensions_kept: true,
-            path: None,
-            foreign: None,
-        };
-        let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
         // What others cannot read they refuse, while one would merge it oneself.
         if let Some(after) = &charter
             && Charter::decode(&after.encode()?)? != *after
@@ -299,10 +290,7 @@ impl Room {
         let group = open(&mut self.group, self.epoch)?;
         let bundle =
             group.commit(&self.identity, &plan).and_then(Bundle::fits).inspect_err(|_| group.clear_pending())?;
-        let mut pending = Pending::new(&bundle.commit, intent.clone(), verdict);
-        // Whoever keeps the room from here on has it to send again.
-        pending.bundle = Some(bundle.clone());
-        self.pending = Some(pending);
+        self.pending = Some(Pending::new(bundle.clone(), intent.clone(), verdict));
         self.journal.whole();
         Ok(bundle)
     }

@@ -8,7 +8,12 @@ use std::collections::BTreeSet;
 use crate::{
     error::{Error, Result},
     identity::{LeafIndex, Member, MemberId, Role},
-    room::{Card, Intent, charter::Charter, comeback::standing_after, judge::Ground},
+    room::{
+        Card, Intent,
+        charter::Charter,
+        comeback::standing_after,
+        judge::{Ground, Newcomer, Proposed},
+    },
 };
 
 /// What a commit for an intent would do.
@@ -155,6 +160,19 @@ impl<'a> Draft<'a> {
             }
         }
         Ok(draft)
+    }
+
+    /// The commit of it that `committer` would make, for the judge.
+    pub(super) fn proposed(&self, ground: Ground<'_>, committer: LeafIndex) -> Proposed {
+        Proposed {
+            committer,
+            adds: self.adds.iter().map(|card| Newcomer::of(card)).collect(),
+            removes: self.removes.iter().copied().collect(),
+            charter: (self.after != *ground.charter).then(|| Ok(self.after.clone())),
+            other_extensions_kept: true,
+            path: None,
+            foreign: None,
+        }
     }
 
     /// The leaf of who is in goes, and they come in by `card`.

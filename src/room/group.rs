@@ -243,9 +243,8 @@ impl Group {
     #[cfg(test)]
     pub(crate) fn secrets(&mut self, give: &mut dyn FnMut(&str, &[u8])) {
         drop(self.save(&mut crate::bytes::Writer::default()));
-        let nothing = openmls::prelude::PastEpochDeletion::older_than_duration(std::time::Duration::MAX);
-        let (mls, provider) = (&mut self.mls, self.provider.as_ref());
-        provider.storage.take_all(|| mls.delete_past_epoch_secrets(provider, nothing)).unwrap();
+        self.store_message_secrets().unwrap();
+        let provider = self.provider.as_ref();
         provider.secrets(give);
         self.fresh_media.iter().for_each(|media| give("fresh media seed", media.seed()));
         drop(provider.storage.for_snapshot());

@@ -238,7 +238,7 @@ impl Heart {
     /// Does what is due at `now`, and tells what has changed.
     fn pulse(&mut self, room: &Room, now: Duration) -> Vec<Event> {
         let Some(beating) = &mut self.beating else { return Vec::new() };
-        let strict = room.charter.off_stage(&room.identity.id(), room.charter.hosts() > 0).is_none();
+        let strict = room.is_on_stage();
         if strict && !mem::replace(&mut beating.strict, strict) {
             beating.began = now;
         }

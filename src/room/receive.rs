@@ -41,13 +41,13 @@ pub(super) struct Pending {
     pub(super) verdict: Verdict,
     /// Whether it was made since the room was, or was restored.
     pub(super) is_of_this_process: bool,
-    /// Its messages.
-    pub(super) bundle: Option<Bundle>,
+    /// Its messages: whoever keeps the room has them to send again.
+    pub(super) bundle: Bundle,
 }
 
 impl Pending {
-    pub(super) fn new(commit: &[u8], intent: Intent, verdict: Verdict) -> Self {
-        Self { hash: hash(commit), intent, verdict, is_of_this_process: true, bundle: None }
+    pub(super) fn new(bundle: Bundle, intent: Intent, verdict: Verdict) -> Self {
+        Self { hash: hash(&bundle.commit), intent, verdict, is_of_this_process: true, bundle }
     }
 }
 
@@ -86,7 +86,7 @@ impl Room {
             // Its path is for those in the room, and nobody has the key at one's own leaf but who made the commit.
             self.speaks |= pending.is_of_this_process;
             if self.journal.is_kept()
-                && let Some(Bundle { welcome: Some(welcome), tree, .. }) = pending.bundle
+                && let Bundle { welcome: Some(welcome), tree, .. } = pending.bundle
             {
                 self.admitted = Some(Admitted { welcome, tree });
             }

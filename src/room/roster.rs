@@ -82,7 +82,7 @@ impl Roster {
 
     /// Since which epoch `id` sits where they do, as far as this room has seen.
     pub(crate) fn since(&self, id: &MemberId) -> Option<u64> {
-        self.seats.iter().find(|sitting| sitting.member.id == *id).map(|sitting| sitting.since)
+        self.of(id).map(|sitting| sitting.since)
     }
 
     /// Who sits where they do since `epoch`.
@@ -120,28 +120,31 @@ impl Roster {
     }
 
     pub(crate) fn find(&self, id: &MemberId) -> Option<&Member> {
-        self.members().find(|member| member.id == *id)
+        self.of(id).map(|sitting| &sitting.member)
     }
 
     /// What the leaf of `id` says for words to be held against: its door key, and when they last asked to be brought back.
     pub(crate) fn last_word(&self, id: &MemberId) -> (Option<DoorKeyPublic>, u64) {
-        let sitting = self.seats.iter().find(|sitting| sitting.member.id == *id);
-        sitting.map_or((None, 0), |sitting| (sitting.door, sitting.asked_at))
+        self.of(id).map_or((None, 0), |sitting| (sitting.door, sitting.asked_at))
     }
 
     /// The door key of `id`, if their leaf certifies one.
     pub(crate) fn door_key(&self, id: &MemberId) -> Option<DoorKeyPublic> {
-        self.seats.iter().find(|sitting| sitting.member.id == *id)?.door
+        self.of(id)?.door
     }
 
     /// The media keys of `id`, if they are on stage and their leaf certifies any.
     pub(crate) fn media_keys(&self, id: &MemberId) -> Option<&MediaCertificate> {
-        self.seats.iter().find(|sitting| sitting.member.id == *id)?.media.as_ref()
+        self.of(id)?.media.as_ref()
     }
 
     /// Who seals in this epoch, and by which keys.
     pub(crate) fn sealing(&self) -> impl Iterator<Item = (&Member, &MediaCertificate)> {
         self.seats.iter().filter_map(|sitting| Some((&sitting.member, sitting.media.as_ref()?)))
+    }
+
+    fn of(&self, id: &MemberId) -> Option<&Sitting> {
+        self.seats.iter().find(|sitting| sitting.member.id == *id)
     }
 
     fn seat(&self, leaf: LeafIndex) -> Option<&Sitting> {

@@ -242,12 +242,7 @@ impl Room {
         if let Some((bundle, intent)) = read_pending(saved)? {
             let proposed = proposed.ok_or_else(|| saved.malformed("the commit on its way is not in its group"))?;
             let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
-            let mut pending = Pending::new(&bundle.commit, intent, verdict);
-            (pending.is_of_this_process, pending.bundle) = (false, Some(bundle));
-            self.pending = Some(pending);
-        } else if let Some(group) = &mut self.group {
-            // Made before anybody kept the room, it could not be sent again.
-            group.clear_pending();
+            self.pending = Some(Pending { is_of_this_process: false, ..Pending::new(bundle, intent, verdict) });
         }
         self.admitted = read_admitted(saved)?;
         self.echoes = Echoes::load(saved)?;
@@ -314,7 +309,7 @@ impl Room {
     /// them again, in this order, for nobody knows whether they were sent; the relay's second copy does no harm. Once out,
     /// the media keys that one has published, which never come back.
     pub fn unsent(&self) -> impl Iterator<Item = &[u8]> {
-        let commit = self.pending.iter().filter_map(|pending| Some(pending.bundle.as_ref()?.commit.as_slice()));
+        let commit = self.pending.iter().map(|pending| pending.bundle.commit.as_slice());
         let words = self.echoes.on_their_way(self.epoch.saturating_sub(PAST_EPOCHS));
         words.chain(commit).chain(self.spent.published())
     }
@@ -358,15 +353,13 @@ fn read_maybe(saved: &mut Reader<'_>) -> Result<Option<Vec<u8>>> {
     if saved.flag()? { saved.long().map(|bytes| Some(bytes.to_vec())) } else { Ok(None) }
 }
 
-/// A commit whose messages are not there was made before anybody kept the room: it is lost with the process.
 fn put_pending(pending: Option<&Pending>, out: &mut Writer) -> Result<()> {
-    let pending = pending.and_then(|pending| Some((pending, pending.bundle.as_ref()?)));
     out.flag(pending.is_some());
-    let Some((pending, bundle)) = pending else { return Ok(()) };
+    let Some(Pending { bundle, intent, .. }) = pending else { return Ok(()) };
     out.long("commit", &bundle.commit)?;
     put_maybe("welcome", bundle.welcome.as_deref(), out)?;
     put_maybe("tree", bundle.tree.as_deref(), out)?;
-    put_intent(&pending.intent, out)
+    put_intent(intent, out)
 }
 
 fn read_pending(saved: &mut Reader<'_>) -> Result<Option<(Bundle, Intent)>> {

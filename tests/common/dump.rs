@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     fs::{self, File},
+    ops::Range,
     os::unix::fs::FileExt as _,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -14,7 +15,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 /// Half a secret is found as well: each run of this many bytes is looked for.
 pub const RUN: usize = 12;
 
-const MASK: u8 = 0xA5;
+pub const MASK: u8 = 0xA5;
 
 /// One dump at a time, and nobody else at work: a dump copies what it reads.
 pub fn alone() -> MutexGuard<'static, ()> {
@@ -72,7 +73,6 @@ impl Needle {
 
     /// Where in this process's memory the secret is, or a part of it: heap, stacks, whatever may be written to.
     pub fn found(&self) -> Vec<Place> {
-        const CHUNK: usize = 1 << 20;
         const OVERLAP: usize = RUN - 1;
         let first = |run: &[u8]| u16::from_ne_bytes([run[0], run[1]]);
         let mut begins = vec![false; 1 << 16];
@@ -81,42 +81,51 @@ impl Needle {
             begins[usize::from(first(run))] = true;
             runs.entry(first(run)).or_default().insert(run);
         }
-        let memory = File::open("/proc/self/mem").unwrap();
-        let mut chunk = vec![0_u8; CHUNK];
-        let own = chunk.as_ptr() as u64..chunk.as_ptr() as u64 + CHUNK as u64;
-        let (mut found, mut read): (Vec<Place>, usize) = (Vec::new(), 0);
-        for map in fs::read_to_string("/proc/self/maps").unwrap().lines() {
-            let (range, rest) = map.split_once(' ').unwrap();
-            if !rest.starts_with("rw") {
-                continue;
-            }
-            let (from, to) = range.split_once('-').unwrap();
-            let (mut from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
-            while from < to {
-                let want = CHUNK.min((to - from) as usize);
-                // What is gone since the list was made, or is a device's, cannot be read.
-                let Ok(got) = memory.read_at(&mut chunk[..want], from) else { break };
-                read += got;
-                // It is compared masked, for whatever the comparison leaves behind.
-                chunk[..got].iter_mut().for_each(|byte| *byte ^= MASK);
-                for (at, run) in chunk[..got].windows(RUN).enumerate() {
-                    let address = from + at as u64;
-                    if begins[usize::from(first(run))] && runs[&first(run)].contains(run) && !own.contains(&address) {
-                        match found.last_mut().filter(|last| (last.from..=last.to - OVERLAP as u64).contains(&address))
-                        {
-                            Some(last) => last.to = address + RUN as u64,
-                            None => found.push(Place { from: address, to: address + RUN as u64, map: map.to_owned() }),
-                        }
+        let mut found: Vec<Place> = Vec::new();
+        each_chunk(OVERLAP, |chunk, from, map, own| {
+            for (at, run) in chunk.windows(RUN).enumerate() {
+                let address = from + at as u64;
+                if begins[usize::from(first(run))] && runs[&first(run)].contains(run) && !own.contains(&address) {
+                    match found.last_mut().filter(|last| (last.from..=last.to - OVERLAP as u64).contains(&address)) {
+                        Some(last) => last.to = address + RUN as u64,
+                        None => found.push(Place { from: address, to: address + RUN as u64, map: map.to_owned() }),
                     }
                 }
-                if got <= OVERLAP || from + got as u64 >= to {
-                    break;
-                }
-                from += (got - OVERLAP) as u64;
             }
-        }
-        chunk.zeroize();
-        assert!(read > 100_000, "the dump has only {read} bytes");
+        });
         found
     }
+}
+
+/// Goes through all of this process's memory that may be written to: heap, stacks and the rest. `visit` gets a chunk of
+/// it at a time, masked, for whatever a comparison leaves behind, with its address, the line of `/proc/self/maps` that it
+/// is in, and where the chunk's own copy lies. Each begins `overlap` bytes before the end of the one before.
+pub fn each_chunk(overlap: usize, mut visit: impl FnMut(&[u8], u64, &str, &Range<u64>)) {
+    const CHUNK: usize = 1 << 20;
+    let memory = File::open("/proc/self/mem").unwrap();
+    let mut chunk = vec![0_u8; CHUNK];
+    let own = chunk.as_ptr() as u64..chunk.as_ptr() as u64 + CHUNK as u64;
+    let mut read = 0;
+    for map in fs::read_to_string("/proc/self/maps").unwrap().lines() {
+        let (range, rest) = map.split_once(' ').unwrap();
+        if !rest.starts_with("rw") {
+            continue;
+        }
+        let (from, to) = range.split_once('-').unwrap();
+        let (mut from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        while from < to {
+            let want = CHUNK.min((to - from) as usize);
+            // What is gone since the list was made, or is a device's, cannot be read.
+            let Ok(got) = memory.read_at(&mut chunk[..want], from) else { break };
+            read += got;
+            chunk[..got].iter_mut().for_each(|byte| *byte ^= MASK);
+            visit(&chunk[..got], from, map, &own);
+            if got <= overlap || from + got as u64 >= to {
+                break;
+            }
+            from += (got - overlap) as u64;
+        }
+    }
+    chunk.zeroize();
+    assert!(read > 100_000, "the dump has only {read} bytes");
 }

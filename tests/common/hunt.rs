@@ -8,16 +8,9 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    fs::{self, File},
-    os::unix::fs::FileExt as _,
 };
 
-use zeroize::Zeroize as _;
-
-/// Of a longer secret each run of this many bytes is looked for, so that half of it is found too.
-pub const RUN: usize = 12;
-
-const MASK: u8 = 0xA5;
+use super::dump::{MASK, RUN, each_chunk};
 
 /// The longest encoding of a run: twelve numbers of three digits, with commas and spaces.
 const LONGEST: usize = RUN * 5;
@@ -129,7 +122,6 @@ impl Hunt {
     /// Where in this process's memory any of them is: heap, stacks, whatever may be written to. Each secret once for
     /// each encoding and mapping.
     pub fn found(&self) -> Vec<Found> {
-        const CHUNK: usize = 1 << 20;
         let slot = |bytes: &[u8]| {
             let word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             (word.wrapping_mul(0x9E37_79B1) >> 10) as usize
@@ -145,46 +137,23 @@ impl Hunt {
                 }
             }
         }
-        let memory = File::open("/proc/self/mem").unwrap();
-        let mut chunk = vec![0_u8; CHUNK];
-        let own = chunk.as_ptr() as u64..chunk.as_ptr() as u64 + CHUNK as u64;
-        let (mut found, mut seen, mut read) = (Vec::new(), BTreeSet::new(), 0);
-        for map in fs::read_to_string("/proc/self/maps").unwrap().lines() {
-            let (range, rest) = map.split_once(' ').unwrap();
-            if !rest.starts_with("rw") {
-                continue;
-            }
-            let (from, to) = range.split_once('-').unwrap();
-            let (mut from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
-            while from < to {
-                let want = CHUNK.min((to - from) as usize);
-                // What is gone since the list was made, or is a device's, cannot be read.
-                let Ok(got) = memory.read_at(&mut chunk[..want], from) else { break };
-                read += got;
-                // It is compared masked, for whatever the comparison leaves behind.
-                chunk[..got].iter_mut().for_each(|byte| *byte ^= MASK);
-                for at in 0..got.saturating_sub(size_of::<Head>() - 1) {
-                    let rest = &chunk[at..got];
-                    if !begins[slot(rest)] || own.contains(&(from + at as u64)) {
-                        continue;
-                    }
-                    for Pattern { bytes, secret, encoding } in
-                        by_head.get(rest.first_chunk::<8>().unwrap()).into_iter().flatten()
-                    {
-                        if rest.starts_with(bytes) && seen.insert((*secret, *encoding, map.to_owned())) {
-                            let (name, at) = (self.names[*secret].clone(), from + at as u64);
-                            found.push(Found { name, encoding, at, map: map.to_owned() });
-                        }
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        each_chunk(LONGEST, |chunk, from, map, own| {
+            for at in 0..chunk.len().saturating_sub(size_of::<Head>() - 1) {
+                let rest = &chunk[at..];
+                if !begins[slot(rest)] || own.contains(&(from + at as u64)) {
+                    continue;
+                }
+                for Pattern { bytes, secret, encoding } in
+                    by_head.get(rest.first_chunk::<8>().unwrap()).into_iter().flatten()
+                {
+                    if rest.starts_with(bytes) && seen.insert((*secret, *encoding, map.to_owned())) {
+                        let (name, at) = (self.names[*secret].clone(), from + at as u64);
+                        found.push(Found { name, encoding, at, map: map.to_owned() });
                     }
                 }
-                if got <= LONGEST || from + got as u64 >= to {
-                    break;
-                }
-                from += (got - LONGEST) as u64;
             }
-        }
-        chunk.zeroize();
-        assert!(read > 100_000, "the dump has only {read} bytes");
+        });
         found
     }
 }

@@ -255,10 +255,7 @@ impl Returning {
     }
 
     fn identity(&self) -> &Identity {
-        match &self.stale {
-            Stale::Room(room) => &room.identity,
-            Stale::Nothing(identity) => identity,
-        }
+        self.stale.identity()
     }
 
     /// Enters by the welcome that somebody brings one back with, and the ratchet tree if it travels apart
@@ -277,10 +274,7 @@ impl Returning {
             return Err(ReturnError { returning: Box::new(self), error });
         }
         let Self { stale, ticket, state, asked: Asked { provider, card, id }, now } = self;
-        let identity = match &stale {
-            Stale::Room(room) => &room.identity,
-            Stale::Nothing(identity) => identity,
-        };
+        let identity = stale.identity();
         let me = identity.id();
         let entered = group::join(provider, welcome, tree, |doorstep| check(doorstep, identity, &ticket, &card));
         let (provider, error) = match entered {
@@ -306,6 +300,13 @@ impl Returning {
 }
 
 impl Stale {
+    fn identity(&self) -> &Identity {
+        match self {
+            Self::Room(room) => &room.identity,
+            Self::Nothing(identity) => identity,
+        }
+    }
+
     fn into_identity(self) -> Identity {
         match self {
             Self::Room(room) => room.into_identity(),
@@ -427,14 +428,15 @@ mod tests {
     #[test]
     fn a_ticket_comes_back_as_it_was_written_and_has_one_form() {
         let reader = |n: u8| (MemberId::from_bytes([n; 32]), DoorKeyPublic([n; 32]));
+        let to_ask = |count: u8| Ticket {
+            room: vec![7; 16].into(),
+            epoch: 5,
+            since: 3,
+            door: DoorKeyPublic([9; 32]),
+            readers: (0..count).map(reader).collect(),
+        };
         for count in 1..=8 {
-            let ticket = Ticket {
-                room: vec![7; 16].into(),
-                epoch: 5,
-                since: 3,
-                door: DoorKeyPublic([9; 32]),
-                readers: (0..count).map(reader).collect(),
-            };
+            let ticket = to_ask(count);
             let bytes = ticket.to_bytes();
             assert_eq!(Ticket::from_bytes(&bytes).unwrap(), ticket);
             for length in 0..bytes.len() {
@@ -446,14 +448,7 @@ mod tests {
             assert!(Ticket::from_bytes(&other).is_err());
         }
         for count in [0, 9] {
-            let ticket = Ticket {
-                room: vec![7; 16].into(),
-                epoch: 5,
-                since: 3,
-                door: DoorKeyPublic([9; 32]),
-                readers: (0..count).map(reader).collect(),
-            };
-            assert!(Ticket::from_bytes(&ticket.to_bytes()).is_err(), "{count} to ask");
+            assert!(Ticket::from_bytes(&to_ask(count).to_bytes()).is_err(), "{count} to ask");
         }
     }
 }

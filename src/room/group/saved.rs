@@ -36,13 +36,10 @@ impl Group {
     /// Writes all that it takes to go on with the group.
     pub(crate) fn save(&mut self, out: &mut Writer) -> Result<()> {
         let _sweep = Sweep;
+        self.store_message_secrets()?;
         let Provider { storage, door, media, asked_at, .. } = self.provider.as_ref();
         storage.put_part(Part::Tree, self.mls.treesync()).map_err(bug)?;
         storage.put_part(Part::Context, self.mls.public_group().group_context()).map_err(bug)?;
-        // It deletes nothing, and writes what is left.
-        let nothing = PastEpochDeletion::older_than_duration(Duration::MAX);
-        let (mls, provider) = (&mut self.mls, self.provider.as_ref());
-        storage.take_all(|| mls.delete_past_epoch_secrets(provider, nothing)).map_err(bug)?;
 
         out.long("room id", self.mls.group_id().as_slice())?;
         let records = storage.for_snapshot();
@@ -60,6 +57,14 @@ impl Group {
         out.flag(self.fresh_media.is_some());
         self.fresh_media.iter().for_each(|media| out.put(media.seed()));
         Ok(())
+    }
+
+    /// Has openmls put in the secrets of messages, which it shows to nobody but its storage.
+    pub(super) fn store_message_secrets(&mut self) -> Result<()> {
+        // It deletes nothing, and writes what is left.
+        let nothing = PastEpochDeletion::older_than_duration(Duration::MAX);
+        let (mls, provider) = (&mut self.mls, self.provider.as_ref());
+        provider.storage.take_all(|| mls.delete_past_epoch_secrets(provider, nothing)).map_err(bug)
     }
 
     /// The group that [`save`](Self::save) wrote.
