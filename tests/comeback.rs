@@ -391,7 +391,7 @@ fn a_word_is_noted_whoever_answered_it_and_goes_with_the_role() {
     // She has changed her keys since by another card, and mo shows her first one once more.
     let (ana, _) = leave_party(&mut party, 2);
     let (mut returning, _) = ana.come_back(NOW, WALL).unwrap();
-    let request = returning.ask_again(WALL.plus(1)).unwrap();
+    let request = returning.ask_again(WALL.plus(5)).unwrap();
     round_trip(&mut party, returning, &request, 0, NOW + Duration::from_secs(2));
     let denied = party.rooms[1].bring_back(&card, WALL).unwrap_err();
     assert!(denied.to_string().contains("before they had the keys"), "{denied}");
@@ -642,7 +642,7 @@ fn a_request_has_one_length_whoever_asks_in_whatever_room() {
         let (room, _) = leave_party(&mut party, at);
         let (mut returning, request) = room.come_back(NOW, WALL).unwrap();
         lengths.push(request.len());
-        lengths.push(returning.ask_again(WALL.plus(1)).unwrap().len());
+        lengths.push(returning.ask_again(WALL.plus(5)).unwrap().len());
         let (_, request) = Returning::with_ticket(returning.into_identity(), &ticket, WALL).unwrap();
         lengths.push(request.len());
     }
@@ -662,13 +662,64 @@ fn who_asks_again_is_answered_by_the_last_request_only() {
     let (mut returning, first) = room.come_back(NOW, WALL).unwrap();
     let told = deliver(&mut party, &first);
     let (card, ..) = asked(&told[ANA]).unwrap();
-    let second = returning.ask_again(WALL.plus(1)).unwrap();
+    let second = returning.ask_again(WALL.plus(5)).unwrap();
     assert_eq!(returning.id(), RequestId::of(&second));
     let admission = bring_back(&mut party, ANA, &card);
     let failed = returning.enter(&admission.welcome, None).unwrap_err();
     let later = NOW + Duration::from_secs(2);
     round_trip(&mut party, *failed.returning, &second, ANA, later);
     all_are_heard(&mut party);
+}
+
+#[test]
+fn an_answer_may_take_five_seconds_however_often_one_asks() {
+    let mut party = evening();
+    let (room, _) = leave_party(&mut party, SUE);
+    let (mut returning, request) = room.come_back(NOW, WALL).unwrap();
+    let told = deliver(&mut party, &request);
+    let (card, ..) = asked(&told[ANA]).unwrap();
+    for second in 1..5 {
+        assert_eq!(returning.ask_again(WALL.plus(second)).unwrap(), request);
+        assert!(askable(&mut party, &request, NOW + Duration::from_secs(second)).is_empty(), "it was heard");
+    }
+    let admission = bring_back(&mut party, ANA, &card);
+    returning.enter(&admission.welcome, None).unwrap();
+}
+
+#[test]
+fn who_is_not_brought_back_is_heard_whenever_they_ask_anew() {
+    let mut party = evening();
+    let (room, _) = leave_party(&mut party, SUE);
+    let (mut returning, mut request) = room.come_back(NOW, WALL).unwrap();
+    for seconds in (5..120).step_by(5) {
+        assert_eq!(askable(&mut party, &request, NOW + Duration::from_secs(seconds)).len(), 2, "{seconds}");
+        request = returning.ask_again(WALL.plus(seconds)).unwrap();
+    }
+}
+
+#[test]
+fn a_clock_that_was_put_back_keeps_nobody_out() {
+    let mut party = evening();
+    let (sue, _) = leave_party(&mut party, SUE);
+    let (returning, request) = sue.come_back(NOW, WALL.plus(250)).unwrap();
+    round_trip(&mut party, returning, &request, ANA, NOW);
+    let (sue, _) = leave_party(&mut party, LEA);
+    assert_eq!(sue.me().unwrap().name, "sue");
+    let later = NOW + Duration::from_secs(10);
+    let (mut returning, _) = sue.come_back(NOW, WALL).unwrap();
+    let request = returning.ask_again(UnixTime(WALL.0 - 5)).unwrap();
+    assert_eq!(returning.card().asked_back_at(), Some(WALL.plus(252)));
+    round_trip(&mut party, returning, &request, ANA, later);
+    // By a clock that was an hour ahead, hosts refuse it; put right, it is heard as soon as theirs has gone on.
+    let (sue, _) = leave_party(&mut party, LEA);
+    let (mut returning, request) = sue.come_back(NOW, WALL.plus(3_600)).unwrap();
+    let told = deliver_at(&mut party, &request, later + Duration::from_secs(10));
+    let (card, ..) = asked(&told[ANA]).unwrap();
+    let denied = party.rooms[ANA].bring_back(&card, WALL).unwrap_err();
+    assert!(denied.to_string().contains("clock"), "{denied}");
+    let request = returning.ask_again(WALL.plus(600)).unwrap();
+    assert_eq!(returning.card().asked_back_at(), Some(WALL.plus(600)));
+    assert_eq!(askable(&mut party, &request, later + Duration::from_secs(700)), [ANA, MO]);
 }
 
 #[test]
@@ -679,7 +730,7 @@ fn a_flood_of_requests_is_tried_so_often_and_a_member_is_heard_once_a_second() {
     let mut heard = 0;
     for n in 1..=10 {
         heard += askable(&mut party, &request, NOW).len();
-        request = returning.ask_again(WALL.plus(n)).unwrap();
+        request = returning.ask_again(WALL.plus(5 * n)).unwrap();
     }
     assert_eq!(heard, 2, "by ana and mo, once");
     // Of bytes that open for nobody there is no end; the second has one.
@@ -831,7 +882,7 @@ fn who_gave_up_asking_is_thrown_out_by_nobody_once_they_have_made_a_commit() {
     let (mut returning, request) = ana.come_back(NOW, WALL).unwrap();
     let told = party.rooms[0].receive(&request, NOW).unwrap();
     let first = asked(&told).unwrap().0;
-    returning.ask_again(WALL.plus(3)).unwrap();
+    returning.ask_again(WALL.plus(5)).unwrap();
     let second = returning.card().clone();
     // The log came after all.
     let ana = returning.give_up().unwrap();

@@ -34,7 +34,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    request::is_request,
+    request::{Place, is_request},
     word::{ReturnWord, standing_after},
 };
 pub use self::{
@@ -42,11 +42,12 @@ pub use self::{
     returning::{ComeBackError, ReturnError, Returning, Ticket},
 };
 
-/// How long a member waits for a second request to be honoured; for each one more twice as long, up to the longest.
+/// How long a member waits for a second request to be heard; twice as long each time that the one before has brought
+/// them back, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(256);
 
-/// How long they are quiet until the next counts as the first.
+/// How long they are quiet until the next counts as the first, whatever time it is by their clock.
 const QUIET: Duration = Duration::from_secs(10 * 60);
 
 /// How old a word may be, by two clocks, in seconds, with [`UnixTime::SLACK`] to spare.
@@ -71,21 +72,31 @@ pub(crate) struct Comeback {
     stuck: Option<u64>,
     /// There was what may be a commit of one's own leaf by another process.
     twin: bool,
-    /// By member: when they last asked by their clock, when that came, and how long the next has to wait.
-    asked: BTreeMap<MemberId, (UnixTime, Duration, Duration)>,
+    asked: BTreeMap<MemberId, Asking>,
     /// Which second this is, and how many requests were tried in it.
     tries: (u64, u32),
     /// The last epochs that ended, and whose commit ended them; the oldest first.
-    commits: VecDeque<(u64, MemberId)>,
+    commits: VecDeque<(Place, MemberId)>,
     /// Who could not read the commit of which epoch; the oldest first.
-    reports: VecDeque<(u64, MemberId)>,
+    reports: VecDeque<(Place, MemberId)>,
+}
+
+/// The last request of a member that was heard.
+struct Asking {
+    /// When they made it, by their clock.
+    at: UnixTime,
+    came: Duration,
+    /// How long the next has to wait.
+    pause: Duration,
+    /// The epoch since which they sat where they did.
+    since: Option<u64>,
 }
 
 impl Comeback {
-    /// The room is in `epoch`, by a commit of `by`.
-    pub(crate) fn follow(&mut self, by: MemberId, epoch: u64) {
+    /// A commit of `by` has ended an epoch.
+    pub(super) fn follow(&mut self, by: MemberId, ended: Place) {
         (self.stuck, self.twin) = (None, false);
-        self.commits.push_back((epoch.saturating_sub(1), by));
+        self.commits.push_back((ended, by));
         if self.commits.len() > COMMITS {
             self.commits.pop_front();
         }
@@ -105,38 +116,41 @@ impl Comeback {
         self.tries.1 <= TRIES
     }
 
-    /// Whether `id` may be heard at `now`, who asked at `asked_at`; from here on they were.
-    fn is_fresh(&mut self, id: MemberId, asked_at: UnixTime, now: Duration) -> bool {
-        let mut next = PAUSE;
-        if let Some((last, came, pause)) = self.asked.get(&id) {
-            let since = now.saturating_sub(*came);
-            if asked_at <= *last || since < *pause {
+    /// Whether `id` may be heard at `now`, who asked at `at` and sits where they do `since` an epoch; from here on they
+    /// were.
+    fn is_fresh(&mut self, id: MemberId, at: UnixTime, since: Option<u64>, now: Duration) -> bool {
+        let mut pause = PAUSE;
+        if let Some(last) = self.asked.get(&id) {
+            let waited = now.saturating_sub(last.came);
+            if waited < last.pause || (waited < QUIET && at <= last.at) {
                 return false;
             }
-            if since < QUIET {
-                next = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            if waited < QUIET {
+                pause = if since == last.since { last.pause } else { last.pause.saturating_mul(2).min(LONGEST_PAUSE) };
             }
         }
-        self.asked.insert(id, (asked_at, now, next));
+        self.asked.insert(id, Asking { at, came: now, pause, since });
         true
     }
 
-    fn committer(&self, epoch: u64) -> Option<MemberId> {
-        self.commits.iter().find(|(ended, _)| *ended == epoch).map(|(_, by)| *by)
+    fn committer(&self, ended: Place) -> Option<MemberId> {
+        self.commits.iter().find(|(place, _)| *place == ended).map(|(_, by)| *by)
     }
 
-    /// `reporter` says that they could not read the commit that ended `epoch`.
-    fn report(&mut self, reporter: MemberId, epoch: u64) -> Option<Event> {
-        let by = self.committer(epoch).filter(|by| *by != reporter)?;
-        if self.reports.contains(&(epoch, reporter)) {
+    /// `reporter` says that they could not read the commit that ended an epoch. What others have never been in, because
+    /// the relay shows two histories, they say nothing of.
+    fn report(&mut self, reporter: MemberId, ended: Place) -> Option<Event> {
+        let by = self.committer(ended).filter(|by| *by != reporter)?;
+        if self.reports.contains(&(ended, reporter)) {
             return None;
         }
-        self.reports.push_back((epoch, reporter));
+        self.reports.push_back((ended, reporter));
         if self.reports.len() > REPORTS {
             self.reports.pop_front();
         }
-        let theirs = self.reports.iter().filter(|(epoch, _)| self.committer(*epoch) == Some(by));
-        let (epochs, members): (BTreeSet<_>, BTreeSet<_>) = theirs.copied().unzip();
+        let epoch = ended.epoch;
+        let theirs = self.reports.iter().filter(|(place, _)| self.committer(*place) == Some(by));
+        let (epochs, members): (BTreeSet<_>, BTreeSet<_>) = theirs.map(|(place, by)| (place.epoch, *by)).unzip();
         let reports = members.len();
         (reports > 1 || epochs.len() > 1).then_some(Event::FailingCommits { by, epoch, reports })
     }
@@ -212,12 +226,18 @@ impl Room {
             let here: BTreeSet<MemberId> = self.roster().map(|member| member.id).collect();
             self.comeback.asked.retain(|id, _| here.contains(id));
         }
-        if !self.comeback.is_fresh(member, request.asked_at, now) {
+        if !self.comeback.is_fresh(member, request.asked_at, self.roster.since(&member), now) {
             return Ok(Vec::new());
         }
-        let (card, request, stuck) = (Box::new(request.card), request.id, request.stuck);
-        let named = stuck.and_then(|epoch| self.comeback.report(member, epoch));
+        let named = request.stuck.and_then(|place| self.comeback.report(member, place));
+        let stuck = request.stuck.map(|place| place.epoch);
+        let (card, request) = (Box::new(request.card), request.id);
         Ok([Event::AsksBack { member, card, request, stuck }].into_iter().chain(named).collect())
+    }
+
+    /// The epoch one is in, as it is said to others.
+    pub(super) fn place(&self) -> Place {
+        Place { epoch: self.epoch, transcript: self.transcript_hash() }
     }
 
     /// Something says that it is a commit of one's own leaf that this process did not make. Anybody in the room can make
@@ -248,13 +268,19 @@ mod tests {
         MemberId::from_bytes(key)
     }
 
+    fn place(epoch: u64) -> Place {
+        Place { epoch, transcript: [0; 32] }
+    }
+
     #[test]
     fn whose_commits_fail_for_two_members_or_in_two_epochs_is_named() {
         let mut comeback = Comeback::default();
-        for (epoch, by) in [(1, 7), (2, 7), (3, 8)] {
-            comeback.follow(id(by), epoch);
+        for (epoch, by) in [(0, 7), (1, 7), (2, 8)] {
+            comeback.follow(id(by), place(epoch));
         }
-        let mut named = |reporter, epoch| match comeback.report(id(reporter), epoch) {
+        let elsewhere = Place { transcript: [1; 32], ..place(0) };
+        assert!((1..5).all(|reporter| comeback.report(id(reporter), elsewhere).is_none()), "another history");
+        let mut named = |reporter, epoch| match comeback.report(id(reporter), place(epoch)) {
             Some(Event::FailingCommits { by, epoch, reports }) => Some((by, epoch, reports)),
             None => None,
             other => panic!("{other:?}"),
@@ -272,12 +298,12 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut comeback = Comeback::default();
         for n in 0..2_000_u16 {
-            comeback.follow(id(n), u64::from(n) + 1);
-            comeback.report(id(n + 1), u64::from(n));
+            comeback.follow(id(n), place(n.into()));
+            comeback.report(id(n + 1), place(n.into()));
             assert!(comeback.commits.len() <= COMMITS && comeback.reports.len() <= REPORTS);
         }
-        assert_eq!(comeback.committer(1_999), Some(id(1_999)));
-        assert_eq!(comeback.committer(1_999 - COMMITS as u64), None);
+        assert_eq!(comeback.committer(place(1_999)), Some(id(1_999)));
+        assert_eq!(comeback.committer(place(1_999 - COMMITS as u64)), None);
     }
 
     #[test]
@@ -286,22 +312,23 @@ mod tests {
         let at = Duration::from_millis;
         assert_eq!((0..100).filter(|_| comeback.may_try(at(5))).count(), TRIES as usize);
         assert!(comeback.may_try(at(1_000)));
-        assert!(comeback.is_fresh(id(1), UnixTime(9), at(0)));
-        assert!(!comeback.is_fresh(id(1), UnixTime(9), at(5_000)), "said again");
-        assert!(!comeback.is_fresh(id(1), UnixTime(8), at(5_000)), "older");
-        assert!(!comeback.is_fresh(id(1), UnixTime(10), at(999)), "too soon");
-        assert!(comeback.is_fresh(id(2), UnixTime(1), at(999)));
-        assert!(comeback.is_fresh(id(1), UnixTime(10), at(1_000)));
-        // Each waits twice as long as the one before, and nobody longer than 256 s.
-        let (mut now, mut asked_at) = (1_000, 10);
-        for pause in [2, 4, 8, 16, 32, 64, 128, 256, 256] {
-            asked_at += 1;
-            assert!(!comeback.is_fresh(id(1), UnixTime(asked_at), at(now + pause * 1_000 - 1)), "{pause}");
+        let mut hears = |n, asked_at, since, now| comeback.is_fresh(id(n), UnixTime(asked_at), Some(since), at(now));
+        assert!(hears(1, 9, 0, 0));
+        assert!(!hears(1, 9, 0, 5_000), "said again");
+        assert!(!hears(1, 8, 0, 5_000), "older");
+        assert!(!hears(1, 10, 0, 999), "too soon");
+        assert!(hears(2, 1, 0, 999));
+        assert!((10..20).all(|n| hears(1, n, 0, 1_000 * (n - 9))), "nobody has brought them back");
+        // Who is brought back waits twice as long each time, and nobody longer than 256 s.
+        let (mut now, mut asked_at, mut since) = (10_000, 20, 0);
+        for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 256] {
+            (asked_at, since) = (asked_at + 1, since + 1);
+            assert!(!hears(1, asked_at, since, now + pause * 1_000 - 1), "{pause}");
             now += pause * 1_000;
-            assert!(comeback.is_fresh(id(1), UnixTime(asked_at), at(now)), "{pause}");
+            assert!(hears(1, asked_at, since, now), "{pause}");
         }
         now += 600_000;
-        assert!(comeback.is_fresh(id(1), UnixTime(99), at(now)));
-        assert!(comeback.is_fresh(id(1), UnixTime(100), at(now + 1_000)), "ten quiet minutes are forgotten");
+        assert!(hears(1, 5, since + 1, now), "ten quiet minutes are forgotten, and their clock is right again");
+        assert!(hears(1, 6, since + 1, now + 1_000));
     }
 }

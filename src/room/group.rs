@@ -95,6 +95,11 @@ impl Provider {
         self.asked_at = self.asked_at.max(at.0);
     }
 
+    /// When they last did; 0 if never.
+    pub(crate) const fn asked_at(&self) -> UnixTime {
+        UnixTime(self.asked_at)
+    }
+
     /// Hands out what it keeps: two secrets, and the records of a guest, which are JSON.
     #[cfg(test)]
     pub(crate) fn secrets(&self, give: &mut dyn FnMut(&str, &[u8])) {
@@ -209,6 +214,11 @@ impl Group {
     /// One has asked to be brought back, and is here all the same: one's leaf is to say when, so that it counts no more.
     pub(crate) fn asks(&mut self, at: UnixTime) {
         self.provider.asks(at);
+    }
+
+    /// When one last asked to be brought back; 0 if never.
+    pub(crate) fn asked_at(&self) -> UnixTime {
+        self.provider.asked_at()
     }
 
     /// Whether one has asked to be brought back since one's leaf was made.

@@ -27,7 +27,8 @@
 //! What this does not stop: two hosts whom the relay cuts off from each other each go on, with the members who hear them;
 //! so does a host who was put out, and those to whom the relay shows no more than that host. All of them are told
 //! ([`Event::HostSilent`]). A removal by a moderator that no host is shown is as if it had not been made, but for the
-//! moderator, who is told that the room is stale. A host who lies about the epoch can silence the room, as by a removal. What one
+//! moderator, who is told that the room is stale. Two sides of a fork of which neither has a host whom the other takes for
+//! one hear nothing of each other; their room codes differ. A host who lies about the epoch can silence the room, as by a removal. What one
 //! member can do by signals is bounded: a ping a second of each who is on stage, 200 signatures a second in all.
 
 mod budget;
@@ -229,7 +230,8 @@ impl Room {
         self.charter.role(&self.identity.id()) == Role::Host
     }
 
-    fn transcript_hash(&self) -> [u8; 32] {
+    /// SHA-256 of the confirmed transcript hash: all that led to this epoch.
+    pub(super) fn transcript_hash(&self) -> [u8; 32] {
         Sha256::digest(self.transcript()).into()
     }
 }

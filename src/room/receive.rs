@@ -20,7 +20,7 @@ use crate::{
         Admitted, Event, Intent, MAX_MESSAGE, PublishedKeys, Room,
         chat::Reaction,
         check_size,
-        comeback::{self, Comeback},
+        comeback::{self, Comeback, Place},
         door::Keeper,
         epoch_keys,
         group::{Bundle, Incoming, PAST_EPOCHS, Staged},
@@ -81,8 +81,8 @@ impl Room {
             if pending.verdict.ends() {
                 return Ok(self.end_by(pending.verdict.by, now));
             }
-            let group = open(&mut self.group, self.epoch)?;
-            group.merge_pending()?;
+            let ended = self.place();
+            open(&mut self.group, self.epoch)?.merge_pending()?;
             // Its path is for those in the room, and nobody has the key at one's own leaf but who made the commit.
             self.speaks |= pending.is_of_this_process;
             if self.journal.is_kept()
@@ -90,7 +90,7 @@ impl Room {
             {
                 self.admitted = Some(Admitted { welcome, tree });
             }
-            let mut events = self.advance(pending.verdict, None, now)?;
+            let mut events = self.advance(ended, pending.verdict, None, now)?;
             events.extend(self.answer_yes(now));
             events.extend(self.look_at_door(now));
             return Ok(events);
@@ -160,14 +160,14 @@ impl Room {
         if verdict.ends() {
             return Ok(self.end_by(verdict.by, now));
         }
-        let group = open(&mut self.group, self.epoch)?;
-        group.merge(staged)?;
+        let ended = self.place();
+        open(&mut self.group, self.epoch)?.merge(staged)?;
         let lost = self.pending.take().map(|pending| {
             self.door.lost();
             self.echoes.lost(pending.hash);
             pending.intent
         });
-        let mut events = self.advance(verdict, lost, now)?;
+        let mut events = self.advance(ended, verdict, lost, now)?;
         events.extend(self.look_at_door(now));
         Ok(events)
     }
@@ -208,8 +208,8 @@ impl Room {
         if self.leaving.insert(member) { vec![Event::WantsToLeave { member }] } else { Vec::new() }
     }
 
-    /// Enters the epoch that the group has just entered.
-    fn advance(&mut self, verdict: Verdict, lost: Option<Intent>, now: Duration) -> Result<Vec<Event>> {
+    /// Enters the epoch that the group has just entered, after the one that `ended`.
+    fn advance(&mut self, ended: Place, verdict: Verdict, lost: Option<Intent>, now: Duration) -> Result<Vec<Event>> {
         let Verdict { by, mut changes, charter } = verdict;
         if let Some(charter) = charter {
             self.charter = charter;
@@ -221,7 +221,7 @@ impl Room {
         (self.epoch, self.code, self.since) = (epoch, code, now);
         let mut before = mem::take(&mut self.roster);
         before.forget_who_came(&changes);
-        self.comeback.follow(by, epoch);
+        self.comeback.follow(by, ended);
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
         self.stage.follow(&self.roster);
 

@@ -115,7 +115,7 @@ impl World {
             (end.origin, end.ahead, end.admitted) = (self.now, Duration::ZERO, Some(message));
             end.queue = self.relay.after(Some(message)).into();
             (end.past, end.twin, end.mic, end.said_mic) = (Vec::new(), None, room.is_mic_on(&end.id), None);
-            (end.is_stale, end.is_behind) = (false, false);
+            (end.is_stale, end.is_warned, end.is_behind) = (false, false, false);
             end.seat = Seat::of(room, voice);
             match end.asked.take() {
                 None => self.tally.add("people who came in"),
@@ -276,6 +276,7 @@ impl World {
             }
             Event::SplitView { .. } => {
                 self.tally.add("told: two histories");
+                end.is_warned = true;
                 self.model.alarms.push(self.now);
             }
             Event::HostSilent { .. } => {

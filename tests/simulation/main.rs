@@ -97,6 +97,7 @@ const WHAT_HAPPENS: &[&str] = &[
     "attempts by who is out",
     "bad messages refused",
     "clock jumps",
+    "clocks set",
     "clones",
     "coming back is due",
     "commits with broken paths",

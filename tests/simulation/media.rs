@@ -128,8 +128,7 @@ impl World {
             let Some(seal) = voice.next_seal(now) else { return Ok(()) };
             self.tally.add("seals sent");
             let (listener, _) = self.ends[by].listener(self.now);
-            let epoch = self.model.epoch_of_seal(&listener, &seal)?;
-            self.model.spends(listener.name, epoch, &seal, true)?;
+            self.model.sends_seal(&listener, &seal)?;
             self.transmit(by, seal)?;
         }
     }

@@ -120,6 +120,11 @@ impl Epoch {
         self.members.get(id).is_some_and(|member| member.role == Role::Host)
     }
 
+    /// The commit by which `id` came in, or back, last.
+    pub fn seat(&self, id: &MemberId) -> Option<usize> {
+        self.seats.get(id).copied()
+    }
+
     /// Whether `id` is a host or a moderator of it, and by which commit they came.
     fn in_charge(&self, id: &MemberId) -> Option<(usize, Role)> {
         let member = self.members.get(id).filter(|member| member.role >= Role::Moderator)?;
@@ -301,7 +306,7 @@ pub struct Model {
     frames: Vec<Frame>,
     /// What was said in writing.
     lines: HashMap<MessageId, String>,
-    /// Every key and counter that sealed, and a hash of what came of it.
+    /// Every key and counter that sealed, and what came of it.
     used: HashMap<(RoomCode, u64, u64), Vec<u8>>,
     /// Who was put out of which epoch, and when the member had that done who did it.
     removals: Vec<(MemberId, usize, Duration)>,
@@ -444,11 +449,11 @@ impl Model {
             format!("{name} sealed in epoch {number}, where they are not on stage")
         })?;
         self.frames.push(Frame { speaker, epoch, counter: header.counter, at });
-        self.spends(name, epoch, packet, false)
+        self.spends(name, epoch, packet)
     }
 
-    /// A key and a counter made `packet`. A seal is sent twice, a frame is not.
-    pub fn spends(&mut self, name: &str, epoch: usize, packet: &[u8], twice: bool) -> Held {
+    /// A key and a counter made `packet`, and nothing before.
+    fn spends(&mut self, name: &str, epoch: usize, packet: &[u8]) -> Held {
         let Epoch { code, number, .. } = self.epochs[epoch];
         let (Header { kid, counter }, _) = Header::decode(packet).expect("an honest header");
         match self.used.entry((code, kid, counter)) {
@@ -456,20 +461,27 @@ impl Model {
                 unused.insert(packet.to_vec());
                 Ok(())
             }
-            Entry::Occupied(used) => hold(Rule::Nonce, twice && used.get() == packet, || {
-                format!("{name} sealed twice under key id {kid:#x} and counter {counter} of epoch {number}")
-            }),
+            Entry::Occupied(_) => broken(
+                Rule::Nonce,
+                format!("{name} sealed twice under key id {kid:#x} and counter {counter} of epoch {number}"),
+            ),
         }
     }
 
-    /// Which epoch a seal of `from` is of: theirs, or one they were in.
-    pub fn epoch_of_seal(&self, from: &Listener<'_>, packet: &[u8]) -> Held<usize> {
-        let (header, _) = Header::decode(packet).expect("an honest header");
-        let (_, _, bits) = self.layout.split(header.kid);
+    /// `from` sent a seal: of their epoch, or of one that they were in. If there are several whose bits a packet tells
+    /// are the same, it is of the one that it fits.
+    pub fn sends_seal(&mut self, from: &Listener<'_>, packet: &[u8]) -> Held {
+        let (Header { kid, counter }, _) = Header::decode(packet).expect("an honest header");
+        let (_, _, bits) = self.layout.split(kid);
         let mask = (1 << self.layout.epoch_bits()) - 1;
-        let mut theirs = std::iter::once(from.epoch).chain(from.past.iter().rev().map(|(epoch, _)| *epoch));
-        match theirs.find(|epoch| self.epochs[*epoch].number & mask == bits) {
-            Some(epoch) => Ok(epoch),
+        let all = std::iter::once(from.epoch).chain(from.past.iter().rev().map(|(epoch, _)| *epoch));
+        let theirs: Vec<usize> = all.filter(|epoch| self.epochs[*epoch].number & mask == bits).collect();
+        let before = |epoch: &usize| self.used.get(&(self.epochs[*epoch].code, kid, counter));
+        let is_second = theirs.iter().filter_map(before).any(|sent| sent == packet);
+        let unused = theirs.iter().find(|epoch| before(epoch).is_none());
+        match unused.or(theirs.first()).copied() {
+            _ if is_second => Ok(()),
+            Some(epoch) => self.spends(from.name, epoch, packet),
             None => broken(Rule::Forward, format!("{} made a seal of an epoch they were not in", from.name)),
         }
     }

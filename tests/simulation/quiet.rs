@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use parlor::{
     EpochKeys, LeafIndex, MemberId, Room, Voice,
     media::{Speaker, sframe::Header},
+    room::Intent,
 };
 use zeroize::Zeroizing;
 
@@ -14,8 +15,11 @@ use crate::{
     world::{End, Seat, World},
 };
 
-/// When a relay that has turned honest has led everybody together: a beat, five seconds of fetching, a round trip.
-const HEALED_AFTER: Duration = Duration::from_secs(20);
+/// When a relay that has turned honest has led everybody together: two beats and a round trip.
+const HEALED_AFTER: Duration = Duration::from_secs(10);
+
+/// The same where the room went on in two ways, or somebody has two processes, and one after the other comes back.
+const JOINED_AFTER: Duration = Duration::from_secs(20);
 
 impl World {
     /// The relay is honest, the network good; all that is on its way arrives. Then everybody agrees, and hears everybody
@@ -41,9 +45,9 @@ impl World {
             if !is_busy && self.is_well() {
                 break;
             }
-            // To notice takes so long, and to come back.
-            if self.now >= begun + HEALED_AFTER {
-                hold(Rule::Quiet, !is_busy, || format!("there is no end to it after {HEALED_AFTER:?}"))?;
+            let healed_after = if self.model.forks > 0 { JOINED_AFTER } else { HEALED_AFTER };
+            if self.now >= begun + healed_after {
+                hold(Rule::Quiet, !is_busy, || format!("there is no end to it after {healed_after:?}"))?;
                 break;
             }
         }
@@ -113,6 +117,19 @@ impl World {
             if matches!(end.seat, Seat::In(..)) && end.epoch == here {
                 continue;
             }
+            let knows = |end: &End| end.is_stale || end.is_warned || end.may_be_lost;
+            let is_known = knows(end) || inside.iter().any(|other| other.epoch == here && knows(other));
+            let there = self.model.epoch(end.epoch);
+            // To who was put out before they had ever heard that host, the host is just not there.
+            let has_put_out = hosts.iter().any(|host| !there.has(&host.id));
+            hold(Rule::Quiet, !end.is_in() || is_known || has_put_out, || {
+                format!("{} is in epoch {}, apart from the others, and nobody was warned", end.name, there.number)
+            })?;
+            let was_let_in = there.seat(&end.id).filter(|seat| epoch.seat(&end.id) != Some(*seat));
+            let is_anew = was_let_in.is_some_and(|seat| {
+                let commit = self.relay.messages[seat].commit.as_ref();
+                commit.is_some_and(|commit| matches!(commit.intent, Intent::Admit(_)))
+            });
             let is_here = |id: &MemberId| self.is_here(id, here);
             let has_other = self.ends.iter().any(|other| other.id == end.id && other.is_in() && other.epoch == here);
             let excuse = match &end.seat {
@@ -122,11 +139,16 @@ impl World {
                     "members who are ahead of the side that they are to follow"
                 }
                 Seat::Out(..) => "members who were told that they are out by a side of theirs",
+                _ if is_anew => "members whom their side has put out and let in anew",
                 _ if !epoch.has_healer(self.model.epoch(end.epoch), &end.id, is_here) => {
                     "members whom nobody can bring back who could be asked"
                 }
+                // A removal changes the key that signals are sealed under.
+                Seat::In(..) if end.may_be_lost && there.members().any(|id| !epoch.has(id)) => {
+                    "members with an old state, whom no heartbeat reaches since somebody was put out"
+                }
                 _ if hosts.iter().all(|host| host.may_be_lost) => "members whose only hosts were restored or cloned",
-                Seat::In(..) if self.relay.may_fork => "members who stay on their side",
+                Seat::In(..) if self.relay.may_fork || self.tally.of("clones") > 0 => "members who stay on their side",
                 _ => {
                     let (name, there) = (&end.name, self.model.epoch(end.epoch).number);
                     let seat = if end.is_in() { "is" } else { "asks to come back" };
@@ -140,16 +162,16 @@ impl World {
         }
         for end in inside.iter().filter(|end| end.epoch == here) {
             let is_pending = end.room().is_some_and(Room::is_pending);
+            // Two sides that come together step by step may take longer, and two processes of somebody do not end.
+            if (end.is_stale || is_pending) && self.model.forks > 0 {
+                self.tally.add("histories in which two sides take long");
+                return Ok(false);
+            }
             // The relay has taken it, and forgotten it before they were restored.
             let is_past = end.may_be_lost && self.relay.forgotten > 0;
             hold(Rule::Quiet, (!is_pending || is_past) && epoch.has(&end.id), || {
                 format!("{} waits: {is_pending}", end.name)
             })?;
-            // Two sides that come together step by step may take longer.
-            if end.is_stale && self.model.forks > 0 {
-                self.tally.add("histories in which two sides take long");
-                return Ok(false);
-            }
             hold(Rule::Quiet, !end.is_stale || !excuses.is_empty(), || format!("{} is stale", end.name))?;
             let Some((message, on)) = end.said_mic.filter(|(said, _)| !self.relay.refused.contains(said)) else {
                 continue;

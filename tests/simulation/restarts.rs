@@ -135,7 +135,7 @@ impl World {
         end.mic = room.is_mic_on(&end.id);
         end.said_mic = None;
         end.queue = self.relay.after(end.admitted).into();
-        (end.is_stale, end.is_behind) = (false, false);
+        (end.is_stale, end.is_warned, end.is_behind) = (false, false, false);
         end.to_bring.clear();
         // Nobody knows whether it was sent.
         for unsent in room.unsent() {

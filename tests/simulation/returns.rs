@@ -17,8 +17,9 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 impl World {
-    fn wall(&self) -> UnixTime {
-        UnixTime(1_800_000_000 + self.now.as_secs())
+    /// The time of day by somebody's clock.
+    fn wall(&self, who: usize) -> UnixTime {
+        UnixTime((1_800_000_000 + self.now.as_secs()).saturating_add_signed(self.ends[who].wrong_by.into()))
     }
 
     fn identity_at(&self, who: usize) -> Identity {
@@ -50,7 +51,9 @@ impl World {
     pub fn lose_state(&mut self, who: usize) -> Held {
         let Some(Ok(ticket)) = self.ends[who].room().map(Room::ticket) else { return Ok(()) };
         self.look_for_host(who);
-        let (identity, wall) = (self.identity_at(who), self.wall());
+        // A request by a ticket is to be later than those before.
+        self.ends[who].wrong_by = 150;
+        let (identity, wall) = (self.identity_at(who), self.wall(who));
         let end = &mut self.ends[who];
         let Seat::In(_, voice) = std::mem::replace(&mut end.seat, Seat::Moving) else { return Ok(()) };
         let (returning, request) = Returning::with_ticket(identity, &ticket, wall).expect("a time of day");
@@ -73,8 +76,8 @@ impl World {
 
     /// Who should come back asks; who waits for an answer asks again.
     pub fn ask_where_due(&mut self) -> Held {
-        let wall = self.wall();
         for who in 0..self.ends.len() {
+            let wall = self.wall(who);
             let now = self.ends[who].now(self.now);
             let End { seat, asked, queue, withheld, is_behind, id, epoch, planted, .. } = &mut self.ends[who];
             if matches!(planted, Some(Plant::Lost { .. })) {
@@ -110,7 +113,7 @@ impl World {
     }
 
     fn ask(&mut self, who: usize) -> Held {
-        let (now, wall) = (self.ends[who].now(self.now), self.wall());
+        let (now, wall) = (self.ends[who].now(self.now), self.wall(who));
         self.look_for_host(who);
         let end = &mut self.ends[who];
         let Seat::In(kept, voice) = std::mem::replace(&mut end.seat, Seat::Moving) else { return Ok(()) };

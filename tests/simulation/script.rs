@@ -82,6 +82,11 @@ pub enum Step {
         who: u8,
         seconds: u16,
     },
+    /// The time of day by a member's clock is another, later or earlier.
+    SetClock {
+        who: u8,
+        seconds: i16,
+    },
     /// A member's disk is copied.
     Backup {
         who: u8,
@@ -263,6 +268,7 @@ fn step(rng: &mut StdRng, mood: Mood) -> Step {
         74..78 => Step::Welcome { pick },
         78..80 => Step::Wait { ms: rng.random_range(1..4_000) },
         80..81 => Step::Wait { ms: rng.random_range(4_000..25_000) },
+        81..82 if rng.random() => Step::SetClock { who: by, seconds: rng.random_range(-140..=140) },
         81..82 => Step::Jump { who: by, seconds: [1, 3, 60, 3_600][rng.random_range(0..4)] },
         82..88 if mood != Mood::Fair => Step::Network { to: by, line: Line::random(rng) },
         88..100 if mood == Mood::Hostile => Step::Cheat { to: by, trick: Trick::harmless(rng) },

@@ -87,6 +87,8 @@ pub struct End {
     pub may_be_lost: bool,
     /// Whether no host vouches for what they see, as far as they were told.
     pub is_stale: bool,
+    /// Whether they were told that there are two histories since they came in.
+    pub is_warned: bool,
     /// A message of a later epoch has come.
     pub is_behind: bool,
     /// When they first asked to be brought back, and last.
@@ -97,6 +99,8 @@ pub struct End {
     /// When they came in; and by how much their clock is ahead of everybody's.
     pub origin: Duration,
     pub ahead: Duration,
+    /// How far from the true time of day it is by their clock, in seconds.
+    pub wrong_by: i16,
     /// The commit that let them in.
     pub admitted: Option<usize>,
     /// Where they are, by the model's count.
@@ -129,12 +133,14 @@ impl End {
             backups: Vec::new(),
             may_be_lost: false,
             is_stale: false,
+            is_warned: false,
             is_behind: false,
             asked: None,
             to_bring: Vec::new(),
             line: Line::default(),
             origin: now,
             ahead: Duration::ZERO,
+            wrong_by: 0,
             admitted: None,
             epoch: 0,
             past: Vec::new(),
@@ -282,6 +288,7 @@ impl World {
             | Step::Cheat { to: who, .. }
             | Step::Network { to: who, .. }
             | Step::Jump { who, .. }
+            | Step::SetClock { who, .. }
             | Step::Backup { who }
             | Step::Kill { who }
             | Step::Crash { who, .. }
@@ -341,6 +348,12 @@ impl World {
                 self.tally.add("clock jumps");
                 self.tell_of(who, || format!("has a clock that jumps by {seconds} s"));
                 self.ends[who].ahead += Duration::from_secs(seconds.into());
+                Ok(())
+            }
+            Step::SetClock { seconds, .. } => {
+                self.tally.add("clocks set");
+                self.tell_of(who, || format!("has a clock that is wrong by {seconds} s"));
+                self.ends[who].wrong_by = seconds;
                 Ok(())
             }
             Step::Backup { .. } => {

@@ -6,7 +6,8 @@
 //!   ‖ ChaCha20-Poly1305(body key, nonce 0, AAD = all before, body)
 //! body:  card length (2) ‖ card, with a word to be brought back
 //!   ‖ state (1): 0 lost, 1 in an epoch, 2 in an epoch of which a commit could not be read ‖ that epoch (8), 0 if lost
-//!   ‖ the member's Ed25519 signature (64) over kind, room and all of the body before ‖ zeros to 1,104
+//!   ‖ SHA-256 of its confirmed transcript hash (32), zeros if every commit could be read
+//!   ‖ the member's Ed25519 signature (64) over kind, room and all of the body before ‖ zeros to 1,136
 //! ```
 //!
 //! No MLS message begins with a 3, and nothing else that the relay hands to a room's members. Every request has the same
@@ -40,9 +41,11 @@ const HEADER: usize = 1 + 32;
 const SIGNATURE: usize = 64;
 /// The longest card that a request has room for. One of ours with the longest name has less than 800 bytes.
 const MAX_CARD: usize = 1_024;
-const BODY: usize = 1_104;
+const BODY: usize = 1_136;
+/// In place of a transcript.
+const NONE: [u8; 32] = [0; 32];
 /// All that can be in a body fits.
-const _: () = assert!((2 + MAX_CARD) + (1 + 8) + SIGNATURE <= BODY);
+const _: () = assert!((2 + MAX_CARD) + (1 + 8 + 32) + SIGNATURE <= BODY);
 
 /// What the relay knows a request to be brought back by, and keeps the answer under: a hash of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,7 +89,15 @@ pub(super) enum State {
     /// Keys of that epoch.
     In(u64),
     /// Keys of that epoch, of which there was a commit that could not be read.
-    Stuck(u64),
+    Stuck(Place),
+}
+
+/// An epoch of a room, which may have gone on in two ways.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(super) epoch: u64,
+    /// SHA-256 of its confirmed transcript hash.
+    pub(super) transcript: [u8; 32],
 }
 
 /// Somebody's wish to be brought back, as those read it who may.
@@ -95,7 +106,7 @@ pub(super) struct Request {
     pub(super) id: RequestId,
     pub(super) card: Card,
     pub(super) asked_at: UnixTime,
-    pub(super) stuck: Option<u64>,
+    pub(super) stuck: Option<Place>,
 }
 
 /// Whether a message for everybody in a room is a request; nothing is checked.
@@ -139,10 +150,10 @@ impl<'a> Sealed<'a> {
             return Err(malformed("its card is too long"));
         }
         let card = reader.bytes(length)?;
-        let state = match (reader.byte()?, u64::from_be_bytes(reader.array()?)) {
-            (0, 0) => State::Lost,
-            (1, epoch) => State::In(epoch),
-            (2, epoch) => State::Stuck(epoch),
+        let state = match (reader.byte()?, u64::from_be_bytes(reader.array()?), reader.array()?) {
+            (0, 0, NONE) => State::Lost,
+            (1, epoch, NONE) => State::In(epoch),
+            (2, epoch, transcript) => State::Stuck(Place { epoch, transcript }),
             _ => return Err(malformed("it says an unknown state")),
         };
         let signed = reader.before();
@@ -157,7 +168,7 @@ impl<'a> Sealed<'a> {
             return Err(malformed("its card does not ask to be brought back to this room"));
         };
         let asked_at = word.asked_at;
-        let stuck = if let State::Stuck(epoch) = state { Some(epoch) } else { None };
+        let stuck = if let State::Stuck(place) = state { Some(place) } else { None };
         Ok(Some(Request { id: RequestId::of(self.bytes), card, asked_at, stuck }))
     }
 }
@@ -181,13 +192,14 @@ pub(super) fn make(
     };
     body.extend_from_slice(&length.to_be_bytes());
     body.extend_from_slice(card);
-    let (state, epoch) = match state {
-        State::Lost => (0, 0),
-        State::In(epoch) => (1, epoch),
-        State::Stuck(epoch) => (2, epoch),
+    let (state, epoch, transcript) = match state {
+        State::Lost => (0, 0, NONE),
+        State::In(epoch) => (1, epoch, NONE),
+        State::Stuck(Place { epoch, transcript }) => (2, epoch, transcript),
     };
     body.push(state);
     body.extend_from_slice(&epoch.to_be_bytes());
+    body.extend_from_slice(&transcript);
     let signature = identity.sign(&signs(&header, &body));
     body.extend_from_slice(&signature);
     pad(&mut body, "request", BODY)?;
@@ -239,8 +251,8 @@ mod tests {
         for (readers, name, state) in [
             (1, "b".to_owned(), State::Lost),
             (3, "n".repeat(MAX_NAME), State::In(7)),
-            (8, "\u{1F44B}".repeat(16), State::Stuck(u64::MAX)),
-            (10, "ben".to_owned(), State::Stuck(0)),
+            (8, "\u{1F44B}".repeat(16), State::Stuck(Place { epoch: u64::MAX, transcript: [7; 32] })),
+            (10, "ben".to_owned(), State::Stuck(Place { epoch: 0, transcript: NONE })),
         ] {
             let ben = Identity::generate(&name).unwrap();
             let card = card_of(&ben, ROOM);
@@ -252,7 +264,7 @@ mod tests {
                 assert_eq!(opened.is_some(), at < readers.min(8), "{at} of {readers}");
                 let Some(request) = opened else { continue };
                 assert_eq!((request.card, request.asked_at), (card.clone(), UnixTime(9)));
-                assert_eq!(request.stuck, if let State::Stuck(epoch) = state { Some(epoch) } else { None });
+                assert_eq!(request.stuck, if let State::Stuck(place) = state { Some(place) } else { None });
                 assert_eq!(request.id, RequestId::of(&bytes));
             }
         }
@@ -293,9 +305,10 @@ mod tests {
         let (door, ben) = (DoorKey::random().unwrap(), Identity::generate("ben").unwrap());
         let card = card_of(&ben, ROOM);
         let header = [&[KIND][..], &room_hash(ROOM)].concat();
-        let with = |state: u8, epoch: u64, spare: u8| {
+        let with = |state: u8, epoch: u64, transcript: u8, spare: u8| {
             let length = u16::try_from(card.as_bytes().len()).unwrap().to_be_bytes();
             let mut body = [&length[..], card.as_bytes(), &[state], &epoch.to_be_bytes()].concat();
+            body.extend_from_slice(&[transcript; 32]);
             let signature = ben.sign(&signs(&header, &body));
             body.extend_from_slice(&signature);
             body.resize(BODY, 0);
@@ -304,7 +317,7 @@ mod tests {
                 slots::seal(&header, [door.public()].into_iter(), labels::REQUEST_SLOT, &body).unwrap().unwrap();
             open(&bytes, &door).is_ok()
         };
-        assert!(with(0, 0, 0) && with(1, 0, 0) && with(2, 9, 0));
-        assert!(!with(0, 1, 0) && !with(3, 0, 0) && !with(0, 0, 1));
+        assert!(with(0, 0, 0, 0) && with(1, 0, 0, 0) && with(2, 9, 5, 0));
+        assert!(!with(0, 1, 0, 0) && !with(0, 0, 5, 0) && !with(1, 0, 5, 0) && !with(3, 0, 0, 0) && !with(0, 0, 0, 1));
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     room::{
         Card, Entrance, MAX_MESSAGE, MAX_TREE, Room, check_size,
         door::{MAX_ADMITTERS, UnixTime},
-        group::{self, DoorKeyPublic, Doorstep, Joined, Provider},
+        group::{self, DoorKeyPublic, Doorstep, Group, Joined, Provider},
         guest::check_room,
         judge::denial,
         policy::{Action, needs_no_word, permits},
@@ -89,6 +89,9 @@ impl Ticket {
 
 const VERSION: u8 = 1;
 
+/// How long an answer may take before one asks by another request, in seconds.
+const ANSWERED_WITHIN: u64 = 5;
+
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket").field("epoch", &self.epoch).finish_non_exhaustive()
@@ -137,11 +140,13 @@ impl Room {
     /// [`ComeBackError`] brings the room back as it was, with the reason: [`Error::Closed`] if one was put out;
     /// [`Error::Unusable`] if there is nobody else to ask, or the time of day is 1970; [`Error::Randomness`].
     pub fn come_back(mut self, now: Duration, wall: UnixTime) -> Result<(Returning, Vec<u8>), ComeBackError> {
-        let state = self.comeback.stuck.map_or(State::In(self.epoch), State::Stuck);
-        match self.ticket().and_then(|ticket| Asked::new(&self.identity, &ticket, state, wall).map(|it| (ticket, it))) {
-            Ok((ticket, (asked, request))) => {
-                self.asks(wall);
-                let stale = Stale::Room(Box::new(self));
+        let state = self.comeback.stuck.map_or(State::In(self.epoch), |_| State::Stuck(self.place()));
+        let last = self.group.as_ref().map_or(UnixTime(0), Group::asked_at);
+        let asked = self.ticket().and_then(|it| Ok((Asked::new(&self.identity, &it, state, last, wall)?, it)));
+        match asked {
+            Ok((asked, ticket)) => {
+                self.asks(asked.at());
+                let (stale, request) = (Stale::Room(Box::new(self)), asked.request.clone());
                 Ok((Returning { stale, ticket, state, asked, now }, request))
             }
             Err(error) => Err(ComeBackError { room: Box::new(self), error }),
@@ -173,26 +178,37 @@ enum Stale {
     Nothing(Identity),
 }
 
-/// One request's secrets.
+/// A request, and its secrets.
 struct Asked {
     provider: Box<Provider>,
     card: Card,
-    id: RequestId,
+    request: Vec<u8>,
+    /// The time of day it was.
+    made: UnixTime,
 }
 
 impl Asked {
-    fn new(identity: &Identity, ticket: &Ticket, state: State, wall: UnixTime) -> Result<(Self, Vec<u8>)> {
-        if wall.0 == 0 {
+    /// A request of who has asked at `last` before.
+    fn new(identity: &Identity, ticket: &Ticket, state: State, last: UnixTime, made: UnixTime) -> Result<Self> {
+        if made.0 == 0 {
             let why = "it is 1970 by it: others could not tell this request from none; set the clock";
             return Err(Error::Unusable { what: "time of day", why });
         }
+        // It counts only after the last; which a clock that was put right since may show as yet to come.
+        let next = last.plus(1);
+        let at = if next <= made.plus(UnixTime::SLACK) { made.max(next) } else { made };
         let mut provider = Provider::new()?;
-        provider.asks(wall);
-        let word = ReturnWord::new(&ticket.room, ticket.since, wall, ticket.door);
+        provider.asks(at);
+        let word = ReturnWord::new(&ticket.room, ticket.since, at, ticket.door);
         let card = group::new_card(&provider, identity, None, Some(word))?;
         let readers = ticket.readers.iter().filter(|(id, _)| *id != identity.id()).map(|(_, door)| *door);
         let request = make(&ticket.room, readers, identity, &card, state)?;
-        Ok((Self { provider, card, id: RequestId::of(&request) }, request))
+        Ok(Self { provider, card, request, made })
+    }
+
+    /// When that was, as the request says.
+    const fn at(&self) -> UnixTime {
+        self.provider.asked_at()
     }
 }
 
@@ -200,31 +216,35 @@ impl Returning {
     /// Asks to be brought back when nothing is left but the identity and a ticket of the room: the request is as that of
     /// [`Room::come_back`].
     ///
+    /// It counts if it is later, by the time of day, than the last that brought one back.
+    ///
     /// # Errors
     /// [`Error::Unusable`] if the ticket names nobody else, or the time of day is 1970; [`Error::Randomness`].
     pub fn with_ticket(identity: Identity, ticket: &Ticket, wall: UnixTime) -> Result<(Self, Vec<u8>)> {
-        let (asked, request) = Asked::new(&identity, ticket, State::Lost, wall)?;
-        let stale = Stale::Nothing(identity);
+        let asked = Asked::new(&identity, ticket, State::Lost, UnixTime(0), wall)?;
+        let (stale, request) = (Stale::Nothing(identity), asked.request.clone());
         Ok((Self { stale, ticket: ticket.clone(), state: State::Lost, asked, now: Duration::ZERO }, request))
     }
 
-    /// Asks once more, by a later time of day: a new request, under a new id. An answer to the one before is of no use
-    /// any more.
+    /// Asks once more, as an app does every second or two until it is answered. For five seconds it is the same request,
+    /// whose answer may be on its way; then a new one, under a new id, and an answer to the one before is of no use any
+    /// more.
     ///
     /// # Errors
     /// As [`Room::come_back`]; the request before is as good as it was.
     pub fn ask_again(&mut self, wall: UnixTime) -> Result<Vec<u8>> {
-        let (asked, request) = Asked::new(self.identity(), &self.ticket, self.state, wall)?;
-        self.asked = asked;
-        if let Stale::Room(room) = &mut self.stale {
-            room.asks(wall);
+        if wall.0.abs_diff(self.asked.made.0) >= ANSWERED_WITHIN {
+            self.asked = Asked::new(self.identity(), &self.ticket, self.state, self.asked.at(), wall)?;
+            if let Stale::Room(room) = &mut self.stale {
+                room.asks(self.asked.at());
+            }
         }
-        Ok(request)
+        Ok(self.asked.request.clone())
     }
 
     /// What the request, and so its answer, is known by.
-    pub const fn id(&self) -> RequestId {
-        self.asked.id
+    pub fn id(&self) -> RequestId {
+        RequestId::of(&self.asked.request)
     }
 
     /// The card in the request: it may be handed to a host by any other way, too.
@@ -273,7 +293,7 @@ impl Returning {
         if let Err(error) = sizes {
             return Err(ReturnError { returning: Box::new(self), error });
         }
-        let Self { stale, ticket, state, asked: Asked { provider, card, id }, now } = self;
+        let Self { stale, ticket, state, asked: Asked { provider, card, request, made }, now } = self;
         let identity = stale.identity();
         let me = identity.id();
         let entered = group::join(provider, welcome, tree, |doorstep| check(doorstep, identity, &ticket, &card));
@@ -294,7 +314,7 @@ impl Returning {
             }
             Err(failed) => failed,
         };
-        let returning = Self { stale, ticket, state, asked: Asked { provider, card, id }, now };
+        let returning = Self { stale, ticket, state, asked: Asked { provider, card, request, made }, now };
         Err(ReturnError { returning: Box::new(returning), error })
     }
 }
@@ -360,10 +380,7 @@ fn resume(old: Room, now: Duration, begin: impl FnOnce(Identity) -> (Room, Voice
 
 impl fmt::Debug for Returning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Returning")
-            .field("identity", self.identity())
-            .field("id", &self.asked.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Returning").field("identity", self.identity()).field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
