@@ -120,9 +120,9 @@ impl World {
             let knows = |end: &End| end.is_stale || end.is_warned || end.may_be_lost;
             let is_known = knows(end) || inside.iter().any(|other| other.epoch == here && knows(other));
             let there = self.model.epoch(end.epoch);
-            // To who was put out before they had ever heard that host, the host is just not there.
-            let has_put_out = hosts.iter().any(|host| !there.has(&host.id));
-            hold(Rule::Quiet, !end.is_in() || is_known || has_put_out, || {
+            // Who is no host there any more says nothing that counts there.
+            let has_deposed = hosts.iter().any(|host| !there.is_host(&host.id));
+            hold(Rule::Quiet, !end.is_in() || is_known || has_deposed, || {
                 format!("{} is in epoch {}, apart from the others, and nobody was warned", end.name, there.number)
             })?;
             let was_let_in = there.seat(&end.id).filter(|seat| epoch.seat(&end.id) != Some(*seat));
@@ -143,9 +143,8 @@ impl World {
                 _ if !epoch.has_healer(self.model.epoch(end.epoch), &end.id, is_here) => {
                     "members whom nobody can bring back who could be asked"
                 }
-                // A removal changes the key that signals are sealed under.
-                Seat::In(..) if end.may_be_lost && there.members().any(|id| !epoch.has(id)) => {
-                    "members with an old state, whom no heartbeat reaches since somebody was put out"
+                Seat::In(..) if end.may_be_lost && hosts.iter().all(|host| !there.is_host(&host.id)) => {
+                    "members with an old state, to whom none of today's hosts is one"
                 }
                 _ if hosts.iter().all(|host| host.may_be_lost) => "members whose only hosts were restored or cloned",
                 Seat::In(..) if self.relay.may_fork || self.tally.of("clones") > 0 => "members who stay on their side",
