@@ -154,7 +154,9 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 
 fn planted() {
     let tag = secret(7);
-    println!("{}", if black_box(is_same(&tag[..16], &[7; 16])) { "the same" } else { "another" });
+    let same = [u8::from(black_box(is_same(&tag[..16], &[7; 16])))];
+    publish(&same);
+    println!("{same:?}");
 }
 
 type Scene = (String, Box<dyn Fn()>, &'static [[&'static str; 2]]);
@@ -184,11 +186,11 @@ fn scenes() -> Vec<Scene> {
 /// pointer to what was opened, which is null if nothing was.
 const VERDICTS: &[[&str; 2]] = &[
     ["ring::aead::algorithm::Algorithm::open_within", "backend.rs"],
-    ["chacha20poly1305::cipher::Cipher<C>::decrypt_in_place_detached (src/cipher.rs:87", "backend.rs"],
+    ["(src/cipher.rs:87", "backend.rs"],
     ["AeadInPlace>::decrypt_in_place_detached (src/lib.rs:305", "backend.rs"],
     // `subtle` makes sure that a choice is 0 or 1, in builds with debug assertions.
     ["subtle::Choice, bool>", "decrypt_in_place_detached"],
-    ["backend::Refused", "parlor::media::backend::Aead::open_in_place"],
+    ["backend::Refused", "backend.rs"],
     ["open_at (voice.rs", "parlor::media::voice::Voice::open"],
     ["to_vec<u8", "parlor::media::voice::Voice::open"],
 ];
