@@ -116,6 +116,7 @@ impl World {
             end.queue = self.relay.after(Some(message)).into();
             (end.past, end.twin, end.mic, end.said_mic) = (Vec::new(), None, room.is_mic_on(&end.id), None);
             (end.is_stale, end.is_warned, end.is_behind) = (false, false, false);
+            end.fooled.clear();
             end.seat = Seat::of(room, voice);
             match end.asked.take() {
                 None => self.tally.add("people who came in"),
@@ -304,7 +305,7 @@ impl World {
             Event::Refused { actor, .. } if actor.is_some() && actor == self.insider_id => {
                 self.tally.add("commits of the insider refused");
             }
-            Event::Refused { why, .. } if message.is_some() => {
+            Event::Refused { why, .. } if message.is_some_and(|message| !self.relay.foul.contains(&message)) => {
                 return broken(Rule::Honest, format!("{name} refuses what an honest member did: {why}"));
             }
             _ => {}

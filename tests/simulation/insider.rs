@@ -1,4 +1,5 @@
-//! Mal, whose client is patched: she makes commits that chosen members cannot read, forges frames and floods the room.
+//! Mal, whose client is patched: she makes commits that chosen members cannot read or that she may not make, forges
+//! frames and floods the room.
 
 use std::time::Duration;
 
@@ -13,11 +14,14 @@ use zeroize::Zeroizing;
 
 use crate::{
     model::{Commit, Held},
-    party::mal::{Bare, Mal, SUITE},
+    party::mal::{Bare, Mal, SUITE, add, remove},
     relay::{Message, Relay},
     script::Word,
     world::{World, identity},
 };
+
+/// What frames that are not their speakers' begin with.
+pub const FORGED: u8 = 0xee;
 
 /// Where she is.
 #[derive(Default)]
@@ -109,11 +113,43 @@ impl World {
         Ok(())
     }
 
-    /// She makes frames in everybody's name, where nothing is played that is not sealed.
+    /// She lets somebody in, gives herself a role or takes one, puts somebody out, changes what all agree on, or has a
+    /// stranger come in by themselves: nobody may follow.
+    pub fn usurp(&mut self, what: u8, on: u8) -> Held {
+        self.catch_up();
+        let Insider::In(mal, epoch) = &mut self.insider else { return Ok(()) };
+        let me = mal.client.id();
+        let is_hers = |commit: &Commit| commit.by == me && commit.of == *epoch;
+        if self.relay.messages.iter().any(|message| message.commit.as_ref().is_some_and(is_hers)) {
+            return Ok(());
+        }
+        mal.abandon();
+        let before = self.model.epoch(*epoch);
+        let others: Vec<_> = before.members().filter(|id| **id != me && !before.is_leaving(id)).copied().collect();
+        let Some(victim) = others.get(usize::from(on) % others.len().max(1)).copied() else { return Ok(()) };
+        let leaf = mal.group.members().find(|member| member.signature_key == victim.as_bytes());
+        let Some(leaf) = leaf.map(|member| member.index) else { return Ok(()) };
+        let parts = match what % 6 {
+            0 => vec![add(Bare::new("ghost").key_package())],
+            1 => vec![mal.give(&[(me, Role::Host as u8)])],
+            2 => vec![mal.give(&[(victim, Role::Listener as u8), (me, Role::Speaker as u8)])],
+            3 => vec![remove(leaf)],
+            4 => vec![mal.recharter(|charter| charter.title.extend(b" of mal"))],
+            _ => Vec::new(),
+        };
+        let bytes = if parts.is_empty() { Bare::new("zed").external_commit(mal) } else { mal.commit(parts) };
+        let foul = self.relay.send(Message { bytes, commit: None, admission: None });
+        self.relay.foul.push(foul);
+        self.tally.add("commits that nobody may follow");
+        self.tell(|| format!("mal makes a commit that she may not make, of kind {}", what % 6));
+        Ok(())
+    }
+
+    /// She makes frames in everybody's name, where speakers seal theirs.
     pub fn forge(&mut self, frames: u8) -> Held {
         self.catch_up();
         let Insider::In(mal, epoch) = &self.insider else { return Ok(()) };
-        if self.seals != SealMode::Strict {
+        if self.seals == SealMode::Off {
             return Ok(());
         }
         let number = self.model.epoch(*epoch).number;
@@ -130,7 +166,7 @@ impl World {
             let Ok(keys) = keys else { return Ok(()) };
             let mut voice = Voice::new(keys.of_room(mal.group.group_id().as_slice()));
             for frame in 0..frames {
-                let packet = voice.seal(&[0xee, frame, leaf.0 as u8]).expect("a stage of its own");
+                let packet = voice.seal(&[FORGED, frame, leaf.0 as u8]).expect("a stage of its own");
                 forged.push(packet);
             }
         }

@@ -7,18 +7,25 @@ use std::{
 };
 
 use parlor::{
-    EpochKeys, Error, Voice,
-    media::{Quiet, Speaker, seal::Finding},
+    EpochKeys, Error, Heard, Voice,
+    media::{
+        Quiet, Speaker,
+        seal::{Finding, Forgery, SealMode},
+    },
 };
 
 use crate::{
+    insider::FORGED,
     model::{Held, Rule, broken, hold},
     relay::{Signals, flip},
     script::Plant,
-    world::{Seat, World},
+    world::{End, Seat, World},
 };
 
 type Packet = Rc<[u8]>;
+
+/// When who played a forged frame knows it.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// What was sent, and what is under way.
 #[derive(Default)]
@@ -218,8 +225,7 @@ impl World {
             match opened {
                 Ok(heard) => {
                     self.tally.add("frames opened");
-                    let (listener, seen) = self.ends[to].listener(self.now);
-                    self.model.opens(&listener, seen, &heard)?;
+                    self.hears(to, &heard)?;
                 }
                 Err(Error::Seal { .. }) => {
                     self.tally.add("seals read");
@@ -229,6 +235,18 @@ impl World {
             }
         }
         self.findings(to)
+    }
+
+    /// A member hears a frame.
+    fn hears(&mut self, who: usize, heard: &Heard<Vec<u8>>) -> Held {
+        let now = self.ends[who].now(self.now);
+        if self.seals == SealMode::Live && heard.frame.first() == Some(&FORGED) {
+            self.tally.add("forged frames played");
+            self.ends[who].fooled.push((heard.speaker, heard.epoch, heard.counter, now));
+            return Ok(());
+        }
+        let (listener, seen) = self.ends[who].listener(self.now);
+        self.model.opens(&listener, seen, heard)
     }
 
     /// Why a packet was not played; some reasons there must not be.
@@ -262,26 +280,35 @@ impl World {
                 None => return self.findings(who),
                 Some(Ok(heard)) => {
                     self.tally.add("frames opened after they waited");
-                    let (listener, seen) = self.ends[who].listener(self.now);
-                    self.model.opens(&listener, seen, &heard)?;
+                    self.hears(who, &heard)?;
                 }
                 Some(Err(error)) => self.refused(who, &error)?,
             }
         }
     }
 
-    /// Nobody here speaks in another's name.
-    fn findings(&mut self, who: usize) -> Held {
+    /// Nobody honest speaks in another's name; and whoever was fooled is told within a second.
+    pub fn findings(&mut self, who: usize) -> Held {
         let now = self.ends[who].now(self.now);
-        let Seat::In(_, voice) = &mut self.ends[who].seat else { return Ok(()) };
+        let End { name, seat: Seat::In(_, voice), fooled, .. } = &mut self.ends[who] else { return Ok(()) };
         while let Some(finding) = voice.next_finding(now) {
-            match finding {
-                Finding::Unverified { .. } => self.tally.add("found unverified"),
-                Finding::Forgery(_) if self.has_forged => self.tally.add("found forged"),
-                _ => return broken(Rule::Honest, format!("{} accuses: {finding:?}", self.ends[who].name)),
-            }
+            let (whose, of, counters) = match finding {
+                Finding::Unverified { speaker, epoch, counters, .. } => {
+                    self.tally.add("found unverified");
+                    (speaker, epoch, counters)
+                }
+                Finding::Forgery(Forgery { impersonated, epoch, counters, .. }) if self.has_forged => {
+                    self.tally.add("found forged");
+                    (impersonated, epoch, counters)
+                }
+                _ => return broken(Rule::Honest, format!("{name} accuses: {finding:?}")),
+            };
+            fooled.retain(|(speaker, epoch, counter, _)| {
+                (*speaker, *epoch) != (whose, of) || !counters.contains(counter)
+            });
         }
-        Ok(())
+        let late = fooled.iter().find(|(.., at)| now > *at + TOLD_WITHIN);
+        hold(Rule::Authentic, late.is_none(), || format!("{name} played what nobody said, and is not told: {late:?}"))
     }
 
     /// Who is out tries a packet with the last voice they had, by a clock that stands still.

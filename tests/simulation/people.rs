@@ -230,6 +230,7 @@ impl World {
     /// One app asks its room.
     pub fn tick_one(&mut self, who: usize) -> Held {
         let now = self.ends[who].now(self.now);
+        self.findings(who)?;
         let Some((events, has_died)) = self.act(who, |room| room.tick(now)) else { return Ok(()) };
         if has_died {
             return self.restart(who, None, None);

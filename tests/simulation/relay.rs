@@ -30,6 +30,8 @@ pub struct Relay {
     pub forgotten: usize,
     /// What it never took.
     pub refused: Vec<usize>,
+    /// What nobody may follow.
+    pub foul: Vec<usize>,
     /// Whether it has done something by which a room may go on in two ways.
     pub may_fork: bool,
     /// A room that has nothing to do with it.

@@ -110,6 +110,7 @@ impl World {
         (end.origin, end.ahead) = (self.now, Duration::ZERO);
         (end.past, end.twin) = (Vec::new(), None);
         end.heard.clear();
+        end.fooled.clear();
         end.read.clear();
         let Some(voice) = restored.voice else {
             if let Seat::In(_, voice) = dead {

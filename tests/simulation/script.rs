@@ -129,6 +129,11 @@ pub enum Step {
     BrokenPath {
         victims: u8,
     },
+    /// Mal makes a commit that she may not make.
+    Usurp {
+        what: u8,
+        on: u8,
+    },
     /// Mal makes frames in others' names.
     Forge {
         frames: u8,
@@ -278,8 +283,9 @@ fn step(rng: &mut StdRng, mood: Mood) -> Step {
 }
 
 fn treason(rng: &mut StdRng) -> Step {
-    match rng.random_range(0..5) {
+    match rng.random_range(0..7) {
         0 => Step::Flood { by: rng.random(), words: rng.random_range(20..80) },
+        5 | 6 => Step::Usurp { what: rng.random(), on: rng.random() },
         1 | 2 => Step::Forge { frames: rng.random_range(1..10) },
         _ => Step::BrokenPath { victims: rng.random() },
     }

@@ -109,6 +109,9 @@ pub struct End {
     pub past: Vec<(usize, Duration)>,
     /// The frames they opened.
     pub heard: HashSet<usize>,
+    /// What they played that its speaker did not make and nobody has warned them of: whose it seemed to be, in which
+    /// epoch, its counter, and when that was by their clock.
+    pub fooled: Vec<(MemberId, u64, u64, Duration)>,
     /// What they read.
     pub read: HashSet<MessageId>,
     /// Whether their own microphone is on.
@@ -145,6 +148,7 @@ impl End {
             epoch: 0,
             past: Vec::new(),
             heard: HashSet::new(),
+            fooled: Vec::new(),
             read: HashSet::new(),
             mic: true,
             said_mic: None,
@@ -370,6 +374,7 @@ impl World {
             Step::Insider { .. } => self.invite_insider(who),
             Step::Flood { words, .. } => self.flood(who, words),
             Step::BrokenPath { victims } => self.break_path(victims),
+            Step::Usurp { what, on } => self.usurp(what, on),
             Step::Forge { frames } => self.forge(frames),
             Step::LoseState { .. } => self.lose_state(who),
             Step::OldBackup { epochs, cut, .. } => self.old_backup(who, epochs, cut),
