@@ -92,15 +92,22 @@ impl World {
         }
     }
 
-    /// She refreshes her keys, by a commit that some cannot read.
-    pub fn break_path(&mut self, victims: u8) -> Held {
+    /// Whether she is in the room, and has made no commit of its epoch yet.
+    fn may_commit(&mut self) -> bool {
         self.catch_up();
-        let Insider::In(mal, epoch) = &mut self.insider else { return Ok(()) };
+        let Insider::In(mal, epoch) = &self.insider else { return false };
         let me = mal.client.id();
         let is_hers = |commit: &Commit| commit.by == me && commit.of == *epoch;
-        if self.relay.messages.iter().any(|message| message.commit.as_ref().is_some_and(is_hers)) {
+        !self.relay.messages.iter().any(|message| message.commit.as_ref().is_some_and(is_hers))
+    }
+
+    /// She refreshes her keys, by a commit that some cannot read.
+    pub fn break_path(&mut self, victims: u8) -> Held {
+        if !self.may_commit() {
             return Ok(());
         }
+        let Insider::In(mal, epoch) = &mut self.insider else { return Ok(()) };
+        let me = mal.client.id();
         let leaves: Vec<_> = mal.group.members().map(|member| member.index).collect();
         let of_victims = leaves.iter().filter(|leaf| victims >> (leaf.u32() % 8) & 1 == 1).copied();
         let of_victims: Vec<_> = of_victims.collect();
@@ -116,13 +123,11 @@ impl World {
     /// She lets somebody in, gives herself a role or takes one, puts somebody out, changes what all agree on, or has a
     /// stranger come in by themselves: nobody may follow.
     pub fn usurp(&mut self, what: u8, on: u8) -> Held {
-        self.catch_up();
-        let Insider::In(mal, epoch) = &mut self.insider else { return Ok(()) };
-        let me = mal.client.id();
-        let is_hers = |commit: &Commit| commit.by == me && commit.of == *epoch;
-        if self.relay.messages.iter().any(|message| message.commit.as_ref().is_some_and(is_hers)) {
+        if !self.may_commit() {
             return Ok(());
         }
+        let Insider::In(mal, epoch) = &mut self.insider else { return Ok(()) };
+        let me = mal.client.id();
         mal.abandon();
         let before = self.model.epoch(*epoch);
         let others: Vec<_> = before.members().filter(|id| **id != me && !before.is_leaving(id)).copied().collect();
