@@ -83,6 +83,11 @@ impl Scene {
     /// After all that junk honest members can still do everything, and mal can follow.
     pub fn go_on(&mut self) {
         self.junk = 0;
+        // Mal, a host herself, may have taken ana's role: where members have taken turns for long, a host comes first.
+        if self.room().me().is_some_and(|ana| ana.role < Role::Moderator) {
+            let refresh = self.commit(LeafNodeParameters::default(), Vec::new()).expect("nothing stands against it");
+            assert!(self.weigh(&refresh), "a host cannot go on");
+        }
         self.world.go_on();
     }
 
