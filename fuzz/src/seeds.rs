@@ -85,6 +85,8 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             all.extend((0..3).map(|role| vec![role, 3, 1, 2, 1, 5]));
             all.extend((0..8).map(|part| vec![2, 3, 1, 2, part, 1, 1, 1, 1, 5, 5]));
             all.extend((0..4).map(|kind| vec![0, 4, 1, 0, 2, kind]));
+            // A host takes another's role and puts her out.
+            all.push(vec![2, 3, 2, 0, 0, 0, 0, 0, 2, 0, 5]);
             all
         }
         "doorplate" => {
