@@ -710,16 +710,17 @@ fn a_clock_that_was_put_back_keeps_nobody_out() {
     let request = returning.ask_again(UnixTime(WALL.0 - 5)).unwrap();
     assert_eq!(returning.card().asked_back_at(), Some(WALL.plus(252)));
     round_trip(&mut party, returning, &request, ANA, later);
-    // By a clock that was an hour ahead, hosts refuse it; put right, it is heard as soon as theirs has gone on.
+    // By a clock that was an hour ahead, hosts refuse it; put right, it is heard once nobody could act on the first.
     let (sue, _) = leave_party(&mut party, LEA);
     let (mut returning, request) = sue.come_back(NOW, WALL.plus(3_600)).unwrap();
     let told = deliver_at(&mut party, &request, later + Duration::from_secs(10));
     let (card, ..) = asked(&told[ANA]).unwrap();
     let denied = party.rooms[ANA].bring_back(&card, WALL).unwrap_err();
     assert!(denied.to_string().contains("clock"), "{denied}");
-    let request = returning.ask_again(WALL.plus(600)).unwrap();
-    assert_eq!(returning.card().asked_back_at(), Some(WALL.plus(600)));
-    assert_eq!(askable(&mut party, &request, later + Duration::from_secs(700)), [ANA, MO]);
+    let request = returning.ask_again(WALL.plus(1_200)).unwrap();
+    assert_eq!(returning.card().asked_back_at(), Some(WALL.plus(1_200)));
+    assert!(askable(&mut party, &request, later + Duration::from_secs(1_200)).is_empty());
+    assert_eq!(askable(&mut party, &request, later + Duration::from_secs(1_210)), [ANA, MO]);
 }
 
 #[test]

@@ -47,11 +47,14 @@ pub use self::{
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(256);
 
-/// How long they are quiet until the next counts as the first, whatever time it is by their clock.
+/// How long they are quiet until the next counts as the first.
 const QUIET: Duration = Duration::from_secs(10 * 60);
 
 /// How old a word may be, by two clocks, in seconds, with [`UnixTime::SLACK`] to spare.
 const FRESH: u64 = 10 * 60;
+
+/// From then on nobody acts on a word by the clocks, and one that says an earlier time may be by a clock put right.
+const OVER: Duration = Duration::from_secs(FRESH + 2 * UnixTime::SLACK);
 
 /// How many requests are tried to be opened in a second, whoever made them.
 const TRIES: u32 = 32;
@@ -122,7 +125,7 @@ impl Comeback {
         let mut pause = PAUSE;
         if let Some(last) = self.asked.get(&id) {
             let waited = now.saturating_sub(last.came);
-            if waited < last.pause || (waited < QUIET && at <= last.at) {
+            if waited < last.pause || (waited < OVER && at <= last.at) {
                 return false;
             }
             if waited < QUIET {
@@ -328,7 +331,11 @@ mod tests {
             assert!(hears(1, asked_at, since, now), "{pause}");
         }
         now += 600_000;
-        assert!(hears(1, 5, since + 1, now), "ten quiet minutes are forgotten, and their clock is right again");
-        assert!(hears(1, 6, since + 1, now + 1_000));
+        assert!(!hears(1, 5, since + 1, now), "older, and somebody may still act on it");
+        assert!(
+            hears(1, 99, since + 1, now) && hears(1, 100, since + 2, now + 1_000),
+            "ten quiet minutes are forgotten"
+        );
+        assert!(!hears(1, 5, since + 2, now + 1_200_999) && hears(1, 5, since + 2, now + 1_201_000));
     }
 }
