@@ -146,7 +146,9 @@ mod tests {
         for first in [0, 1, 63, 64, 511, 512, u64::MAX - 1] {
             let mut window = Window::default();
             assert_eq!(window.check(first), Ok(()));
+            let before: Vec<_> = window.words().collect();
             window.mark(first);
+            assert_ne!(window.words().collect::<Vec<_>>(), before);
             assert_eq!(window.check(first), Err(Stale::Seen), "{first}");
         }
     }
