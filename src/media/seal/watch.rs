@@ -373,7 +373,7 @@ impl Watch {
         }
         let mut next: Option<u32> = None;
         let from = self.place(self.first_opened);
-        self.first_opened = self.base + self.entries.len() as u64;
+        self.first_opened = u64::MAX;
         for (counter, entry) in (self.base + from as u64..).zip(self.entries.range_mut(from..)) {
             if entry.state != State::Opened {
                 continue;
@@ -821,6 +821,35 @@ mod tests {
                 assert!(told || confirmed || left.contains(&key.0), "seed {seed}: {key:?}");
             }
         }
+    }
+
+    #[test]
+    fn who_jumps_with_the_clock_is_flagged_sooner_not_later() {
+        for now in [0, 90_000, 101_000, 500_000] {
+            let (mut watch, mut flagged) = (Watch::new(1), Vec::new());
+            watch.opened(7, &hash(7, 0), ms(100_000), false);
+            watch.expire(ms(100_999), |counter| panic!("{counter} is flagged too soon"));
+            watch.expire(ms(now), |counter| flagged.push(counter));
+            assert_eq!(flagged, [7], "at {now}");
+        }
+    }
+
+    #[test]
+    fn a_digest_tells_what_was_played_and_what_is_held() {
+        let digest = |watch: &Watch| {
+            let mut digest = Vec::new();
+            watch.digest(|bytes| digest.extend_from_slice(bytes));
+            digest
+        };
+        let mut watch = Watch::new(1);
+        let mut digests = BTreeSet::from([digest(&watch)]);
+        watch.opened(0, &hash(0, 0), ms(0), false);
+        digests.insert(digest(&watch));
+        watch.hold(1, &hash(1, 0), b"frame", ms(0));
+        digests.insert(digest(&watch));
+        watch.contest(ms(0));
+        digests.insert(digest(&watch));
+        assert_eq!(digests.len(), 4);
     }
 
     /// More than is held: the frames that take the most room for what they are worth go first.
