@@ -101,15 +101,45 @@ fn who_pauses_gets_their_last_frames_sealed_and_so_does_who_goes_to_the_next_epo
 
 #[test]
 fn each_seal_goes_out_twice_and_once_where_none_is_lost() {
-    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
-    for copies in [2, 1] {
-        let mut ana = room.voice(0, 0);
-        if copies == 1 {
-            ana.send_seals_once();
+    // The second follows after half as many frames as it covers and six at least, or a quarter of a second.
+    for (every, is_speaking, second) in [(25, true, 36), (25, false, 37), (10, true, 15)] {
+        let room = Room::new(Suite::default(), rules(SealMode::Live, every), 3);
+        for once in [false, true] {
+            let mut ana = room.voice(0, 0);
+            if once {
+                ana.send_seals_once();
+            }
+            let mut sent = Vec::new();
+            for tick in 0..40 {
+                if is_speaking || tick < u32::from(every) {
+                    ana.seal(b"frame").unwrap();
+                }
+                sent.extend(std::iter::from_fn(|| ana.next_seal(FRAME * tick)).map(|_| tick));
+            }
+            let first = u32::from(every) - 1;
+            assert_eq!(sent.iter().take_while(|tick| **tick <= second).count(), if once { 1 } else { 2 });
+            assert_eq!((sent[0], once || sent[1] == second), (first, true), "{sent:?}");
         }
-        let spoken: Vec<_> = (0..25).flat_map(|tick| say(&mut ana, b"frame", FRAME * tick)).collect();
-        let after = (25..50).filter_map(|tick| ana.next_seal(FRAME * tick)).count();
-        assert_eq!(spoken.len() - 25 + after, copies);
+    }
+    // Where each frame has a seal, many wait for their second time.
+    let mut ana = Room::new(Suite::default(), rules(SealMode::Live, 1), 3).voice(0, 0);
+    let spoken: Vec<_> = (0..50).flat_map(|tick| say(&mut ana, b"frame", FRAME * tick)).collect();
+    let after = std::iter::from_fn(|| ana.next_seal(FRAME * 100)).count();
+    assert_eq!((spoken.len() + after, ana.stats().seals_made), (50 + 2 * 50, 50));
+}
+
+#[test]
+fn what_is_held_too_long_is_dropped_and_counted_whoever_asks() {
+    let room = Room::new(Suite::default(), rules(SealMode::Strict, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    for _ in 0..3 {
+        assert!(matches!(ben.open(&ana.seal(b"frame").unwrap(), FRAME), Err(Error::Held { .. })));
+    }
+    for (wait, dropped) in [(2000, 0), (2020, 3)] {
+        let now = FRAME + Duration::from_millis(wait);
+        ben.expire(now);
+        let counters = ben.hearing(&room.id(0), now).counters;
+        assert_eq!((ben.stats().held, ben.stats().unsealed, counters.unsealed), (3, dropped, dropped));
     }
 }
 
@@ -251,6 +281,7 @@ fn a_speaker_whose_seals_do_not_come_is_flagged_after_a_second_and_is_played_or_
             assert_eq!(flagged, played.min((tick + 1).saturating_sub(50)), "{unsealed:?}, tick {tick}");
         }
         let now = FRAME * 200;
+        assert_eq!(ben.stats().unverified, u64::from(flagged));
         let state = ben.hearing(&room.id(0), now);
         assert_eq!((state.seals, state.counters.unverified), (SealState::Unverified, u64::from(flagged)));
         // The seals come after all: what was played is confirmed, what is held comes out.
