@@ -42,6 +42,7 @@ impl Pair {
     fn within(limits: Limits) -> Self {
         let room = Room { epoch: 200, since: START, ..Room::new(&[BEN, 2]) };
         let ana = Voice::with_limits(keys(&room, ANA, &[]), limits).unwrap();
+        assert_eq!(*ana.limits(), limits);
         Self { ana, ben: room.voice(BEN), room, now: START }
     }
 
@@ -166,6 +167,14 @@ fn matrix() -> Vec<(&'static str, Hearing, Counters)> {
         at.refused(&packet);
     }
     rows.push(("LotFull", at.hearing(), counted(|c| (c.parked, c.parked_dropped) = (5, 2))));
+    assert_eq!((at.ana.stats().parked, at.ana.stats().parked_dropped), (5, 2));
+
+    limits.parked_packets = 0;
+    let mut at = Pair::within(limits);
+    let packet = junk(&at.room, BEN, 201);
+    assert!(matches!(at.refused(&packet), Error::TooLate { .. }));
+    assert_eq!(at.hearing().counters, counted(|c| (c.parked, c.parked_dropped) = (1, 1)));
+    assert_eq!((at.ana.stats().parked, at.ana.stats().parked_dropped), (1, 1));
 
     let mut at = Pair::new();
     let packet = at.ben_says();
@@ -187,6 +196,7 @@ fn matrix() -> Vec<(&'static str, Hearing, Counters)> {
     rows.push(("Replayed", at.hearing(), counted(|c| (c.opened, c.replayed) = (1, 1))));
     assert!(matches!(at.refused(&packets[0]), Error::TooLate { .. }));
     rows.push(("TooLate", at.hearing(), counted(|c| (c.opened, c.replayed, c.too_late) = (1, 1, 1))));
+    assert_eq!((at.ana.stats().replayed, at.ana.stats().too_late), (1, 1));
 
     // Ben's app knows no seals, and the room plays nothing without.
     let mut at = Pair::new();
@@ -196,6 +206,7 @@ fn matrix() -> Vec<(&'static str, Hearing, Counters)> {
     let packet = at.ben_says();
     assert!(matches!(at.refused(&packet), Error::Unsealed { leaf: LeafIndex(BEN), epoch: 200 }));
     rows.push(("Unsealed", at.hearing(), counted(|c| (c.held, c.unsealed) = (1, 1))));
+    assert_eq!((at.ana.stats().held, at.ana.stats().unsealed), (1, 1));
     rows
 }
 
@@ -254,6 +265,8 @@ fn who_is_heard_stays_heard_whatever_else_comes_in_their_name() {
         at.now += ms(20);
     }
     assert_eq!(at.hearing().counters.forged, 20);
+    at.next_epoch(&[BEN, 2], &[]);
+    assert_eq!(at.cause(), Cause::Heard, "over a rekey too");
     at.now += ms(1000);
     let forged = junk(&at.room, BEN, 200);
     at.refused(&forged);
@@ -358,6 +371,19 @@ fn mutes_hold_over_rekeys_at_every_epoch_and_go_with_who_leaves() {
 }
 
 #[test]
+fn who_is_muted_and_has_their_microphone_off_is_not_heard_before_both_are_over() {
+    let mut at = Pair::new();
+    at.ana.mute(&id(BEN));
+    at.ana.set_mic(&id(BEN), false);
+    let packet = at.ben_says();
+    assert!(matches!(at.refused(&packet), Error::Muted { by: Mute::You, .. }));
+    at.ana.unmute(&id(BEN));
+    assert!(matches!(at.refused(&packet), Error::Muted { by: Mute::Themselves, .. }));
+    at.ana.set_mic(&id(BEN), true);
+    assert!(at.ana.open(&packet, at.now).is_ok());
+}
+
+#[test]
 fn a_parked_frame_of_somebody_muted_since_is_not_played() {
     let mut at = Pair::new();
     let mut next = at.room.clone();
@@ -447,6 +473,7 @@ fn a_closed_voice_holds_no_key_and_does_nothing_more() {
         let ahead = Room { epoch: room.epoch + 1, ..room.clone() }.voice(2).seal(b"ahead").unwrap();
         assert!(matches!(ben.open(&ahead, START), Err(Error::Parked { .. })));
 
+        assert_eq!(ben.speakers().collect::<Vec<_>>(), [id(2)]);
         let needles: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
         assert_eq!(memory::freed_blocks_with(&needles, || ben.close()), 0, "keys are wiped before they are freed");
         assert_eq!((ben.parked(), ben.on_stage(), ben.speakers().count(), ben.overhead()), ((0, 0), false, 0, 0));
@@ -517,6 +544,12 @@ fn who_may_not_speak_is_told_why() {
         assert!(matches!(refused, Error::NotOnStage { why: said, .. } if said == why), "{refused:?}");
         assert!(refused.to_string().contains(words), "{refused}");
     }
+    voice.set_stale(true);
+    assert!(matches!(voice.seal(b"frame"), Err(Error::NotOnStage { .. })), "on stage or not goes before that");
+    // Somebody else may have their keys too, whatever computes with them.
+    let shared = room.keys(2).listen_only().with_backend(Backend::RustCrypto).unwrap();
+    assert!(shared.is_listen_only() && !room.keys(2).is_listen_only());
+    assert!(matches!(Voice::new(shared).seal(b"frame"), Err(Error::Restored { .. })));
     // Whose room says nothing of them has its keys, and so is in it.
     let refused = room.voice(BEN).seal(b"frame").unwrap_err();
     assert!(matches!(refused, Error::NotOnStage { why: OffStage::Listener, .. }), "{refused:?}");

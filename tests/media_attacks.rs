@@ -488,6 +488,22 @@ fn the_previous_epoch_is_heard_for_two_seconds_and_not_longer() {
 }
 
 #[test]
+fn a_past_epoch_is_heard_as_far_back_as_its_bits_can_tell() {
+    for leap in [127, 128, 129] {
+        let mut room = Room { epoch: 300, ..Room::new(&[1]) };
+        let (mut ana, mut ben) = (room.voice(1), room.voice(9));
+        let packet = ana.seal(b"late").unwrap();
+        (room.epoch, room.since) = (300 + leap, NOW);
+        ben.rekey(room.keys(9)).unwrap();
+        match ben.open(&packet, NOW) {
+            Ok(heard) => assert_eq!((heard.epoch, leap <= 128), (300, true)),
+            // It looks like one to come.
+            Err(error) => assert!(leap > 128 && matches!(error, Error::Parked { epoch_bits: 44, .. }), "{error:?}"),
+        }
+    }
+}
+
+#[test]
 fn several_commits_within_two_seconds_leave_each_epoch_its_time() {
     let mut room = Room::new(&[1]);
     let mut ben = room.voice(9);
@@ -627,6 +643,22 @@ fn keys_that_are_not_the_next_leave_the_voice_as_it_was() {
 }
 
 #[test]
+fn keys_say_what_they_were_made_of() {
+    for room in Room::each_kind(&[1, 2]) {
+        let room = Room { layout: KeyIdLayout::new(9, 5).unwrap(), epoch: 7, since: NOW, ..room };
+        let off = [quiet(4, OffStage::Listener)];
+        let keys = room.keys(2).with_offstage(off.to_vec());
+        assert_eq!((keys.suite(), keys.layout(), keys.epoch()), (room.suite, room.layout, 7));
+        assert_eq!((keys.me(), keys.since(), keys.offstage()), (LeafIndex(2), NOW, &off[..]));
+        let stage = keys.stage().iter().map(|speaker| (speaker.leaf, speaker.id));
+        assert!(stage.eq([1, 2].map(|leaf| (LeafIndex(leaf), id(leaf)))));
+        assert_eq!(*keys.into_base_key(), room.base_key());
+        let voice = room.voice(2);
+        assert_eq!((voice.suite(), voice.epoch(), voice.leaf()), (room.suite, 7, LeafIndex(2)));
+    }
+}
+
+#[test]
 fn what_cannot_be_sealed_uses_no_counter() {
     let room = Room::new(&[1]);
     let mut ana = room.voice(1);
@@ -636,7 +668,13 @@ fn what_cannot_be_sealed_uses_no_counter() {
     assert_eq!(ana.state_digest(), before);
     let packet = ana.seal(&[0; 2048]).unwrap();
     assert_eq!(room.voice(9).open(&packet, NOW).unwrap().frame.len(), 2048);
-    assert!(matches!(refused(&mut room.voice(9), &[0; 2082]), Error::TooLarge { .. }));
+    let mut ben = room.voice(9);
+    for (bytes, is_too_large) in [(2081, false), (2082, true), (4000, true)] {
+        let mut packet = vec![0; bytes];
+        for error in [refused(&mut ben, &packet), ben.open_in_place(&mut packet, NOW).unwrap_err()] {
+            assert_eq!(matches!(error, Error::TooLarge { limit: 2081, .. }), is_too_large, "{bytes}: {error:?}");
+        }
+    }
 }
 
 #[test]

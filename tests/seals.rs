@@ -6,8 +6,8 @@ use parlor::{
     Cause, Error, Suite, Voice,
     media::{
         SealState, Stats,
-        seal::{Finding, Proof, SealKeys, SealMode, SealRules, Unsealed},
-        sframe::{Backend, Header, Sealer},
+        seal::{Finding, MediaKey, Proof, SealKeys, SealMode, SealRules, Unsealed},
+        sframe::{Aead, Backend, Derivation, Header, Opener, Sealer},
     },
 };
 
@@ -43,7 +43,7 @@ fn every_frame_is_played_at_once_and_confirmed_within_half_a_second() {
             }
             let hearing = ben.hearing(&room.id(0), FRAME * 1_000);
             assert_eq!((hearing.seals, hearing.counters.verified), (SealState::Verified, 1_000));
-            assert_eq!(ben.stats().opened, 1_000);
+            assert_eq!((ana.stats().sealed, ben.stats().opened), (1_000, 1_000));
             assert_eq!((ben.stats().replayed, ben.stats().impersonated), (0, 0));
         }
     }
@@ -76,7 +76,9 @@ fn who_pauses_gets_their_last_frames_sealed_and_so_does_who_goes_to_the_next_epo
         packets.extend(say(&mut ana, b"short", FRAME * tick));
     }
     for tick in 7..30 {
-        packets.extend(std::iter::from_fn(|| ana.next_seal(FRAME * tick)));
+        let seal = ana.next_seal(FRAME * tick);
+        assert!(tick >= 16 || seal.is_none(), "she may yet go on");
+        packets.extend(seal);
     }
     assert_eq!(packets.len(), 7 + 2, "and its second copy");
     for packet in packets {
@@ -87,6 +89,7 @@ fn who_pauses_gets_their_last_frames_sealed_and_so_does_who_goes_to_the_next_epo
     let mut packets: Vec<_> = (30..40).flat_map(|tick| say(&mut ana, b"short", FRAME * tick)).collect();
     ana.rekey(room.keys(0, 1, FRAME * 40)).unwrap();
     packets.extend(say(&mut ana, b"next", FRAME * 40));
+    assert_eq!(ana.stats().seals_made, 2);
     for packet in &packets {
         let _ = ben.open(packet, FRAME * 40);
     }
@@ -94,6 +97,140 @@ fn who_pauses_gets_their_last_frames_sealed_and_so_does_who_goes_to_the_next_epo
     ben.rekey(room.keys(1, 1, FRAME * 41)).unwrap();
     let heard = ben.unpark(FRAME * 41).unwrap().unwrap();
     assert_eq!((heard.epoch, heard.counter, heard.frame), (1, 0, b"next".to_vec()));
+}
+
+#[test]
+fn each_seal_goes_out_twice_and_once_where_none_is_lost() {
+    // The second follows after half as many frames as it covers and six at least, or a quarter of a second.
+    for (every, is_speaking, second) in [(25, true, 36), (25, false, 37), (10, true, 15)] {
+        let room = Room::new(Suite::default(), rules(SealMode::Live, every), 3);
+        for once in [false, true] {
+            let mut ana = room.voice(0, 0);
+            if once {
+                ana.send_seals_once();
+            }
+            let mut sent = Vec::new();
+            for tick in 0..40 {
+                if is_speaking || tick < u32::from(every) {
+                    ana.seal(b"frame").unwrap();
+                }
+                sent.extend(std::iter::from_fn(|| ana.next_seal(FRAME * tick)).map(|_| tick));
+            }
+            let first = u32::from(every) - 1;
+            assert_eq!(sent.iter().take_while(|tick| **tick <= second).count(), if once { 1 } else { 2 });
+            assert_eq!((sent[0], once || sent[1] == second), (first, true), "{sent:?}");
+        }
+    }
+    // Where each frame has a seal, many wait for their second time.
+    let mut ana = Room::new(Suite::default(), rules(SealMode::Live, 1), 3).voice(0, 0);
+    let spoken: Vec<_> = (0..50).flat_map(|tick| say(&mut ana, b"frame", FRAME * tick)).collect();
+    let after = std::iter::from_fn(|| ana.next_seal(FRAME * 100)).count();
+    assert_eq!((spoken.len() + after, ana.stats().seals_made), (50 + 2 * 50, 50));
+}
+
+#[test]
+fn what_is_held_too_long_is_dropped_and_counted_whoever_asks() {
+    let room = Room::new(Suite::default(), rules(SealMode::Strict, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    for _ in 0..3 {
+        assert!(matches!(ben.open(&ana.seal(b"frame").unwrap(), FRAME), Err(Error::Held { .. })));
+    }
+    for (wait, dropped) in [(2000, 0), (2020, 3)] {
+        let now = FRAME + Duration::from_millis(wait);
+        ben.expire(now);
+        let counters = ben.hearing(&room.id(0), now).counters;
+        assert_eq!((ben.stats().held, ben.stats().unsealed, counters.unsealed), (3, dropped, dropped));
+    }
+}
+
+#[test]
+fn what_holds_keys_prints_its_name_and_none_of_them() {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let (suite, base_key, kid) = (room.suite, room.base_key(0), room.key_id(0, 0, 0));
+    let printed = [
+        ("EpochKeys", format!("{:?}", room.keys(0, 0, Duration::ZERO))),
+        ("Voice", format!("{:?}", room.voice(0, 0))),
+        ("SealKeys", format!("{:?}", room.seal_keys(0, 0))),
+        ("MediaKey", format!("{:?}", MediaKey::from_seed(&room.media[0]))),
+        ("Sealer", format!("{:?}", forger_at(&room, 0))),
+        ("Opener", format!("{:?}", Opener::new(suite, Backend::default(), &base_key, kid).unwrap())),
+        ("Derivation", format!("{:?}", Derivation::new(suite, &base_key, kid).unwrap())),
+        ("Aead", format!("{:?}", Aead::new(suite, Backend::default(), &base_key).unwrap())),
+    ];
+    for (name, text) in printed {
+        assert!(text.starts_with(&format!("{name} {{")) && text.ends_with(".. }"), "{text}");
+        assert!(text.len() < 200, "{text}");
+    }
+}
+
+#[test]
+fn a_seal_covers_one_to_fifty_frames() {
+    for (every, fits) in [(0, false), (1, true), (50, true), (51, false)] {
+        let room = Room::new(Suite::default(), rules(SealMode::Live, every), 3);
+        let keys = room.plain_keys(0, 0, Duration::ZERO).with_seals(room.seal_keys(0, 0));
+        assert_eq!(keys.is_ok(), fits, "{every}");
+    }
+}
+
+#[test]
+fn nobody_counts_as_verified_before_a_frame_of_theirs_is() {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    let now = FRAME * 25;
+    let packets: Vec<_> = (0..25).flat_map(|tick| say(&mut ana, b"frame", FRAME * tick)).collect();
+    let (seal, frames) = packets.split_last().unwrap();
+    assert_eq!(ben.hearing(&room.id(0), now).seals, SealState::Waiting);
+    assert!(matches!(ben.open(seal, now), Err(Error::Seal { .. })));
+    assert_eq!(ben.hearing(&room.id(0), now).seals, SealState::Waiting, "none of its frames has come");
+    for frame in frames {
+        assert!(ben.open(frame, now).unwrap().sealed);
+        assert_eq!(ben.hearing(&room.id(0), now).seals, SealState::Verified);
+    }
+    assert_eq!(ben.stats().verified, 25);
+}
+
+#[test]
+fn what_a_seal_shows_to_be_forged_is_told_and_counted_under_whom_it_impersonates() {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    let mut forger = forger_at(&room, 0);
+    for _ in 0..3 {
+        assert!(ben.open(&forged(&mut forger), FRAME).is_ok(), "nobody can tell as yet");
+    }
+    let mut heard = Vec::new();
+    for tick in 0..25 {
+        for packet in say(&mut ana, b"ana", FRAME * tick) {
+            heard.extend(hear(&mut ben, &packet, FRAME * tick).into_iter().map(|heard| heard.counter));
+        }
+    }
+    assert_eq!(heard, (0..25).collect::<Vec<_>>());
+    let found = findings(&mut ben, FRAME * 25);
+    let [Finding::Forgery(forgery)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((forgery.impersonated, &forgery.counters), (room.id(0), &(0..=2)));
+    assert_eq!((forgery.packets, forgery.played), (3, 3));
+    assert_eq!(ben.hearing(&room.id(0), FRAME * 25).counters.impersonated, 3);
+    assert_eq!((ben.stats().impersonated, ben.stats().verified), (3, 25));
+}
+
+#[test]
+fn in_whose_name_somebody_speaks_is_held_to_their_seals_for_ten_seconds_whatever_epochs_begin() {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    let begin = FRAME;
+    assert!(ben.open(&ana.seal(b"ana").unwrap(), begin).is_ok());
+    assert!(
+        matches!(ben.open(&forged(&mut forger_at(&room, 0)), begin), Err(Error::Held { .. })),
+        "two of one counter"
+    );
+    for (epoch, seconds) in [(1, 1), (2, 9)] {
+        let now = begin + Duration::from_secs(seconds);
+        ana.rekey(room.keys(0, epoch, now)).unwrap();
+        ben.rekey(room.keys(1, epoch, now)).unwrap();
+        assert!(matches!(ben.open(&ana.seal(b"ana").unwrap(), now), Err(Error::Held { .. })), "epoch {epoch}");
+        assert_eq!(ben.hearing(&room.id(0), now).seals, SealState::Contested);
+    }
+    let now = begin + Duration::from_secs(10);
+    assert!(ben.open(&ana.seal(b"ana").unwrap(), now).is_ok());
 }
 
 #[test]
@@ -144,6 +281,7 @@ fn a_speaker_whose_seals_do_not_come_is_flagged_after_a_second_and_is_played_or_
             assert_eq!(flagged, played.min((tick + 1).saturating_sub(50)), "{unsealed:?}, tick {tick}");
         }
         let now = FRAME * 200;
+        assert_eq!(ben.stats().unverified, u64::from(flagged));
         let state = ben.hearing(&room.id(0), now);
         assert_eq!((state.seals, state.counters.unverified), (SealState::Unverified, u64::from(flagged)));
         // The seals come after all: what was played is confirmed, what is held comes out.
@@ -226,22 +364,31 @@ fn whoever_never_seals_is_played_for_five_minutes_and_then_held() {
 fn who_speaks_far_ahead_of_the_speakers_seals_is_soon_not_played_any_more() {
     let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
     let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
-    let mut forger = Sealer::new(room.suite, Backend::default(), &room.base_key(0), room.key_id(0, 0, 0), 500).unwrap();
+    let mut forger = forger_at(&room, 500);
     let (mut played, mut heard) = (0, Vec::new());
     for tick in 0..400 {
         let now = FRAME * tick;
         for packet in say(&mut ana, &tick.to_be_bytes(), now) {
             heard.extend(hear(&mut ben, &packet, now).into_iter().map(|heard| heard.counter));
         }
-        let mut forged = [0; 64];
-        let len = forger.seal_into(b"", b"not ana", &mut forged).unwrap();
-        played += u32::from(ben.open(&forged[..len], now).is_ok());
+        played += u32::from(ben.open(&forged(&mut forger), now).is_ok());
         findings(&mut ben, now);
     }
     assert!((50..100).contains(&played), "{played} forged frames played");
     // What ana says is held to her seals from then on, and all of it is heard.
     assert_eq!(heard, (0..400).collect::<Vec<_>>());
     assert_eq!(ben.hearing(&room.id(0), FRAME * 400).seals, SealState::Contested);
+}
+
+/// Who makes packets in the name of Ana, from that counter on.
+fn forger_at(room: &Room, counter: u64) -> Sealer {
+    Sealer::new(room.suite, Backend::default(), &room.base_key(0), room.key_id(0, 0, 0), counter).unwrap()
+}
+
+fn forged(forger: &mut Sealer) -> Vec<u8> {
+    let mut packet = vec![0; 7 + forger.overhead()];
+    forger.seal_into(b"", b"not ana", &mut packet).unwrap();
+    packet
 }
 
 fn frames(finding: &Finding) -> u64 {

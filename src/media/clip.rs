@@ -534,6 +534,8 @@ mod tests {
                 let expected = (first..first + 7).map(|counter| (counter, format!("frame {counter}").into_bytes()));
                 let frames = clip.frames().map(|(counter, frame)| (counter, frame.unwrap().to_vec()));
                 assert!(frames.eq(expected));
+                let printed = format!("{clip:?}");
+                assert!(printed.contains("\"ana\"") && !printed.contains("["), "{printed}");
             }
         }
     }
@@ -551,7 +553,8 @@ mod tests {
             assert!(cut == 0 || Clip::verify_with_gaps(&bytes[cut..]).is_err(), "without the first {cut} bytes");
         }
         assert!(Clip::verify_with_gaps(&[&bytes[..], &[0]].concat()).is_err());
-        assert!(matches!(Clip::verify(&vec![0; MAX_CLIP + 1]), Err(Error::TooLarge { .. })));
+        assert!(matches!(Clip::verify(&vec![0; MAX_CLIP]), Err(Error::Malformed { .. })));
+        assert!(matches!(Clip::verify(&vec![0; MAX_CLIP + 1]), Err(Error::TooLarge { limit: 4_194_304, .. })));
     }
 
     #[test]
@@ -712,6 +715,22 @@ mod tests {
         bytes.truncate(bytes.len() - 64);
         bytes.extend(mallory.sign(&bytes));
         refused(&bytes, "keeps no evidence");
+    }
+
+    #[test]
+    fn what_a_speaker_sealed_beyond_what_any_sealer_counts_or_covers_is_refused() {
+        let mut said = Said::new(Suite::default(), Proof::Evidence, MAX_COUNTER, &[1]);
+        assert_eq!(Clip::verify(&said.clip()).unwrap().first_counter(), MAX_COUNTER);
+        let hash = said.seals[0].hashes[0];
+        for (number, first) in [(MAX_COUNTER + 1, MAX_COUNTER), (0, MAX_COUNTER + 1)] {
+            said.seals.clear();
+            said.seal(number, Proof::Evidence, first, &[hash]);
+            refused(&said.clip(), "higher than any sealer counts");
+        }
+        for count in [0, MAX_EVERY + 1] {
+            refused(&Said::new(Suite::default(), Proof::Evidence, 0, &[count]).clip(), "covers no packets, or more");
+        }
+        assert!(Clip::verify(&Said::new(Suite::default(), Proof::Evidence, 0, &[MAX_EVERY]).clip()).is_ok());
     }
 
     #[test]

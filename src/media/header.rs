@@ -184,6 +184,22 @@ mod tests {
     }
 
     #[test]
+    fn every_value_takes_as_few_bytes_as_it_needs() {
+        let edges = (1..8).map(|bytes| 1_u64 << (8 * bytes)).chain([8]);
+        let values = || edges.clone().flat_map(|edge| [edge - 1, edge]).chain([0, u64::MAX]);
+        let bytes = |value: u64| (1..8).find(|bytes| value >> (8 * bytes) == 0).unwrap_or(8);
+        let extra = |value: u64| if value < 8 { 0 } else { bytes(value) };
+        for kid in values() {
+            for counter in values() {
+                let (header, mut out) = (Header { kid, counter }, [0; MAX_HEADER]);
+                let len = header.encode_into(&mut out).unwrap();
+                assert_eq!(len, 1 + extra(kid) + extra(counter), "{header:?}");
+                assert_eq!(Header::decode(&out[..len]).unwrap(), (header, len));
+            }
+        }
+    }
+
+    #[test]
     fn a_header_cut_short_is_refused_and_a_short_buffer_left_alone() {
         let header = Header { kid: u64::MAX, counter: u64::MAX };
         let mut bytes = [0; MAX_HEADER];

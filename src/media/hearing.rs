@@ -598,6 +598,8 @@ mod tests {
             (Refusal::Muted, Cause::NoPackets { silent: ms(0) }),
             (Refusal::Parked, Cause::KeyOnItsWay { waited: ms(0) }),
             (Refusal::LotFull, Cause::LotFull),
+            (Refusal::Held, Cause::Unsealed),
+            (Refusal::Impersonated, Cause::Forged),
         ];
         let mut account = Account::begun(ms(0));
         for (at, (refusal, cause)) in (1..).zip(kinds) {
@@ -606,8 +608,13 @@ mod tests {
         }
         let Counters { opened, malformed, forged, replayed, too_late, wrong_epoch, parked, .. } = account.counters;
         assert_eq!([opened, malformed, forged, replayed, too_late, wrong_epoch, parked], [0, 1, 1, 1, 1, 1, 2]);
-        let Counters { parked_dropped, parked_expired, not_on_stage, muted, .. } = account.counters;
-        assert_eq!([parked_dropped, parked_expired, not_on_stage, muted], [1, 0, 1, 1]);
+        let Counters { parked_dropped, parked_expired, not_on_stage, muted, held, impersonated, .. } = account.counters;
+        assert_eq!([parked_dropped, parked_expired, not_on_stage, muted, held, impersonated], [1, 0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_wait_is_told_in_milliseconds_and_from_ten_seconds_on_in_seconds() {
+        assert_eq!([9_999, 10_000].map(|wait| Span(ms(wait)).to_string()), ["9999 ms", "10 s"]);
     }
 
     #[test]
@@ -630,7 +637,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_to_be_off_stage_reads_differently() {
+    fn every_reason_to_be_off_stage_and_every_state_of_seals_reads_differently() {
         let reasons = [
             OffStage::Listener,
             OffStage::MutedBy(MemberId([1; 32])),
@@ -640,5 +647,8 @@ mod tests {
         ];
         assert_eq!(reasons.map(|why| why.to_string()).into_iter().collect::<HashSet<_>>().len(), reasons.len());
         assert_eq!(reasons.map(|why| why.next_step()).into_iter().collect::<HashSet<_>>().len(), reasons.len());
+        use SealState::{Contested, Off, Unverified, Verified, Waiting};
+        let states = [Off, Waiting, Verified, Unverified, Contested];
+        assert_eq!(states.map(|state| state.to_string()).into_iter().collect::<HashSet<_>>().len(), states.len());
     }
 }

@@ -441,3 +441,28 @@ impl KeyAndSalt {
         statement::commit_to_key(suite, kid, self.key(), &**self.salt)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn a_microphone_is_known_by_its_key_id_and_nothing_one_bit_off_is_taken_for_it() {
+        let mut random = StdRng::seed_from_u64(0);
+        for (sender_bits, epoch_bits) in [(1, 4), (12, 8), (24, 16)] {
+            let layout = KeyIdLayout::new(sender_bits, epoch_bits).unwrap();
+            for _ in 0..200 {
+                let (leaf, epoch) = (LeafIndex(random.random::<u32>() >> (32 - sender_bits)), random.random());
+                let kid = layout.key_id(0, leaf, epoch).unwrap();
+                assert_eq!(layout.leaf_if_microphone_of(epoch, kid), Some(leaf));
+                for other in (0..64).map(|bit| kid ^ (1 << bit)) {
+                    let (stream, leaf, of_epoch) = layout.split(other);
+                    let expected = (stream == 0 && of_epoch == epoch & layout.epoch_mask()).then_some(leaf);
+                    assert_eq!(layout.leaf_if_microphone_of(epoch, other), expected, "{other:#x} in {epoch}");
+                }
+            }
+        }
+    }
+}

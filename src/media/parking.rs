@@ -324,6 +324,7 @@ mod tests {
                 assert_eq!(kept, model.iter().map(|kept| kept.2).collect::<Vec<_>>(), "seed {seed}, step {step}");
                 assert_eq!(lot.bytes(), model.iter().map(|kept| kept.3).sum::<usize>(), "seed {seed}, step {step}");
                 assert_eq!(lot.packets(), model.len());
+                assert_eq!(lot.reached, model.iter().filter(|kept| kept.4).count(), "seed {seed}, step {step}");
             }
             assert!(lot.slots.len() <= 10, "seed {seed}: slots are used again");
         }
@@ -334,6 +335,10 @@ mod tests {
         let mut lot = Lot::new();
         assert!(lot.park(&limits(), parked(1, 1, 0, 50), |_| panic!("there was room")));
         assert!(!lot.park(&limits(), parked(1, 1, 0, 101), |_| panic!("it was not kept")));
+        for none in [Limits { parked_packets: 0, ..limits() }, Limits { parked_per_leaf: 0, ..limits() }] {
+            assert!(!lot.park(&none, parked(1, 1, 0, 1), |_| panic!("it was not kept")));
+        }
         assert_eq!((lot.packets(), lot.bytes()), (1, 50));
+        assert!(lot.park(&limits(), parked(2, 1, 0, 100), |leaf| assert_eq!(leaf.0, 1)), "it just fits");
     }
 }

@@ -141,12 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn nine_seconds_behind_the_newest_a_frame_is_still_told_from_a_replay() {
+        let mut window = Window::default();
+        window.mark(1000);
+        assert_eq!((window.check(1000 - 447), window.check(1000 - 448)), (Ok(()), Err(Stale::TooOld)));
+    }
+
+    #[test]
     fn the_first_counter_may_be_any_but_the_last_of_all() {
         assert_eq!(Window::default().check(u64::MAX), Err(Stale::Seen));
         for first in [0, 1, 63, 64, 511, 512, u64::MAX - 1] {
             let mut window = Window::default();
             assert_eq!(window.check(first), Ok(()));
+            let before: Vec<_> = window.words().collect();
             window.mark(first);
+            assert_ne!(window.words().collect::<Vec<_>>(), before);
             assert_eq!(window.check(first), Err(Stale::Seen), "{first}");
         }
     }

@@ -318,6 +318,16 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_is_the_salt_against_the_whole_counter() {
+        let salt = [0xff, 0x5a, 1, 2, 0xf0, 0x0f, 3, 4, 0xa5, 5, 6, 0xff];
+        for counter in [0, 1, MAX_COUNTER, MAX_COUNTER + 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            let wide = [&[0; 4], &counter.to_be_bytes()[..]].concat();
+            let expected: Vec<_> = salt.iter().zip(wide).map(|(salt, counter)| salt ^ counter).collect();
+            assert_eq!(nonce(&salt, counter)[..], expected, "{counter:#x}");
+        }
+    }
+
+    #[test]
     fn a_short_buffer_uses_no_counter() {
         let mut sealer = Sealer::new(Suite::default(), Backend::default(), b"base", 9, 7).unwrap();
         let need = 5 + sealer.overhead();

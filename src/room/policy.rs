@@ -219,6 +219,7 @@ mod tests {
                 cell(Action::Ban { role }, keeps_order);
                 cell(Action::Mute { role }, keeps_order);
                 cell(Action::LiftMute { role }, keeps_order);
+                assert_eq!(needs_no_word(actor, role), keeps_order, "{actor} brings back a {role}");
                 for to in ROLES {
                     cell(
                         Action::Move { from: role, to },

@@ -46,9 +46,16 @@ fn who_speaks_in_ones_own_name_is_named_in_a_room_of_two_and_in_no_larger_one() 
             names(&mut ana, 60);
             names(&mut ana, 10);
             names(&mut ana, 1 << 24);
+            for _ in 0..200 {
+                ana.seal(b"mine").unwrap();
+            }
+            names(&mut ana, 132);
             let forger = (people == 2).then(|| room.id(BEN));
-            assert_eq!(found, vec![forger; 5], "{people} people");
-            assert_eq!(ana.stats().impersonated, 5);
+            assert_eq!(found, vec![forger; 6], "{people} people");
+            assert_eq!(ana.stats().impersonated, 6);
+            // What she said longer ago she does not remember.
+            let old = ana.open(&insider.seal_at(131, b"in ana's name"), FRAME);
+            assert!(matches!(old, Err(Error::Reflected { .. })), "{old:?}");
         }
     }
 }

@@ -373,7 +373,12 @@ mod tests {
 
     fn verified(draft: &Draft) -> Clip {
         let exporter = Identity::from_secret("exporter", &[99; 32]).unwrap();
-        Clip::verify_with_gaps(&draft.signed_by(&exporter)).unwrap()
+        let clip = Clip::verify_with_gaps(&draft.signed_by(&exporter)).unwrap();
+        assert_eq!((draft.speaker(), draft.epoch()), (clip.speaker(), clip.epoch()));
+        assert_eq!((draft.frames(), draft.missing()), (clip.frames().len(), clip.missing()));
+        let printed = format!("{draft:?}");
+        assert!(printed.starts_with("Draft {") && !printed.contains("body"), "it holds a key: {printed}");
+        clip
     }
 
     /// The counters of the first and of the one behind the last frame, and how many are missing.
@@ -401,6 +406,10 @@ mod tests {
         assert_eq!(span(export(&archive, Some((1, 4..=10)))), (0, 15, 0));
         assert!(export(&archive, Some((1, 20..=30))).is_err());
         assert!(export(&archive, Some((3, 0..=30))).is_err());
+        // A seal of the epoch before that comes after those of this one.
+        early.say_to(&mut archive, first, 5);
+        assert_eq!(span(export(&archive, None)), (0, 3, 0));
+        assert_eq!(span(export(&archive, Some((1, 0..=u64::MAX)))), (0, 25, 0));
         assert!(archive.export(&ROOM, SUITE, &MemberId::from_bytes([1; 32]), None).is_err());
     }
 
@@ -469,6 +478,19 @@ mod tests {
                 assert!(begin > 0);
             }
         }
+    }
+
+    #[test]
+    fn it_is_used_to_its_last_byte_and_holds_no_more_records_than_it_was_cut_for() {
+        let mut archive = Archive::new(1000);
+        let source = archive.enter(Speaker::new("ana", 1).source());
+        archive.packet(source, 0, &[0; 1000]);
+        assert_eq!(archive.bytes.len(), 1000);
+        (1..=2).for_each(|counter| archive.packet(source, counter, &[0; 500]));
+        assert_eq!((archive.bytes.len(), archive.records.len()), (1000, 2));
+        let room = archive.records.capacity();
+        (3..100).for_each(|counter| archive.packet(source, counter, b"short"));
+        assert_eq!((archive.records.len(), archive.records.capacity()), (1000 / SHORT_RECORD, room));
     }
 
     #[test]

@@ -233,3 +233,122 @@ impl Findings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANA: MemberId = MemberId([1; 32]);
+    const BEN: MemberId = MemberId([2; 32]);
+
+    fn at(counter: u64) -> Duration {
+        Duration::from_secs(counter)
+    }
+
+    fn all(mut findings: Findings) -> Vec<Finding> {
+        std::iter::from_fn(|| findings.next()).collect()
+    }
+
+    #[test]
+    fn unsealed_frames_in_a_row_are_one_finding_and_those_of_another_speaker_or_epoch_are_not_in_it() {
+        let mut findings = Findings::default();
+        for (speaker, epoch, counter) in
+            [(ANA, 3, 5), (ANA, 3, 6), (BEN, 3, 7), (ANA, 4, 7), (ANA, 3, 7), (ANA, 3, 9), (BEN, 3, 8)]
+        {
+            findings.unverified(speaker, epoch, counter, at(counter));
+        }
+        let run = |speaker, epoch, counters: RangeInclusive<u64>| {
+            let at = at(*counters.start());
+            Finding::Unverified { speaker, epoch, counters, at }
+        };
+        assert_eq!(all(findings), [run(ANA, 3, 5..=7), run(BEN, 3, 7..=8), run(ANA, 4, 7..=7), run(ANA, 3, 9..=9)]);
+    }
+
+    #[test]
+    fn forgeries_side_by_side_are_one_finding_and_those_of_another_kind_are_not_in_it() {
+        let mut findings = Findings::default();
+        let one = |counter, played| Forgery::one(ANA, 3, 0, counter, played, None, at(counter));
+        let of_another_kind = [
+            Forgery { impersonated: BEN, ..one(7, true) },
+            Forgery { epoch: 4, ..one(7, true) },
+            Forgery { stream: 1, ..one(7, true) },
+            Forgery { forger: Some(BEN), ..one(7, true) },
+        ];
+        [one(5, true), one(6, false)].into_iter().chain(of_another_kind.clone()).for_each(|new| findings.forgery(new));
+        [one(4, false), one(8, true), one(2, true)].into_iter().for_each(|new| findings.forgery(new));
+        let run = Forgery { counters: 4..=6, packets: 3, at: at(4), ..one(5, true) };
+        let apart = [one(8, true), one(2, true)];
+        let expected = std::iter::once(run).chain(of_another_kind).chain(apart).map(Finding::Forgery);
+        assert_eq!(all(findings), expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_cheats_is_told_of_once_an_epoch() {
+        let mut findings = Findings::default();
+        for (speaker, epoch) in [(ANA, 3), (ANA, 3), (BEN, 3), (ANA, 4), (BEN, 3)] {
+            findings.equivocation(speaker, epoch, at(epoch));
+        }
+        let told = |speaker, epoch| Finding::Equivocation { speaker, epoch, at: at(epoch) };
+        assert_eq!(all(findings), [told(ANA, 3), told(BEN, 3), told(ANA, 4)]);
+    }
+
+    #[test]
+    fn each_is_told_in_a_sentence() {
+        let told = |forgery| Finding::Forgery(forgery).to_string();
+        let one = Forgery::one(ANA, 3, 0, 5, false, None, at(5));
+        let words = "in epoch 3, counters 5 to 5; none was played";
+        assert_eq!(told(one.clone()), format!("somebody in the room made 1 frames in the name of {ANA} {words}"));
+        let two = Forgery { stream: 1, counters: 5..=6, packets: 2, played: 1, forger: Some(BEN), ..one };
+        let words = "in epoch 3, counters 5 to 6; 1 had been played";
+        assert_eq!(told(two), format!("{BEN} made 2 seals in the name of {ANA} {words}"));
+        let unverified = Finding::Unverified { speaker: ANA, epoch: 3, counters: 5..=7, at: at(9) }.to_string();
+        assert!(unverified.contains(&format!("frames 5 to 7 of {ANA} in epoch 3")), "{unverified}");
+        let cheat = Finding::Equivocation { speaker: ANA, epoch: 3, at: at(9) }.to_string();
+        assert!(cheat.contains(&format!("{ANA} has sealed two things")), "{cheat}");
+    }
+
+    /// Who is found out again and again takes the place of nobody else.
+    #[test]
+    fn where_there_are_too_many_one_stands_for_several_of_its_kind_and_no_kind_is_lost() {
+        for is_forged in [false, true] {
+            let mut findings = Findings::default();
+            let find = |findings: &mut Findings, whom, counter| match is_forged {
+                true => findings.forgery(Forgery::one(whom, 3, 0, counter, true, None, at(counter))),
+                false => findings.unverified(whom, 3, counter, at(counter)),
+            };
+            findings.equivocation(BEN, 3, at(0));
+            find(&mut findings, ANA, 0);
+            findings.equivocation(ANA, 3, at(0));
+            let runs = MOST as u64 - 3;
+            (1..=runs).for_each(|run| find(&mut findings, ANA, 10 * run));
+            // One more of Ana's, and the first of Ben's.
+            find(&mut findings, ANA, 10 * (runs + 1));
+            find(&mut findings, BEN, 7);
+            let found = all(findings);
+            assert_eq!(found.len(), MOST);
+            let counters = |finding: &Finding| match finding {
+                Finding::Unverified { counters, .. } => Some((counters.clone(), 0)),
+                Finding::Forgery(Forgery { counters, packets, played, .. }) if packets == played => {
+                    Some((counters.clone(), *packets))
+                }
+                _ => None,
+            };
+            let packets = |packets: u64| if is_forged { packets } else { 0 };
+            assert!(matches!(found[0], Finding::Equivocation { speaker: BEN, .. }));
+            assert!(matches!(found[1], Finding::Equivocation { speaker: ANA, .. }));
+            assert_eq!(counters(&found[2]), Some((0..=10, packets(2))));
+            assert_eq!(counters(&found[3]), Some((20..=20, packets(1))));
+            assert_eq!(counters(&found[MOST - 2]), Some((10 * runs..=10 * (runs + 1), packets(2))));
+            assert_eq!(counters(&found[MOST - 1]), Some((7..=7, packets(1))));
+        }
+    }
+
+    #[test]
+    fn where_no_two_are_of_a_kind_the_oldest_makes_room() {
+        let mut findings = Findings::default();
+        (0..=MOST as u64).for_each(|epoch| findings.equivocation(ANA, epoch, at(0)));
+        let found = all(findings);
+        assert_eq!(found.len(), MOST);
+        assert!(matches!(found[0], Finding::Equivocation { epoch: 1, .. }));
+    }
+}

@@ -162,3 +162,16 @@ fn expand(seed: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_stored_as_its_seed_comes_back_as_it_was() {
+        let key = MediaKey::generate().unwrap();
+        for proof in [Proof::Deniable, Proof::Evidence] {
+            assert_eq!(MediaKey::from_seed(key.seed()).public(proof), key.public(proof));
+        }
+    }
+}

@@ -219,3 +219,27 @@ impl Seal {
         self.hashes.len() as u8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_of_another_version_kind_or_length_or_beyond_what_is_counted_is_not_read() {
+        let seal =
+            |first| Seal { number: 7, proof: Proof::Evidence, first, hashes: vec![[9; 16]; 3], signature: [8; 64] };
+        for first in [0, u64::from(u32::MAX)] {
+            assert_eq!(Seal::decode(&seal(first).encode(5), 7, 5).unwrap(), seal(first));
+        }
+        assert!(Seal::decode(&seal(1 << 32).encode(5), 7, 5).is_err());
+        let bytes = seal(0).encode(5);
+        assert!(Seal::decode(&bytes, 7, 4).is_err() && Seal::decode(&bytes, 7, 6).is_err());
+        for (at, values) in [(0, [0, 2]), (1, [2, 255]), (10, [0, 6])] {
+            for value in values {
+                let mut altered = bytes.clone();
+                altered[at] = value;
+                assert!(Seal::decode(&altered, 7, 5).is_err(), "{value} at {at}");
+            }
+        }
+    }
+}

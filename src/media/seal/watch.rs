@@ -373,7 +373,7 @@ impl Watch {
         }
         let mut next: Option<u32> = None;
         let from = self.place(self.first_opened);
-        self.first_opened = self.base + self.entries.len() as u64;
+        self.first_opened = u64::MAX;
         for (counter, entry) in (self.base + from as u64..).zip(self.entries.range_mut(from..)) {
             if entry.state != State::Opened {
                 continue;
@@ -821,6 +821,105 @@ mod tests {
                 assert!(told || confirmed || left.contains(&key.0), "seed {seed}: {key:?}");
             }
         }
+    }
+
+    #[test]
+    fn who_jumps_with_the_clock_is_flagged_sooner_not_later() {
+        for now in [0, 90_000, 101_000, 500_000] {
+            let (mut watch, mut flagged) = (Watch::new(1), Vec::new());
+            watch.opened(7, &hash(7, 0), ms(100_000), false);
+            watch.expire(ms(100_999), |counter| panic!("{counter} is flagged too soon"));
+            watch.expire(ms(now), |counter| flagged.push(counter));
+            assert_eq!(flagged, [7], "at {now}");
+        }
+    }
+
+    #[test]
+    fn a_digest_tells_what_was_played_and_what_is_held() {
+        let digest = |watch: &Watch| {
+            let mut digest = Vec::new();
+            watch.digest(|bytes| digest.extend_from_slice(bytes));
+            digest
+        };
+        let mut watch = Watch::new(1);
+        let mut digests = BTreeSet::from([digest(&watch)]);
+        watch.opened(0, &hash(0, 0), ms(0), false);
+        digests.insert(digest(&watch));
+        watch.hold(1, &hash(1, 0), b"frame", ms(0));
+        digests.insert(digest(&watch));
+        watch.contest(ms(0));
+        digests.insert(digest(&watch));
+        assert_eq!(digests.len(), 4);
+    }
+
+    fn seal_of(counters: std::ops::Range<u64>, last: u8) -> Seal {
+        let kind = |counter| if counter + 1 == counters.end { last } else { 0 };
+        let hashes = counters.clone().map(|counter| hash(counter, kind(counter))).collect();
+        Seal { number: 0, proof: Proof::Deniable, first: counters.start, hashes, signature: [0; 64] }
+    }
+
+    /// While forged seals come as fast as they may be checked.
+    #[test]
+    fn in_a_flood_there_is_time_for_the_seal_that_the_speaker_may_send_next_and_for_no_other() {
+        let (mut watch, forged) = (Watch::new(1), seal_of(50..55, 1));
+        let rules = SealRules { every: 5, ..SealRules::default() };
+        let flood = |watch: &mut Watch, now| (0..300).for_each(|_| watch.fail(&forged, &rules, now));
+        (0..7).for_each(|counter| watch.opened(counter, &hash(counter, 0), ms(1000), false));
+        watch.hold(7, &hash(7, 0), b"frame", ms(1000));
+        let mut has_time = |now, seal: &Seal| {
+            flood(&mut watch, ms(now));
+            watch.has_time_for(seal, &rules, ms(now))
+        };
+        assert!(has_time(1000, &seal_of(0..5, 0)), "a whole one, whose last packet came");
+        assert!(!has_time(1000, &seal_of(0..5, 1)) && !has_time(1000, &seal_of(3..8, 1)), "another packet came");
+        assert!(has_time(1000, &seal_of(3..8, 0)), "it is held");
+        assert!(!has_time(1000, &seal_of(8..13, 0)), "it has not come");
+        assert!(!has_time(1099, &seal_of(5..8, 0)) && has_time(1100, &seal_of(5..8, 0)), "a short one, after a pause");
+        assert!(!has_time(1200, &seal_of(5..7, 0)) && !has_time(1200, &seal_of(3..6, 0)), "more was said since");
+
+        // Of those too as many are checked as there is time for, and no more.
+        let next = seal_of(0..5, 0);
+        let mut watch = Watch::new(1);
+        (0..5).for_each(|counter| watch.opened(counter, &hash(counter, 0), ms(1000), false));
+        flood(&mut watch, ms(1100));
+        assert!(watch.has_time_for(&seal_of(3..5, 0), &rules, ms(1100)), "a short one that ends with the last");
+        let mut watch = Watch::new(1);
+        (0..5).for_each(|counter| watch.opened(counter, &hash(counter, 0), ms(1000), false));
+        for _ in 0..2 * MAX_FAILURES {
+            assert!(watch.has_time_for(&next, &rules, ms(1000)));
+            watch.fail(&next, &rules, ms(1000));
+        }
+        assert!(!watch.has_time_for(&next, &rules, ms(1000)));
+        assert!(watch.has_time_for(&next, &rules, ms(1010)), "and it comes back");
+    }
+
+    #[test]
+    fn as_much_is_held_as_there_is_room_for_and_there_is_room_again_for_what_went() {
+        let (mut by_count, mut by_bytes) = (Watch::new(1), Watch::new(1));
+        for round in 0..3 {
+            let now = ms(round * 3000);
+            by_count.expire(now, |_| {});
+            assert!((0..1024).all(|at| by_count.hold(at / 8, &hash(at / 8, at as u8 % 8), b"frame", now)));
+            assert!(!by_count.hold(0, &hash(0, 8), b"frame", now));
+            assert_eq!(by_count.held.len(), 1024);
+            by_bytes.expire(now, |_| {});
+            assert!((0..64).all(|at| by_bytes.hold(at, &hash(at, 0), &[0; 2048], now)));
+            assert!(!by_bytes.hold(64, &hash(64, 0), b"f", now));
+            assert!(by_bytes.held_bytes <= 131_072);
+        }
+    }
+
+    #[test]
+    fn what_is_far_goes_first_and_then_what_the_most_were_sent_of() {
+        let mut watch = Watch::new(1);
+        (0..1024).for_each(|at| _ = watch.hold(at / 8, &hash(at / 8, at as u8 % 8), b"frame", ms(0)));
+        let of = |watch: &Watch, counter| watch.held_of(counter).len();
+        watch.hold(5_000, &hash(5_000, 0), b"frame", ms(0));
+        assert_eq!((of(&watch, 5_000), watch.held.len()), (0, 1024));
+        watch.hold(5, &hash(5, 8), b"frame", ms(0));
+        assert_eq!((of(&watch, 5), watch.held.len()), (8, 1024), "one of nine");
+        watch.hold(FAR, &hash(FAR, 0), b"frame", ms(0));
+        assert_eq!((of(&watch, FAR), watch.held.len()), (1, 1024), "as far as the speaker may get");
     }
 
     /// More than is held: the frames that take the most room for what they are worth go first.

@@ -62,3 +62,20 @@ impl Default for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_may_be_as_high_as_its_bound_and_no_higher() {
+        let within = |previous_epoch, parked_packets| {
+            Limits { previous_epoch, parked_packets, ..Limits::default() }.check().is_ok()
+        };
+        let two = Duration::from_secs(2);
+        assert!(within(two, 65_535) && within(Duration::ZERO, 0));
+        assert!(
+            !within(two + Duration::from_nanos(1), 0) && !within(two, 65_536) && !within(Duration::MAX, usize::MAX)
+        );
+    }
+}
