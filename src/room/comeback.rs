@@ -30,11 +30,13 @@ use crate::{
         draft::Draft,
         group::{Bundle, Group},
         judge::{denial, judge},
+        receive::Hash,
+        roster::Roster,
     },
 };
 
 pub(crate) use self::{
-    request::{Place, is_request},
+    request::{Ending, is_request},
     word::{ReturnWord, standing_after},
 };
 pub use self::{
@@ -53,7 +55,8 @@ const QUIET: Duration = Duration::from_secs(10 * 60);
 /// How old a word may be, by two clocks, in seconds, with [`UnixTime::SLACK`] to spare.
 const FRESH: u64 = 10 * 60;
 
-/// From then on nobody acts on a word by the clocks, and one that says an earlier time may be by a clock put right.
+/// From then on nobody acts on a word whose date was right when it came, and an earlier date may be by a clock put right.
+/// A word that was dated ahead counts once more when its time comes, unless a later one has brought its maker back.
 const OVER: Duration = Duration::from_secs(FRESH + 2 * UnixTime::SLACK);
 
 /// How many requests are tried to be opened in a second, whoever made them.
@@ -71,17 +74,17 @@ const REPORTS: usize = 256;
 /// Who asks to be brought back, and whether oneself should.
 #[derive(Default)]
 pub(crate) struct Comeback {
-    /// The epoch of which one could not read a commit, while one is in it.
-    stuck: Option<u64>,
+    /// The commit that one could not read, while one is in the epoch it is of.
+    stuck: Option<Ending>,
     /// There was what may be a commit of one's own leaf by another process.
     twin: bool,
     asked: BTreeMap<MemberId, Asking>,
     /// Which second this is, and how many requests were tried in it.
     tries: (u64, u32),
-    /// The last epochs that ended, and whose commit ended them; the oldest first.
-    commits: VecDeque<(Place, MemberId)>,
-    /// Who could not read the commit of which epoch; the oldest first.
-    reports: VecDeque<(Place, MemberId)>,
+    /// The last commits, and whose they were; the oldest first.
+    commits: VecDeque<(Ending, MemberId)>,
+    /// Which commit could not be read, and by whom; the oldest first.
+    reports: VecDeque<(Ending, MemberId)>,
 }
 
 /// The last request of a member that was heard.
@@ -92,12 +95,12 @@ struct Asking {
     /// How long the next has to wait.
     pause: Duration,
     /// The epoch since which they sat where they did.
-    since: Option<u64>,
+    since: u64,
 }
 
 impl Comeback {
     /// A commit of `by` has ended an epoch.
-    pub(super) fn follow(&mut self, by: MemberId, ended: Place) {
+    pub(super) fn follow(&mut self, by: MemberId, ended: Ending) {
         (self.stuck, self.twin) = (None, false);
         self.commits.push_back((ended, by));
         if self.commits.len() > COMMITS {
@@ -105,9 +108,9 @@ impl Comeback {
         }
     }
 
-    /// There was a commit in `epoch` that one cannot read.
-    pub(crate) fn lose(&mut self, epoch: u64) {
-        self.stuck = Some(epoch);
+    /// There was a commit that one cannot read.
+    pub(crate) fn lose(&mut self, ending: Ending) {
+        self.stuck = Some(ending);
     }
 
     /// Whether there is time for another request at `now`.
@@ -121,7 +124,7 @@ impl Comeback {
 
     /// Whether `id` may be heard at `now`, who asked at `at` and sits where they do `since` an epoch; from here on they
     /// were.
-    fn is_fresh(&mut self, id: MemberId, at: UnixTime, since: Option<u64>, now: Duration) -> bool {
+    fn is_fresh(&mut self, id: MemberId, at: UnixTime, since: u64, now: Duration) -> bool {
         let mut pause = PAUSE;
         if let Some(last) = self.asked.get(&id) {
             let waited = now.saturating_sub(last.came);
@@ -136,13 +139,19 @@ impl Comeback {
         true
     }
 
-    fn committer(&self, ended: Place) -> Option<MemberId> {
-        self.commits.iter().find(|(place, _)| *place == ended).map(|(_, by)| *by)
+    /// One is back oneself, and has met everybody anew.
+    fn resume(&mut self, old: Self, roster: &Roster) {
+        self.asked = old.asked;
+        self.asked.retain(|id, asking| roster.since(id).map(|since| asking.since = since).is_some());
     }
 
-    /// `reporter` says that they could not read the commit that ended an epoch. What others have never been in, because
-    /// the relay shows two histories, they say nothing of.
-    fn report(&mut self, reporter: MemberId, ended: Place) -> Option<Event> {
+    fn committer(&self, ended: Ending) -> Option<MemberId> {
+        self.commits.iter().find(|(ending, _)| *ending == ended).map(|(_, by)| *by)
+    }
+
+    /// `reporter` says that they could not read a commit. Of one that the relay has shown to them and not to oneself they
+    /// say nothing.
+    fn report(&mut self, reporter: MemberId, ended: Ending) -> Option<Event> {
         let by = self.committer(ended).filter(|by| *by != reporter)?;
         if self.reports.contains(&(ended, reporter)) {
             return None;
@@ -152,8 +161,8 @@ impl Comeback {
             self.reports.pop_front();
         }
         let epoch = ended.epoch;
-        let theirs = self.reports.iter().filter(|(place, _)| self.committer(*place) == Some(by));
-        let (epochs, members): (BTreeSet<_>, BTreeSet<_>) = theirs.map(|(place, by)| (place.epoch, *by)).unzip();
+        let theirs = self.reports.iter().filter(|(ending, _)| self.committer(*ending) == Some(by));
+        let (epochs, members): (BTreeSet<_>, BTreeSet<_>) = theirs.map(|(ending, by)| (ending.epoch, *by)).unzip();
         let reports = members.len();
         (reports > 1 || epochs.len() > 1).then_some(Event::FailingCommits { by, epoch, reports })
     }
@@ -229,18 +238,14 @@ impl Room {
             let here: BTreeSet<MemberId> = self.roster().map(|member| member.id).collect();
             self.comeback.asked.retain(|id, _| here.contains(id));
         }
-        if !self.comeback.is_fresh(member, request.asked_at, self.roster.since(&member), now) {
+        let since = self.roster.since(&member);
+        if !since.is_some_and(|since| self.comeback.is_fresh(member, request.asked_at, since, now)) {
             return Ok(Vec::new());
         }
-        let named = request.stuck.and_then(|place| self.comeback.report(member, place));
-        let stuck = request.stuck.map(|place| place.epoch);
+        let named = request.stuck.and_then(|ending| self.comeback.report(member, ending));
+        let stuck = request.stuck.map(|ending| ending.epoch);
         let (card, request) = (Box::new(request.card), request.id);
         Ok([Event::AsksBack { member, card, request, stuck }].into_iter().chain(named).collect())
-    }
-
-    /// The epoch one is in, as it is said to others.
-    pub(super) fn place(&self) -> Place {
-        Place { epoch: self.epoch, transcript: self.transcript_hash() }
     }
 
     /// Something says that it is a commit of one's own leaf that this process did not make. Anybody in the room can make
@@ -255,8 +260,8 @@ impl Room {
     }
 
     /// There was a commit that one cannot read.
-    pub(super) fn get_stuck(&mut self) -> Event {
-        self.comeback.lose(self.epoch);
+    pub(super) fn get_stuck(&mut self, commit: Hash) -> Event {
+        self.comeback.lose(Ending { epoch: self.epoch, commit });
         Event::Stuck { epoch: self.epoch }
     }
 }
@@ -271,19 +276,19 @@ mod tests {
         MemberId::from_bytes(key)
     }
 
-    fn place(epoch: u64) -> Place {
-        Place { epoch, transcript: [0; 32] }
+    fn ending(epoch: u64) -> Ending {
+        Ending { epoch, commit: [0; 32] }
     }
 
     #[test]
     fn whose_commits_fail_for_two_members_or_in_two_epochs_is_named() {
         let mut comeback = Comeback::default();
         for (epoch, by) in [(0, 7), (1, 7), (2, 8)] {
-            comeback.follow(id(by), place(epoch));
+            comeback.follow(id(by), ending(epoch));
         }
-        let elsewhere = Place { transcript: [1; 32], ..place(0) };
-        assert!((1..5).all(|reporter| comeback.report(id(reporter), elsewhere).is_none()), "another history");
-        let mut named = |reporter, epoch| match comeback.report(id(reporter), place(epoch)) {
+        let elsewhere = Ending { commit: [1; 32], ..ending(0) };
+        assert!((1..5).all(|reporter| comeback.report(id(reporter), elsewhere).is_none()), "another commit");
+        let mut named = |reporter, epoch| match comeback.report(id(reporter), ending(epoch)) {
             Some(Event::FailingCommits { by, epoch, reports }) => Some((by, epoch, reports)),
             None => None,
             other => panic!("{other:?}"),
@@ -301,12 +306,12 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut comeback = Comeback::default();
         for n in 0..2_000_u16 {
-            comeback.follow(id(n), place(n.into()));
-            comeback.report(id(n + 1), place(n.into()));
+            comeback.follow(id(n), ending(n.into()));
+            comeback.report(id(n + 1), ending(n.into()));
             assert!(comeback.commits.len() <= COMMITS && comeback.reports.len() <= REPORTS);
         }
-        assert_eq!(comeback.committer(place(1_999)), Some(id(1_999)));
-        assert_eq!(comeback.committer(place(1_999 - COMMITS as u64)), None);
+        assert_eq!(comeback.committer(ending(1_999)), Some(id(1_999)));
+        assert_eq!(comeback.committer(ending(1_999 - COMMITS as u64)), None);
     }
 
     #[test]
@@ -315,7 +320,7 @@ mod tests {
         let at = Duration::from_millis;
         assert_eq!((0..100).filter(|_| comeback.may_try(at(5))).count(), TRIES as usize);
         assert!(comeback.may_try(at(1_000)));
-        let mut hears = |n, asked_at, since, now| comeback.is_fresh(id(n), UnixTime(asked_at), Some(since), at(now));
+        let mut hears = |n, asked_at, since, now| comeback.is_fresh(id(n), UnixTime(asked_at), since, at(now));
         assert!(hears(1, 9, 0, 0));
         assert!(!hears(1, 9, 0, 5_000), "said again");
         assert!(!hears(1, 8, 0, 5_000), "older");

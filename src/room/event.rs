@@ -276,7 +276,8 @@ pub enum Event {
     /// [`Room::bring_back`](crate::Room::bring_back), and when its commit is received let the relay put the admission's
     /// welcome, and its tree, where `request` tells. It comes to those who may bring them back.
     ///
-    /// Look at [`Card::asked_back_at`] before: who asked long ago by your clock may not wait any more.
+    /// Look at [`Card::asked_back_at`] before: who asked long ago by your clock may not wait any more. It is told once a
+    /// request, which is made anew every five seconds: if a commit of your own is on its way, keep the card until then.
     AsksBack {
         /// Who.
         member: MemberId,

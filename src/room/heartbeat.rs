@@ -230,8 +230,7 @@ impl Room {
         self.charter.role(&self.identity.id()) == Role::Host
     }
 
-    /// SHA-256 of the confirmed transcript hash: all that led to this epoch.
-    pub(super) fn transcript_hash(&self) -> [u8; 32] {
+    fn transcript_hash(&self) -> [u8; 32] {
         Sha256::digest(self.transcript()).into()
     }
 }

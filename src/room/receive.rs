@@ -20,7 +20,7 @@ use crate::{
         Admitted, Event, Intent, MAX_MESSAGE, PublishedKeys, Room,
         chat::Reaction,
         check_size,
-        comeback::{self, Comeback, Place},
+        comeback::{self, Comeback, Ending},
         door::Keeper,
         epoch_keys,
         group::{Bundle, Incoming, PAST_EPOCHS, Staged},
@@ -81,7 +81,6 @@ impl Room {
             if pending.verdict.ends() {
                 return Ok(self.end_by(pending.verdict.by, now));
             }
-            let ended = self.place();
             open(&mut self.group, self.epoch)?.merge_pending()?;
             // Its path is for those in the room, and nobody has the key at one's own leaf but who made the commit.
             self.speaks |= pending.is_of_this_process;
@@ -90,7 +89,7 @@ impl Room {
             {
                 self.admitted = Some(Admitted { welcome, tree });
             }
-            let mut events = self.advance(ended, pending.verdict, None, now)?;
+            let mut events = self.advance(pending.hash, pending.verdict, None, now)?;
             events.extend(self.answer_yes(now));
             events.extend(self.look_at_door(now));
             return Ok(events);
@@ -107,7 +106,7 @@ impl Room {
                 return self.hear(me, epoch, &content, now);
             }
             Some(Echo::Abandoned { epoch }) if epoch == self.epoch => {
-                self.comeback.lose(epoch);
+                self.comeback.lose(Ending { epoch, commit: hash });
                 let why = "the relay has taken a commit that you abandoned: the others go on without you; \
                            call `Room::come_back`";
                 return Err(Error::Unusable { what: "Room::abandon", why });
@@ -128,9 +127,9 @@ impl Room {
         // Whatever it says, its sender's ratchet has moved.
         self.journal.received(message);
         match incoming {
-            Incoming::Commit(staged, proposed) => self.weigh(staged, *proposed, now),
+            Incoming::Commit(staged, proposed) => self.weigh(hash, staged, *proposed, now),
             Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content, now),
-            Incoming::Unreadable => Ok(vec![self.get_stuck()]),
+            Incoming::Unreadable => Ok(vec![self.get_stuck(hash)]),
             Incoming::Twin => {
                 self.suspect_twin();
                 let why = Detail::new("it says that it is from your leaf, and is none that you made as it stands");
@@ -146,7 +145,7 @@ impl Room {
     }
 
     /// Merges another's commit, if the policy allows it.
-    fn weigh(&mut self, staged: Staged, proposed: Proposed, now: Duration) -> Result<Vec<Event>> {
+    fn weigh(&mut self, commit: Hash, staged: Staged, proposed: Proposed, now: Duration) -> Result<Vec<Event>> {
         let actor = self.roster.at(proposed.committer).map(|member| member.id);
         let verdict = match judge(self.ground(), proposed) {
             Ok(verdict) => verdict,
@@ -160,14 +159,13 @@ impl Room {
         if verdict.ends() {
             return Ok(self.end_by(verdict.by, now));
         }
-        let ended = self.place();
         open(&mut self.group, self.epoch)?.merge(staged)?;
         let lost = self.pending.take().map(|pending| {
             self.door.lost();
             self.echoes.lost(pending.hash);
             pending.intent
         });
-        let mut events = self.advance(ended, verdict, lost, now)?;
+        let mut events = self.advance(commit, verdict, lost, now)?;
         events.extend(self.look_at_door(now));
         Ok(events)
     }
@@ -208,8 +206,8 @@ impl Room {
         if self.leaving.insert(member) { vec![Event::WantsToLeave { member }] } else { Vec::new() }
     }
 
-    /// Enters the epoch that the group has just entered, after the one that `ended`.
-    fn advance(&mut self, ended: Place, verdict: Verdict, lost: Option<Intent>, now: Duration) -> Result<Vec<Event>> {
+    /// Enters the epoch that the group has just entered, by that commit.
+    fn advance(&mut self, commit: Hash, verdict: Verdict, lost: Option<Intent>, now: Duration) -> Result<Vec<Event>> {
         let Verdict { by, mut changes, charter } = verdict;
         if let Some(charter) = charter {
             self.charter = charter;
@@ -218,10 +216,11 @@ impl Room {
         let (epoch, code, seats) = (group.epoch(), group.code(), group.seats()?);
         self.journal.whole();
         self.count_turn(by, &changes);
-        (self.epoch, self.code, self.since) = (epoch, code, now);
+        let ended = mem::replace(&mut self.epoch, epoch);
+        (self.code, self.since) = (code, now);
         let mut before = mem::take(&mut self.roster);
         before.forget_who_came(&changes);
-        self.comeback.follow(by, ended);
+        self.comeback.follow(by, Ending { epoch: ended, commit });
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
         self.stage.follow(&self.roster);
 

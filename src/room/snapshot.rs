@@ -243,6 +243,8 @@ impl Room {
             let proposed = proposed.ok_or_else(|| saved.malformed("the commit on its way is not in its group"))?;
             let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
             self.pending = Some(Pending { is_of_this_process: false, ..Pending::new(bundle, intent, verdict) });
+        } else if proposed.is_some() {
+            return Err(saved.malformed("its group has a commit on its way that is not in it"));
         }
         self.admitted = read_admitted(saved)?;
         self.echoes = Echoes::load(saved)?;

@@ -242,6 +242,10 @@ impl World {
         let now = self.ends[who].now(self.now);
         if self.seals == SealMode::Live && heard.frame.first() == Some(&FORGED) {
             self.tally.add("forged frames played");
+            let End { name, epoch, past, .. } = &self.ends[who];
+            let mut theirs = std::iter::once(epoch).chain(past.iter().map(|(epoch, _)| epoch));
+            let is_theirs = theirs.any(|epoch| self.model.epoch(*epoch).number == heard.epoch);
+            hold(Rule::Outsider, is_theirs, || format!("{name} opened a frame of epoch {}", heard.epoch))?;
             self.ends[who].fooled.push((heard.speaker, heard.epoch, heard.counter, now));
             return Ok(());
         }

@@ -406,6 +406,12 @@ impl Model {
         self.led_to.get(&message).copied()
     }
 
+    /// Whether the commit is one of those that led to that epoch.
+    pub fn is_behind(&self, message: usize, epoch: usize) -> bool {
+        let led_to = self.led_to(message);
+        std::iter::successors(Some(epoch), |at| self.epochs[*at].parent).any(|at| Some(at) == led_to)
+    }
+
     /// A host of that epoch was in it at `now`.
     pub fn host_was_in(&mut self, epoch: usize, now: Duration) {
         self.epochs[epoch].host_seen = Some(now);

@@ -100,7 +100,17 @@ impl World {
     }
 
     /// A member makes a message for what they want, for the first time or again.
-    pub fn command(&mut self, by: usize, mut intent: Intent) -> Held {
+    pub fn command(&mut self, by: usize, intent: Intent) -> Held {
+        self.command_by(by, intent, Room::retry)
+    }
+
+    /// The same, by what `make` calls.
+    pub fn command_by(
+        &mut self,
+        by: usize,
+        mut intent: Intent,
+        make: impl FnOnce(&mut Room, &Intent) -> parlor::Result<Retried>,
+    ) -> Held {
         let Some(room) = self.ends[by].room() else { return Ok(()) };
         let before = (room.epoch(), room.code());
         if intent == Intent::Leave && !leaves_by_commit(room) {
@@ -109,7 +119,7 @@ impl World {
         if let Intent::Admit(cards) = &mut intent {
             cards.retain(|(card, _)| room.member(&card.id()).is_none());
         }
-        let (made, has_died) = self.act(by, |room| room.retry(&intent)).expect("a member");
+        let (made, has_died) = self.act(by, |room| make(room, &intent)).expect("a member");
         let End { name, id, epoch, seat: Seat::In(room, _), .. } = &self.ends[by] else { return Ok(()) };
         hold(Rule::Forward, (room.epoch(), room.code()) == before, || format!("{name}'s command moved their room"))?;
         let (bytes, admission) = match made {

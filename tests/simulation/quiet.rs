@@ -1,6 +1,9 @@
 //! The quiet after a history: everybody agrees, and hears everybody on stage; nobody else has heard anything.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use parlor::{
     EpochKeys, LeafIndex, MemberId, Room, Voice,
@@ -18,7 +21,7 @@ use crate::{
 /// When a relay that has turned honest has led everybody together: two beats and a round trip.
 const HEALED_AFTER: Duration = Duration::from_secs(10);
 
-/// The same where the room went on in two ways, or somebody has two processes, and one after the other comes back.
+/// The same where the room went on in two ways, and one after the other comes back.
 const JOINED_AFTER: Duration = Duration::from_secs(20);
 
 impl World {
@@ -117,16 +120,18 @@ impl World {
             if matches!(end.seat, Seat::In(..)) && end.epoch == here {
                 continue;
             }
-            let knows = |end: &End| end.is_stale || end.is_warned || end.may_be_lost;
-            let is_known = knows(end) || inside.iter().any(|other| other.epoch == here && knows(other));
+            let knows = |end: &End| end.is_stale || end.is_warned;
+            let mut others = inside.iter().filter(|other| other.epoch == here);
+            let is_old = end.may_be_lost || others.clone().all(|other| other.may_be_lost);
+            let is_known = is_old || knows(end) || others.any(|other| knows(other));
             let there = self.model.epoch(end.epoch);
             // Who is no host there any more says nothing that counts there.
-            let has_deposed = hosts.iter().any(|host| !there.is_host(&host.id));
+            let has_deposed = hosts.iter().all(|host| !there.is_host(&host.id));
             hold(Rule::Quiet, !end.is_in() || is_known || has_deposed, || {
                 format!("{} is in epoch {}, apart from the others, and nobody was warned", end.name, there.number)
             })?;
-            let was_let_in = there.seat(&end.id).filter(|seat| epoch.seat(&end.id) != Some(*seat));
-            let is_anew = was_let_in.is_some_and(|seat| {
+            let let_in_there = there.seat(&end.id).filter(|seat| !self.model.is_behind(*seat, here));
+            let is_anew = let_in_there.is_some_and(|seat| {
                 let commit = self.relay.messages[seat].commit.as_ref();
                 commit.is_some_and(|commit| matches!(commit.intent, Intent::Admit(_)))
             });
@@ -147,7 +152,9 @@ impl World {
                     "members with an old state, to whom none of today's hosts is one"
                 }
                 _ if hosts.iter().all(|host| host.may_be_lost) => "members whose only hosts were restored or cloned",
-                Seat::In(..) if self.relay.may_fork || self.tally.of("clones") > 0 => "members who stay on their side",
+                Seat::In(..) if self.relay.may_fork || end.may_be_lost && self.is_anybody_twofold() => {
+                    "members who stay on their side"
+                }
                 _ => {
                     let (name, there) = (&end.name, self.model.epoch(end.epoch).number);
                     let seat = if end.is_in() { "is" } else { "asks to come back" };
@@ -161,16 +168,18 @@ impl World {
         }
         for end in inside.iter().filter(|end| end.epoch == here) {
             let is_pending = end.room().is_some_and(Room::is_pending);
-            // Two sides that come together step by step may take longer, and two processes of somebody do not end.
-            if (end.is_stale || is_pending) && self.model.forks > 0 {
+            // The relay has taken it, and forgotten it before they were restored.
+            let is_past = end.may_be_lost && self.relay.forgotten > 0;
+            // Two processes of somebody put each other out without an end.
+            let is_on = is_pending && self.is_anybody_twofold();
+            hold(Rule::Quiet, (!is_pending || is_past || is_on) && epoch.has(&end.id), || {
+                format!("{} waits: {is_pending}", end.name)
+            })?;
+            // Two sides that come together step by step may take longer.
+            if (end.is_stale || is_on) && self.model.forks > 0 {
                 self.tally.add("histories in which two sides take long");
                 return Ok(false);
             }
-            // The relay has taken it, and forgotten it before they were restored.
-            let is_past = end.may_be_lost && self.relay.forgotten > 0;
-            hold(Rule::Quiet, (!is_pending || is_past) && epoch.has(&end.id), || {
-                format!("{} waits: {is_pending}", end.name)
-            })?;
             hold(Rule::Quiet, !end.is_stale || !excuses.is_empty(), || format!("{} is stale", end.name))?;
             let Some((message, on)) = end.said_mic.filter(|(said, _)| !self.relay.refused.contains(said)) else {
                 continue;
@@ -181,6 +190,13 @@ impl World {
         }
         excuses.iter().for_each(|excuse| self.tally.add(excuse));
         Ok(excuses.is_empty() && sides.len() == 1)
+    }
+
+    /// Whether somebody has two processes that are in the room, or ask to come back to it.
+    fn is_anybody_twofold(&self) -> bool {
+        let is_on = |end: &&End| matches!(end.seat, Seat::In(..) | Seat::Returning(..));
+        let mut seen = BTreeSet::new();
+        !self.ends.iter().filter(is_on).all(|end| seen.insert(end.id))
     }
 
     fn is_here(&self, id: &MemberId, epoch: usize) -> bool {

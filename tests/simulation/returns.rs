@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parlor::{
     Identity, Room,
-    room::{ComeBackError, Intent, Returning, door::UnixTime},
+    room::{ComeBackError, Intent, Retried, Returning, door::UnixTime},
 };
 
 use crate::{
@@ -152,7 +152,10 @@ impl World {
         if !waits || is_being_done {
             return Ok(());
         }
-        self.command(who, Intent::BringBack(Box::new(card)))
+        let wall = self.wall(who);
+        self.command_by(who, Intent::BringBack(Box::new(card.clone())), |room, _| {
+            room.bring_back(&card, wall).map(Retried::Admission)
+        })
     }
 
     /// The relay forgets what everybody in the room has had.

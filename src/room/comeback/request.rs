@@ -6,7 +6,7 @@
 //!   ‖ ChaCha20-Poly1305(body key, nonce 0, AAD = all before, body)
 //! body:  card length (2) ‖ card, with a word to be brought back
 //!   ‖ state (1): 0 lost, 1 in an epoch, 2 in an epoch of which a commit could not be read ‖ that epoch (8), 0 if lost
-//!   ‖ SHA-256 of its confirmed transcript hash (32), zeros if every commit could be read
+//!   ‖ SHA-256 of that commit (32), zeros if there is none
 //!   ‖ the member's Ed25519 signature (64) over kind, room and all of the body before ‖ zeros to 1,136
 //! ```
 //!
@@ -42,7 +42,7 @@ const SIGNATURE: usize = 64;
 /// The longest card that a request has room for. One of ours with the longest name has less than 800 bytes.
 const MAX_CARD: usize = 1_024;
 const BODY: usize = 1_136;
-/// In place of a transcript.
+/// In place of a commit's hash.
 const NONE: [u8; 32] = [0; 32];
 /// All that can be in a body fits.
 const _: () = assert!((2 + MAX_CARD) + (1 + 8 + 32) + SIGNATURE <= BODY);
@@ -89,15 +89,15 @@ pub(super) enum State {
     /// Keys of that epoch.
     In(u64),
     /// Keys of that epoch, of which there was a commit that could not be read.
-    Stuck(Place),
+    Stuck(Ending),
 }
 
-/// An epoch of a room, which may have gone on in two ways.
+/// A commit by which an epoch ended, for those at least who could read it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
-    pub(super) epoch: u64,
-    /// SHA-256 of its confirmed transcript hash.
-    pub(super) transcript: [u8; 32],
+pub(crate) struct Ending {
+    pub(crate) epoch: u64,
+    /// SHA-256 of its bytes.
+    pub(crate) commit: [u8; 32],
 }
 
 /// Somebody's wish to be brought back, as those read it who may.
@@ -106,7 +106,7 @@ pub(super) struct Request {
     pub(super) id: RequestId,
     pub(super) card: Card,
     pub(super) asked_at: UnixTime,
-    pub(super) stuck: Option<Place>,
+    pub(super) stuck: Option<Ending>,
 }
 
 /// Whether a message for everybody in a room is a request; nothing is checked.
@@ -153,7 +153,7 @@ impl<'a> Sealed<'a> {
         let state = match (reader.byte()?, u64::from_be_bytes(reader.array()?), reader.array()?) {
             (0, 0, NONE) => State::Lost,
             (1, epoch, NONE) => State::In(epoch),
-            (2, epoch, transcript) => State::Stuck(Place { epoch, transcript }),
+            (2, epoch, commit) => State::Stuck(Ending { epoch, commit }),
             _ => return Err(malformed("it says an unknown state")),
         };
         let signed = reader.before();
@@ -168,7 +168,7 @@ impl<'a> Sealed<'a> {
             return Err(malformed("its card does not ask to be brought back to this room"));
         };
         let asked_at = word.asked_at;
-        let stuck = if let State::Stuck(place) = state { Some(place) } else { None };
+        let stuck = if let State::Stuck(ending) = state { Some(ending) } else { None };
         Ok(Some(Request { id: RequestId::of(self.bytes), card, asked_at, stuck }))
     }
 }
@@ -192,14 +192,14 @@ pub(super) fn make(
     };
     body.extend_from_slice(&length.to_be_bytes());
     body.extend_from_slice(card);
-    let (state, epoch, transcript) = match state {
+    let (state, epoch, commit) = match state {
         State::Lost => (0, 0, NONE),
         State::In(epoch) => (1, epoch, NONE),
-        State::Stuck(Place { epoch, transcript }) => (2, epoch, transcript),
+        State::Stuck(Ending { epoch, commit }) => (2, epoch, commit),
     };
     body.push(state);
     body.extend_from_slice(&epoch.to_be_bytes());
-    body.extend_from_slice(&transcript);
+    body.extend_from_slice(&commit);
     let signature = identity.sign(&signs(&header, &body));
     body.extend_from_slice(&signature);
     pad(&mut body, "request", BODY)?;
@@ -251,8 +251,8 @@ mod tests {
         for (readers, name, state) in [
             (1, "b".to_owned(), State::Lost),
             (3, "n".repeat(MAX_NAME), State::In(7)),
-            (8, "\u{1F44B}".repeat(16), State::Stuck(Place { epoch: u64::MAX, transcript: [7; 32] })),
-            (10, "ben".to_owned(), State::Stuck(Place { epoch: 0, transcript: NONE })),
+            (8, "\u{1F44B}".repeat(16), State::Stuck(Ending { epoch: u64::MAX, commit: [7; 32] })),
+            (10, "ben".to_owned(), State::Stuck(Ending { epoch: 0, commit: NONE })),
         ] {
             let ben = Identity::generate(&name).unwrap();
             let card = card_of(&ben, ROOM);
@@ -264,7 +264,7 @@ mod tests {
                 assert_eq!(opened.is_some(), at < readers.min(8), "{at} of {readers}");
                 let Some(request) = opened else { continue };
                 assert_eq!((request.card, request.asked_at), (card.clone(), UnixTime(9)));
-                assert_eq!(request.stuck, if let State::Stuck(place) = state { Some(place) } else { None });
+                assert_eq!(request.stuck, if let State::Stuck(ending) = state { Some(ending) } else { None });
                 assert_eq!(request.id, RequestId::of(&bytes));
             }
         }
@@ -305,10 +305,10 @@ mod tests {
         let (door, ben) = (DoorKey::random().unwrap(), Identity::generate("ben").unwrap());
         let card = card_of(&ben, ROOM);
         let header = [&[KIND][..], &room_hash(ROOM)].concat();
-        let with = |state: u8, epoch: u64, transcript: u8, spare: u8| {
+        let with = |state: u8, epoch: u64, commit: u8, spare: u8| {
             let length = u16::try_from(card.as_bytes().len()).unwrap().to_be_bytes();
             let mut body = [&length[..], card.as_bytes(), &[state], &epoch.to_be_bytes()].concat();
-            body.extend_from_slice(&[transcript; 32]);
+            body.extend_from_slice(&[commit; 32]);
             let signature = ben.sign(&signs(&header, &body));
             body.extend_from_slice(&signature);
             body.resize(BODY, 0);

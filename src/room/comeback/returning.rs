@@ -140,7 +140,7 @@ impl Room {
     /// [`ComeBackError`] brings the room back as it was, with the reason: [`Error::Closed`] if one was put out;
     /// [`Error::Unusable`] if there is nobody else to ask, or the time of day is 1970; [`Error::Randomness`].
     pub fn come_back(mut self, now: Duration, wall: UnixTime) -> Result<(Returning, Vec<u8>), ComeBackError> {
-        let state = self.comeback.stuck.map_or(State::In(self.epoch), |_| State::Stuck(self.place()));
+        let state = self.comeback.stuck.map_or(State::In(self.epoch), State::Stuck);
         let last = self.group.as_ref().map_or(UnixTime(0), Group::asked_at);
         let asked = self.ticket().and_then(|it| Ok((Asked::new(&self.identity, &it, state, last, wall)?, it)));
         match asked {
@@ -216,7 +216,8 @@ impl Returning {
     /// Asks to be brought back when nothing is left but the identity and a ticket of the room: the request is as that of
     /// [`Room::come_back`].
     ///
-    /// It counts if it is later, by the time of day, than the last that brought one back.
+    /// It counts if it is later, by the time of day, than the last that brought one back: a clock that is behind by as much
+    /// has one wait.
     ///
     /// # Errors
     /// [`Error::Unusable`] if the ticket names nobody else, or the time of day is 1970; [`Error::Randomness`].
@@ -228,7 +229,7 @@ impl Returning {
 
     /// Asks once more, as an app does every second or two until it is answered. For five seconds it is the same request,
     /// whose answer may be on its way; then a new one, under a new id, and an answer to the one before is of no use any
-    /// more.
+    /// more. Where answers take longer than that, call it as seldom as they come.
     ///
     /// # Errors
     /// As [`Room::come_back`]; the request before is as good as it was.
@@ -370,7 +371,7 @@ fn resume(old: Room, now: Duration, begin: impl FnOnce(Identity) -> (Room, Voice
     }
     door.clear();
     room.door = door;
-    room.comeback.asked = comeback.asked;
+    room.comeback.resume(comeback, &room.roster);
     for member in room.roster.members() {
         trust.check(&member.name, &member.id);
     }
