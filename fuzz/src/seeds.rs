@@ -110,7 +110,43 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             let seeds: Vec<_> = (0..8_u8).flat_map(|at| [at; 32]).collect();
             vec![[&[7; 32][..], &[8], &seeds, &[0, 0]].concat(), [&[7; 32][..], &[8]].concat()]
         }
-        // Each asker by either door; by a word of her own; two in a row, and by no word of theirs.
+        // Each asker as they should; by words of their own; answered by mal; two in a row.
+        "request" => {
+            let genuine = |asker: u8, end: &[u8]| [&[0, asker, 2, 1, 0][..], end].concat();
+            // Since when they have their role and when they ask; which door key; which card, and what its leaf says.
+            let word = |asker: u8, said: &[u8], door: u8, card: u8, date: u8, end: &[u8]| {
+                let rest = [door, 0, 0, card, 0, date, 0, 1, 1, 5];
+                [&[3, asker, 2, 4, 0][..], said, &rest, end].concat()
+            };
+            let (by_ana, by_mal, by_nobody) = (&[0, 1, 1][..], &[3, 0][..], &[0, 0, 0][..]);
+            let one = |house: u8, ask: Vec<u8>| [&[house, 0][..], &ask, &[1, 0, 1]].concat();
+            let two = |first: Vec<u8>, second: Vec<u8>| [&[0, 1][..], &first, &second, &[1, 0, 9]].concat();
+            let mut all: Vec<_> = (0..3).map(|asker| one(0, genuine(asker, &[1, 1]))).collect();
+            all.push(one(1, genuine(1, &[1, 1])));
+            all.push(two(genuine(1, &[0, 0]), genuine(1, &[0, 0])));
+            all.push(one(0, word(0, &[0, 0], 1, 0, 0, by_ana)));
+            all.push(one(0, word(0, &[0, 3, 255, 1, 1, 1, 1, 1, 1, 1], 1, 0, 0, by_ana)));
+            // Answered too late; one that is not since their role began.
+            all.push(one(0, word(0, &[0, 0], 1, 0, 0, &[0, 1, 0, 240, 4, 0])));
+            all.push(one(0, word(1, &[1, 0], 0, 0, 1, by_nobody)));
+            // Mal answers; and with a false note of when.
+            all.push(one(0, word(1, &[0, 1, 9], 0, 0, 0, by_mal)));
+            all.push(one(0, word(1, &[0, 0], 0, 0, 0, &[3, 3, 77])));
+            all.push(one(1, word(1, &[0, 0], 1, 0, 1, by_mal)));
+            // A later word, an earlier one; one that only the charter tells is old; then as one should.
+            all.push(two(word(1, &[0, 0], 0, 0, 0, by_ana), word(1, &[0, 1, 9], 0, 1, 0, by_ana)));
+            all.push(two(word(1, &[0, 1, 9], 0, 0, 0, by_ana), word(1, &[0, 0], 1, 1, 0, by_ana)));
+            all.push(two(word(1, &[0, 1, 9], 0, 0, 1, by_ana), word(1, &[0, 0], 1, 1, 1, by_nobody)));
+            all.push(two(word(0, &[0, 0], 0, 0, 1, by_ana), genuine(0, &[1, 1])));
+            // For another room; in what another has signed, or nobody; a body key of any bytes.
+            let mut elsewhere = word(0, &[0, 0], 1, 0, 0, by_ana);
+            elsewhere[4] = 7;
+            all.push(one(0, elsewhere));
+            all.push(one(0, vec![0, 0, 2, 2, 1, 1, 1, 5, 1, 1]));
+            all.push(one(0, vec![0, 0, 2, 2, 0, 1, 0, 0x18, 5, 1, 1, 1]));
+            all.push([&[0, 0, 0, 0, 2, 5, 32][..], &[3; 32], &[1, 1]].concat());
+            all
+        }
         // A frame and a seal on it: hers, another's, an altered one; live, then strict.
         "seal" => {
             let head = |mode| [mode, 0, 0, 0, 0, 0];
@@ -148,6 +184,21 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             all.push(vec![0, 3, 1, 3, 4]);
             // What follows an increment is none.
             all.push([&[0, 2, 1, 0, 0, 0, 24][..], &[1; 24]].concat());
+            all
+        }
+        // As they were; written anew: how old, since when in a role, out of which leaf, to whom; a welcome that was altered.
+        "ticket" => {
+            let written = |who: u8, epoch: u8, since: &[u8], door: &[u8]| {
+                [&[3, 0, who, 0, epoch][..], since, door, &[0, 3, 0, 0, 0, 0, 0, 1, 1, 9, 0, 0]].concat()
+            };
+            let mut all: Vec<_> = (0..3).map(|who| vec![1, 0, who]).collect();
+            all.extend((0..3).map(|who| written(who, 0, &[0], &[2])));
+            all.extend([written(0, 0, &[0], &[0]), written(1, 0, &[3, 1], &[2]), written(1, 0, &[0], &[1, 1])]);
+            all.extend([
+                written(0, 9, &[0], &[2]),
+                vec![1, 0, 1, 0, 7, 1, 3, 1, 0, 90, 5, 1],
+                vec![1, 0, 0, 1, 0, 52, 5, 1],
+            ]);
             all
         }
         "tree" => vec![vec![1, 0], vec![3, 0], change(3, 40)],

@@ -14,6 +14,10 @@ const LEAF: usize = INIT_KEY + 32;
 const SIGNATURE: usize = 2 + 64;
 /// The extension with the word that one asks to be brought back.
 const RETURN: u16 = 0xF0C6;
+/// The extension of a leaf with its door key; how long that and the media keys are.
+const DOOR_KEY: u16 = 0xF0C3;
+const DOOR: usize = 2 + 1 + 32;
+const MEDIA: usize = 2 + 2 + 128;
 
 thread_local! {
     static KEPT: RefCell<Option<(Party, Vec<u8>)>> = const { RefCell::new(None) };
@@ -65,6 +69,23 @@ pub fn card(data: &[u8]) {
 
 fn ben() -> SigningKey {
     SigningKey::from_bytes(&[6; 32])
+}
+
+/// The card of `owner`, who asks to be brought back by such a word, if there is one, out of a leaf that says `door`, if it
+/// says one; `genuine` is a card of theirs without a word.
+pub fn asking(owner: &SigningKey, genuine: &[u8], door: Option<&[u8]>, word: Option<&[u8]>) -> Vec<u8> {
+    let leaf = &genuine[LEAF..genuine.len() - SIGNATURE - 1 - SIGNATURE];
+    // The last of a leaf are its extensions, the last of which are its media keys.
+    let (front, extensions) = leaf.split_at(leaf.len() - 2 - DOOR - MEDIA);
+    let door = door.map(|door| [&DOOR_KEY.to_be_bytes()[..], &vector(door)].concat());
+    let extensions = [&door.unwrap_or_default()[..], &extensions[2 + DOOR..]].concat();
+    let word = word.map(|word| [&RETURN.to_be_bytes()[..], &vector(word)].concat());
+    sign(owner, &genuine[..LEAF], &[front, &vector(&extensions)].concat(), &vector(&word.unwrap_or_default()))
+}
+
+/// The door key in the leaf of such a card.
+pub fn door_of(genuine: &[u8]) -> &[u8] {
+    &genuine[genuine.len() - SIGNATURE - 1 - SIGNATURE - MEDIA - 32..][..32]
 }
 
 /// Lets the card's owner in and out again; gives whether they were.

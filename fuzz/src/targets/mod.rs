@@ -13,6 +13,7 @@ mod control_message;
 mod doorplate;
 mod frame;
 mod gate;
+mod house;
 mod input;
 mod knock;
 mod link;
@@ -22,9 +23,11 @@ mod payload;
 mod porch;
 mod published_keys;
 mod relay;
+mod request;
 mod seal;
 mod signal;
 mod snapshot;
+mod ticket;
 mod tree;
 mod wav;
 mod welcome;
@@ -45,9 +48,11 @@ pub use packet_header::packet_header;
 pub use payload::payload;
 pub use porch::Porch;
 pub use published_keys::published_keys;
+pub use request::request;
 pub use seal::seal;
 pub use signal::signal;
 pub use snapshot::snapshot;
+pub use ticket::ticket;
 pub use tree::tree;
 pub use wav::wav;
 pub use welcome::welcome;
@@ -71,9 +76,11 @@ pub const ALL: &[(&str, Target)] = &[
     ("packet_header", packet_header),
     ("payload", payload),
     ("published_keys", published_keys),
+    ("request", request),
     ("seal", seal),
     ("signal", signal),
     ("snapshot", snapshot),
+    ("ticket", ticket),
     ("tree", tree),
     ("wav", wav),
     ("welcome", welcome),

@@ -558,7 +558,11 @@ fn edit(mut value: &mut Value, input: &mut Input<'_>) {
                 2 => input.number().into(),
                 3 => String::from_utf8_lossy(input.run()).into_owned().into(),
                 4 => serde_json::from_slice(input.run()).unwrap_or_default(),
-                _ => Value::Array(vec![value.clone(); input.below(32)]),
+                _ => {
+                    // Not for ever: the next change may be to what comes of this one.
+                    let most = 1 + 65_536 / value.to_string().len();
+                    Value::Array(vec![value.clone(); input.below(32).min(most)])
+                }
             };
         }
     }
