@@ -27,7 +27,7 @@ use crate::party::{
 
 const KEY: [u8; 32] = [4; 32];
 /// Bytes of a request's body.
-const BODY: usize = 1_104;
+const BODY: usize = 1_136;
 /// Where a ticket has its owner's door key, its room, and whom to ask, if the room's id has 16 bytes.
 pub const OWN_DOOR: usize = 1 + 8 + 8;
 pub const ROOM: usize = OWN_DOOR + 32;
@@ -201,7 +201,8 @@ impl Asker {
 /// What is signed of a request.
 pub fn in_form(card: &[u8], state: u8, epoch: u64) -> Vec<u8> {
     let length = (card.len() as u16).to_be_bytes();
-    [&length[..], card, &[state], &epoch.to_be_bytes()].concat()
+    let commit = [if state == 2 { 7 } else { 0 }; 32];
+    [&length[..], card, &[state], &epoch.to_be_bytes(), &commit].concat()
 }
 
 /// The card in what is signed of a request, if that is in its form.
@@ -209,7 +210,13 @@ pub fn card_in(signed: &[u8]) -> Option<&[u8]> {
     let (length, rest) = signed.split_first_chunk()?;
     let length = usize::from(u16::from_be_bytes(*length));
     let (card, state) = rest.split_at_checked(length).filter(|_| length <= 1_024)?;
-    let is_in_form = matches!(state, [1 | 2, ..] | [0, 0, 0, 0, 0, 0, 0, 0, 0]) && state.len() == 9;
+    let (state, commit) = state.split_at_checked(9).filter(|(_, commit)| commit.len() == 32)?;
+    let says_nothing = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let is_in_form = match state[0] {
+        0 => says_nothing(state) && says_nothing(commit),
+        1 => says_nothing(commit),
+        state => state == 2,
+    };
     is_in_form.then_some(card)
 }
 
