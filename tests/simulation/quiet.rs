@@ -206,6 +206,8 @@ impl World {
 
     /// Everybody on stage speaks for a second, and is heard by everybody.
     pub fn all_are_heard(&mut self) -> Held {
+        // Who died now would not have heard what they had heard.
+        (0..self.ends.len()).for_each(|who| self.arm(who, u8::MAX));
         let first = self.model.frames();
         for _ in 0..50 {
             for who in 0..self.ends.len() {
