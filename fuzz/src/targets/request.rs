@@ -215,7 +215,8 @@ impl<'a> Visit<'a> {
         let leaf = self.rooms[0].member(&card.id()).unwrap().leaf.0;
         let was = &self.seats[&card.id()];
         let returned = word.filter(|word| word.counts(was)).map_or(was.returned, |word| word.asked_at);
-        let seat = Seat { leaf, returned, door: theirs.door, asked_at: theirs.asked_at, ..was.clone() };
+        let Seat { door, asked_at, key, .. } = theirs;
+        let seat = Seat { leaf, returned, door, asked_at, key, ..was.clone() };
         self.seats.insert(card.id(), seat);
     }
 
