@@ -698,6 +698,26 @@ fn who_is_not_brought_back_is_heard_whenever_they_ask_anew() {
 }
 
 #[test]
+fn a_healer_who_was_away_takes_nobody_else_for_having_come_back() {
+    let mut party = evening();
+    let (room, voice) = leave_party(&mut party, SUE);
+    let (returning, request) = room.come_back(NOW, WALL).unwrap();
+    assert_eq!(askable(&mut party, &request, NOW), [ANA, MO]);
+    party.rooms.push(returning.give_up().unwrap());
+    party.voices.push(voice);
+    let (mo, _) = leave_party(&mut party, MO);
+    let (returning, request) = mo.come_back(NOW, WALL).unwrap();
+    round_trip(&mut party, returning, &request, ANA, NOW);
+    let (room, _) = leave_party(&mut party, 2);
+    assert_eq!(room.me().unwrap().name, "sue");
+    let (mut returning, mut request) = room.come_back(NOW, WALL.plus(5)).unwrap();
+    for seconds in 5..8 {
+        assert_eq!(askable(&mut party, &request, NOW + Duration::from_secs(seconds)).len(), 2, "{seconds}");
+        request = returning.ask_again(WALL.plus(5 * seconds)).unwrap();
+    }
+}
+
+#[test]
 fn a_clock_that_was_put_back_keeps_nobody_out() {
     let mut party = evening();
     let (sue, _) = leave_party(&mut party, SUE);

@@ -142,7 +142,9 @@ impl Comeback {
     /// One is back oneself, and has met everybody anew.
     fn resume(&mut self, old: Self, roster: &Roster) {
         self.asked = old.asked;
-        self.asked.retain(|id, asking| roster.since(id).map(|since| asking.since = since).is_some());
+        for (id, asking) in &mut self.asked {
+            asking.since = roster.since(id).unwrap_or(asking.since);
+        }
     }
 
     fn committer(&self, ended: Ending) -> Option<MemberId> {
