@@ -51,6 +51,8 @@ pub struct House {
     /// As their owners would keep them, in the order of [`PEOPLE`].
     pub tickets: Vec<Vec<u8>>,
     pub mal: Mal,
+    /// How many commits she has made in it: each moves her ratchet on, and rooms that begin anew follow only so far.
+    pub worn: u32,
 }
 
 /// Somebody who asks, whatever they sign.
@@ -140,7 +142,7 @@ impl House {
         let askers = ASKERS.map(|who| Asker::new(who, tickets.get(who).unwrap_or(&tickets[2])));
         let vault_key = VaultKey::from_bytes(&KEY);
         let stored = [0, 1].map(|who: usize| rooms[who].snapshot(&vault_key).unwrap());
-        Self { stored, id, seats, doors, askers: askers.into(), tickets, mal }
+        Self { stored, id, seats, doors, askers: askers.into(), tickets, mal, worn: 0 }
     }
 
     /// The room of ana or mo, as it was at first.
