@@ -29,6 +29,8 @@ impl World {
     /// on stage.
     pub fn quiet(&mut self) -> Held {
         self.quiet_since = Some(self.now);
+        // Who died now would begin anew, and so would the time it takes.
+        (0..self.ends.len()).for_each(|who| self.arm(who, u8::MAX));
         for end in &mut self.ends {
             (end.withheld, end.signals, end.line) = (false, Signals::Flow, Line::default());
         }
@@ -206,8 +208,6 @@ impl World {
 
     /// Everybody on stage speaks for a second, and is heard by everybody.
     pub fn all_are_heard(&mut self) -> Held {
-        // Who died now would not have heard what they had heard.
-        (0..self.ends.len()).for_each(|who| self.arm(who, u8::MAX));
         let first = self.model.frames();
         for _ in 0..50 {
             for who in 0..self.ends.len() {

@@ -144,8 +144,12 @@ impl World {
                 return broken(Rule::Sound, format!("{name} is to send what was never made"));
             };
             self.relay.refused.retain(|refused| *refused != message);
-            if !self.relay.log.contains(&message) && !self.relay.incoming.contains(&message) {
-                self.relay.incoming.push(message);
+            match self.relay.log.iter().position(|taken| *taken == message) {
+                // The relay's second copy of it: others have had the first.
+                Some(taken) if taken < self.relay.forgotten => end.queue.push_back(message),
+                Some(_) => {}
+                None if self.relay.incoming.contains(&message) => {}
+                None => self.relay.incoming.push(message),
             }
         }
         if let Some((welcome, _)) = room.last_welcome() {

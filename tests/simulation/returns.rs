@@ -148,7 +148,8 @@ impl World {
             Seat::Returning(returning, _) => *returning.card() == card,
             _ => false,
         });
-        let is_being_done = (0..relay.messages.len()).any(is_under_way) && !relay.messages.len().is_multiple_of(3);
+        let is_being_done = relay.log.iter().chain(&relay.incoming).any(|message| is_under_way(*message))
+            && !relay.messages.len().is_multiple_of(3);
         if !waits || is_being_done {
             return Ok(());
         }
