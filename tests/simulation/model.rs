@@ -128,7 +128,7 @@ impl Epoch {
     /// Whether `id` is a host or a moderator of it, and by which commit they came.
     fn in_charge(&self, id: &MemberId) -> Option<(usize, Role)> {
         let member = self.members.get(id).filter(|member| member.role >= Role::Moderator)?;
-        Some((self.seats.get(id).copied().unwrap_or_default(), member.role))
+        Some((self.seat(id).unwrap_or_default(), member.role))
     }
 
     /// Who of `old` can be asked to bring `id` back, and may, being here and where they were: but for `id`.

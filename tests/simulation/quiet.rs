@@ -142,15 +142,13 @@ impl World {
             let excuse = match &end.seat {
                 _ if has_other => "ends of somebody who is in the room by another",
                 Seat::Waiting(..) => "members whose welcome was lost with who had let them in",
-                _ if self.model.epoch(end.epoch).number >= epoch.number => {
-                    "members who are ahead of the side that they are to follow"
-                }
+                _ if there.number >= epoch.number => "members who are ahead of the side that they are to follow",
                 Seat::Out(..) => "members who were told that they are out by a side of theirs",
                 _ if is_anew => "members whom their side has put out and let in anew",
-                _ if !epoch.has_healer(self.model.epoch(end.epoch), &end.id, is_here) => {
+                _ if !epoch.has_healer(there, &end.id, is_here) => {
                     "members whom nobody can bring back who could be asked"
                 }
-                Seat::In(..) if end.may_be_lost && hosts.iter().all(|host| !there.is_host(&host.id)) => {
+                Seat::In(..) if end.may_be_lost && has_deposed => {
                     "members with an old state, to whom none of today's hosts is one"
                 }
                 _ if hosts.iter().all(|host| host.may_be_lost) => "members whose only hosts were restored or cloned",
@@ -158,7 +156,7 @@ impl World {
                     "members who stay on their side"
                 }
                 _ => {
-                    let (name, there) = (&end.name, self.model.epoch(end.epoch).number);
+                    let (name, there) = (&end.name, there.number);
                     let seat = if end.is_in() { "is" } else { "asks to come back" };
                     return broken(
                         Rule::Quiet,
