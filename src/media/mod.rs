@@ -20,7 +20,7 @@ mod hearing;
 mod keys;
 mod parking;
 mod people;
-mod replay;
+pub(crate) mod replay;
 pub mod seal;
 pub mod sframe;
 mod suite;

@@ -55,9 +55,21 @@ impl Window {
         }
     }
 
-    /// Everything in it, for a digest.
+    /// Everything in it: for a digest, and for [`from_words`](Self::from_words).
     pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
         std::iter::once(self.next).chain(self.seen)
+    }
+
+    /// Bytes of a window that is written as its [`words`](Self::words).
+    pub(crate) const SAVED: usize = (1 + WORDS as usize) * 8;
+
+    /// The window that [`words`](Self::words) told.
+    pub(crate) fn from_words<E>(mut next: impl FnMut() -> Result<u64, E>) -> Result<Self, E> {
+        let mut window = Self { next: next()?, ..Self::default() };
+        for word in &mut window.seen {
+            *word = next()?;
+        }
+        Ok(window)
     }
 
     /// Makes `counter` the newest and empties the words it moves into.

@@ -23,7 +23,7 @@ use std::{
 use self::request::Sealed;
 use crate::{
     error::{Error, Result},
-    identity::MemberId,
+    identity::{LeafIndex, MemberId},
     room::{
         Admission, Card, Event, Intent, Room,
         door::UnixTime,
@@ -261,10 +261,11 @@ impl Room {
         self.comeback.stuck.is_some() || self.comeback.twin
     }
 
-    /// There was a commit that one cannot read.
-    pub(super) fn get_stuck(&mut self, commit: Hash) -> Event {
+    /// There was a commit of whoever sits at `from` that this member cannot read.
+    pub(super) fn get_stuck(&mut self, commit: Hash, from: Option<LeafIndex>) -> Event {
         self.comeback.lose(Ending { epoch: self.epoch, commit });
-        Event::Stuck { epoch: self.epoch }
+        let by = from.and_then(|leaf| self.roster.at(leaf)).map(|member| member.id);
+        Event::Stuck { epoch: self.epoch, by }
     }
 }
 

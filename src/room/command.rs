@@ -217,8 +217,8 @@ impl Room {
 
     /// Drops one's own commit that is on its way, and tells what it wanted.
     ///
-    /// Only for a commit that the relay has refused or never got: if others receive it they go on without you.
-    /// After a thousand abandoned in one epoch the next would be too far ahead for others to read.
+    /// Only for a commit that the relay has refused or never got: if others receive it they go on without you. Sixteen may
+    /// be abandoned in one epoch: the next would be too far ahead for others to read.
     pub fn abandon(&mut self) -> Option<Intent> {
         let pending = self.pending.take()?;
         self.journal.whole();

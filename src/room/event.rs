@@ -266,11 +266,12 @@ pub enum Event {
     /// you. If the next message is of a later epoch they have: go and [`Room::come_back`](crate::Room::come_back). If
     /// they have refused it too, for it was against the rules, the next good commit takes the room on as ever.
     ///
-    /// MLS does not prove to you who made it; they who can read it see that
-    /// ([`FailingCommits`](Event::FailingCommits)).
+    /// Others who could not read commits of the same member say so too ([`FailingCommits`](Event::FailingCommits)).
     Stuck {
-        /// The epoch that one stands in.
+        /// The epoch that this member stands in.
         epoch: u64,
+        /// Whose commit it is, by their signature.
+        by: Option<MemberId>,
     },
     /// A member asks to be brought back, by their own signed word: answer with
     /// [`Room::bring_back`](crate::Room::bring_back), and when its commit is received let the relay put the admission's
@@ -324,6 +325,15 @@ pub enum Event {
         by: MemberId,
         /// Whether you had asked for it.
         asked: bool,
+    },
+    /// Somebody with this member's own identity key has come in in their place: another device of theirs, or whoever has
+    /// stolen that key. Show it loudly. You are out here, and the room's secrets are erased as with
+    /// [`Closed`](Event::Closed); you are still in the room as others see it.
+    ///
+    /// If it was not you, tell a host by another way than this room, and make a new identity: that key is known.
+    Replaced {
+        /// Who let the other in.
+        by: MemberId,
     },
     /// The room is over for everybody. Its secrets are erased. Go on with [`Room::tick`](crate::Room::tick) while
     /// [`Room::next_tick`](crate::Room::next_tick) says so.
@@ -380,7 +390,7 @@ impl Event {
             Self::Mic { member, on } => voice.set_mic(&member, on),
             Self::Stale { .. } => voice.set_stale(true),
             Self::Fresh => voice.set_stale(false),
-            Self::Closed { .. } | Self::Ended { .. } => voice.close(),
+            Self::Closed { .. } | Self::Replaced { .. } | Self::Ended { .. } => voice.close(),
             _ => {}
         }
         Ok(Some(self))

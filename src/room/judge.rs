@@ -69,6 +69,8 @@ pub(crate) struct Newcomer {
     pub(crate) capable: bool,
     /// Whether its media keys, if it has any, are certified by that id and name.
     pub(crate) certified: bool,
+    /// Whether no parent node of the tree has its encryption key: else nobody could enter any more.
+    pub(crate) has_new_key: bool,
     /// The proof that they hold a link's secret, if their key package carries one.
     pub(crate) proof: Option<LinkProof>,
     /// The word that they ask to be brought back, if their key package carries one.
@@ -83,6 +85,7 @@ impl Newcomer {
             name: Some(card.name().to_owned()),
             capable: true,
             certified: true,
+            has_new_key: true,
             proof: card.proof().copied(),
             word: card.word().copied(),
         }
@@ -318,6 +321,9 @@ impl Case<'_> {
             }
             if !add.certified {
                 return self.deny(&what, "the media keys on their card are not certified by their own key and name");
+            }
+            if !add.has_new_key {
+                return self.deny(&what, "a key on their card is in the room's tree already: nobody could enter any more");
             }
             if let Some(back) = self.returning.get_mut(&id).filter(|back| !back.back) {
                 let what = format!("bring back {name}, a {role}");

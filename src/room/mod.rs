@@ -48,6 +48,7 @@ mod command;
 pub mod door;
 mod draft;
 mod event;
+mod failures;
 mod flood;
 mod group;
 mod guest;
@@ -68,8 +69,13 @@ mod talk;
 mod tree;
 mod trust;
 mod vouch;
+mod words;
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    time::Duration,
+};
 
 use self::{
     charter::{Beacon, Charter},
@@ -80,7 +86,7 @@ use self::{
     heartbeat::Heart,
     judge::MAX_STREAK,
     publication::Spent,
-    receive::{Echoes, Pending},
+    receive::{Echoes, Hash, Pending},
     roster::Roster,
     snapshot::Journal,
     stage::Stage,
@@ -139,11 +145,13 @@ pub struct Room {
     pending: Option<Pending>,
     /// One's own messages that come back.
     echoes: Echoes,
+    /// The last commits of this epoch that were refused.
+    refused: VecDeque<Hash>,
     /// Who asked to leave, all of them in the roster.
     leaving: BTreeSet<MemberId>,
     /// What members have said of hands and microphones.
     stage: Stage,
-    /// Chat and codes; `None` once one is out, as the group.
+    /// Words, chat and codes; `None` once one is out, as the group.
     talk: Option<Talk>,
     /// Which media keys one has used, where they are to be published.
     spent: Spent,
@@ -209,6 +217,7 @@ impl Room {
             since: Duration::ZERO,
             pending: None,
             echoes: Echoes::default(),
+            refused: VecDeque::new(),
             leaving,
             stage,
             talk: Some(talk),

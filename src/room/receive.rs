@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     bytes::{Reader, Writer},
-    error::{Detail, Error, Item, Result},
+    error::{Denial, Detail, Error, Item, Result},
     identity::{LeafIndex, Member, MemberId, Role},
     media::sweep_stack,
     room::{
@@ -23,7 +23,7 @@ use crate::{
         comeback::{self, Comeback, Ending},
         door::Keeper,
         epoch_keys,
-        group::{Bundle, Incoming, PAST_EPOCHS, Staged},
+        group::{Bundle, Incoming, Staged},
         heartbeat::{Heart, is_signal},
         judge::{Change, Proposed, Verdict, denial, judge},
         open,
@@ -31,8 +31,12 @@ use crate::{
         said::Said,
         settings::Setting,
         stage::Stage,
+        words::{PAST_EPOCHS, WordId, is_word},
     },
 };
+
+/// How many refused commits of one epoch are known again.
+const REFUSED: usize = 64;
 
 /// A commit of one's own on its way.
 pub(super) struct Pending {
@@ -96,15 +100,7 @@ impl Room {
         }
         match self.echoes.take(&hash) {
             None => {}
-            Some(Echo::Said { epoch, .. }) if epoch.saturating_add(PAST_EPOCHS) < self.epoch => {
-                // Nobody else can read it any more: one's own view is not to differ from theirs.
-                return Err(Error::WrongEpoch { what: Item::Message, message: epoch, room: self.epoch });
-            }
-            Some(Echo::Said { epoch, content, .. }) => {
-                self.journal.received(message);
-                let me = self.group()?.me();
-                return self.hear(me, epoch, &content, now);
-            }
+            Some(Echo::Said { .. }) => return self.hear_word(message, true, now),
             Some(Echo::Abandoned { epoch }) if epoch == self.epoch => {
                 self.comeback.lose(Ending { epoch, commit: hash });
                 let why = "the relay has taken a commit that you abandoned: the others go on without you; \
@@ -121,15 +117,20 @@ impl Room {
         if comeback::is_request(message) {
             return self.hear_request(message, now);
         }
+        if is_word(message) {
+            return self.hear_word(message, false, now);
+        }
 
+        if self.refused.contains(&hash) {
+            return Err(Error::Malformed { what: Item::Message, why: "it was refused before" });
+        }
         let group = open(&mut self.group, self.epoch)?;
-        let incoming = group.read(message)?;
+        let incoming = group.read(message, now)?;
         // Whatever it says, its sender's ratchet has moved.
         self.journal.received(message);
         match incoming {
             Incoming::Commit(staged, proposed) => self.weigh(hash, staged, *proposed, now),
-            Incoming::Said { from, epoch, content } => self.hear(from, epoch, &content, now),
-            Incoming::Unreadable => Ok(vec![self.get_stuck(hash)]),
+            Incoming::Unreadable { from } => Ok(vec![self.get_stuck(hash, from)]),
             Incoming::Twin => {
                 self.suspect_twin();
                 let why = Detail::new("it says that it is from your leaf, and is none that you made as it stands");
@@ -139,7 +140,7 @@ impl Room {
                 let actor = from.and_then(|leaf| self.roster.at(leaf));
                 let name = actor.map_or("somebody", |member| member.name.as_str());
                 let why = denial(name, what, "no room takes that; a room has commands for what may be done");
-                Ok(vec![Event::Refused { actor: actor.map(|member| member.id), why }])
+                Ok(self.refuse(hash, actor.map(|member| member.id), why))
             }
         }
     }
@@ -149,12 +150,15 @@ impl Room {
         let actor = self.roster.at(proposed.committer).map(|member| member.id);
         let verdict = match judge(self.ground(), proposed) {
             Ok(verdict) => verdict,
-            Err(why) => return Ok(vec![Event::Refused { actor, why }]),
+            Err(why) => return Ok(self.refuse(commit, actor, why)),
         };
         if staged.removes_me() {
-            let asked = self.leaving.contains(&self.identity.id());
+            let (by, me) = (verdict.by, self.identity.id());
+            let is_back = |change: &Change| matches!(change, Change::CameBack(id) | Change::Joined { id, .. } if *id == me);
+            let is_replaced = verdict.changes.iter().any(is_back);
+            let asked = self.leaving.contains(&me);
             self.close(now);
-            return Ok(vec![Event::Closed { by: verdict.by, asked }]);
+            return Ok(vec![if is_replaced { Event::Replaced { by } } else { Event::Closed { by, asked } }]);
         }
         if verdict.ends() {
             return Ok(self.end_by(verdict.by, now));
@@ -170,26 +174,51 @@ impl Room {
         Ok(events)
     }
 
-    /// Takes what somebody said.
-    fn hear(&mut self, from: LeafIndex, epoch: u64, content: &[u8], now: Duration) -> Result<Vec<Event>> {
-        // A leaf is handed on once free: who sits there must have said it.
-        let Some(member) = self.roster.at_since(from, epoch) else {
-            return Err(Error::WrongEpoch { what: Item::Message, message: epoch, room: self.epoch });
+    /// A commit is against the rules. Finding that out again would cost as much as the first time.
+    fn refuse(&mut self, commit: Hash, actor: Option<MemberId>, why: Denial) -> Vec<Event> {
+        self.refused.push_back(commit);
+        if self.refused.len() > REFUSED {
+            self.refused.pop_front();
+        }
+        vec![Event::Refused { actor, why }]
+    }
+
+    /// Takes what somebody said, once. What this process has said itself `is_own`: nobody else can have made it.
+    fn hear_word(&mut self, message: &[u8], is_own: bool, now: Duration) -> Result<Vec<Event>> {
+        let word = self.talk_mut()?.words.open(message)?;
+        let epoch = word.epoch;
+        let since = self.roster.find(&word.who).zip(self.roster.since(&word.who));
+        let Some(member) = since.filter(|(_, since)| *since <= epoch).map(|(member, _)| member.clone()) else {
+            let why = Detail::new("whom it names is not in the room, or was not in that epoch");
+            return Err(Error::Unauthentic { what: Item::Message, epoch: self.epoch, why });
         };
-        let member = member.clone();
+        let words = &mut self.talk_mut()?.words;
+        words.check(&word)?;
+        if !is_own {
+            words.verify(&word, now)?;
+        }
+        words.mark(&word);
+        self.journal.received(message);
         let flood = self.floods.count(member.id, now).map(|per_second| Event::Flood { member: member.id, per_second });
-        let mut events = self.hear_said(&member, epoch, content, now)?;
+        let mut events = self.hear_said(&member, epoch, word.id(), word.said(), now)?;
         events.extend(flood);
         Ok(events)
     }
 
-    fn hear_said(&mut self, member: &Member, epoch: u64, content: &[u8], now: Duration) -> Result<Vec<Event>> {
-        Ok(match Said::decode(content)? {
+    fn hear_said(
+        &mut self,
+        member: &Member,
+        epoch: u64,
+        word: WordId,
+        said: &[u8],
+        now: Duration,
+    ) -> Result<Vec<Event>> {
+        Ok(match Said::decode(said)? {
             None => Vec::new(),
             Some(Said::Leave) => self.wants_to_leave(member.id),
             Some(Said::Stance(stance)) => self.stage.hear(member, epoch, stance),
-            Some(Said::Invite(whom)) => self.hear_invitation(member, &whom),
-            Some(Said::Answer(accepted)) => self.hear_answer(member, accepted),
+            Some(Said::Invite(whom)) => self.hear_invitation(member, &whom, word),
+            Some(Said::Answer { invitation, yes }) => self.hear_answer(member, invitation, yes),
             Some(Said::Chat(line)) => self.hear_chat(member, epoch, &line, now)?,
             Some(Said::Reaction(reaction)) => {
                 vec![Event::Reacted { member: member.id, reaction: Reaction::from_peer(&reaction)? }]
@@ -215,6 +244,7 @@ impl Room {
         let group = self.group()?;
         let (epoch, code, seats) = (group.epoch(), group.code(), group.seats()?);
         self.journal.whole();
+        self.refused.clear();
         self.count_turn(by, &changes);
         let ended = mem::replace(&mut self.epoch, epoch);
         (self.code, self.since) = (code, now);
@@ -358,7 +388,8 @@ pub(super) fn hash(message: &[u8]) -> Hash {
     Sha256::digest(message).into()
 }
 
-/// One's own messages that the relay sends back, by hash: openmls cannot read what it wrote.
+/// One's own messages that the relay sends back, by hash: openmls cannot read what it wrote, and words that have not
+/// come back are to be sent again after a restore.
 #[derive(Default)]
 pub(super) struct Echoes {
     /// The oldest first.
@@ -367,7 +398,7 @@ pub(super) struct Echoes {
 
 enum Echo {
     /// Said in `epoch`: it is heard when it comes back.
-    Said { epoch: u64, content: Vec<u8>, message: Vec<u8> },
+    Said { epoch: u64, message: Vec<u8> },
     /// It lost its race: nothing to do.
     Idle,
     /// Dropped in `epoch` by one's own wish.
@@ -378,8 +409,8 @@ impl Echoes {
     /// The most words on their way, and half of what is kept.
     const MOST: usize = 64;
 
-    pub(super) fn said(&mut self, message: &[u8], epoch: u64, content: Vec<u8>) {
-        self.push(hash(message), Echo::Said { epoch, content, message: message.to_vec() });
+    pub(super) fn said(&mut self, message: &[u8], epoch: u64) {
+        self.push(hash(message), Echo::Said { epoch, message: message.to_vec() });
     }
 
     fn lost(&mut self, hash: Hash) {
@@ -397,10 +428,9 @@ impl Echoes {
             out.put(hash);
             match echo {
                 Echo::Idle => out.put(&[0]),
-                Echo::Said { epoch, content, message } => {
+                Echo::Said { epoch, message } => {
                     out.put(&[1]);
                     out.put(&epoch.to_be_bytes());
-                    out.long("message", content)?;
                     out.long("message", message)?;
                 }
                 Echo::Abandoned { epoch } => {
@@ -419,11 +449,7 @@ impl Echoes {
             let hash = saved.array()?;
             let echo = match saved.byte()? {
                 0 => Echo::Idle,
-                1 => Echo::Said {
-                    epoch: saved.number()?,
-                    content: saved.long()?.to_vec(),
-                    message: saved.long()?.to_vec(),
-                },
+                1 => Echo::Said { epoch: saved.number()?, message: saved.long()?.to_vec() },
                 2 => Echo::Abandoned { epoch: saved.number()? },
                 _ => return Err(saved.malformed("it holds a message of unknown kind")),
             };
@@ -474,7 +500,7 @@ mod tests {
     fn echoes_are_few_and_the_youngest() {
         let mut echoes = Echoes::default();
         for n in 0..1_000_u32 {
-            echoes.said(&n.to_be_bytes(), 0, Vec::new());
+            echoes.said(&n.to_be_bytes(), 0);
             assert!(echoes.seen.len() <= 2 * Echoes::MOST);
         }
         assert!(!echoes.has_room(PAST_EPOCHS) && echoes.has_room(PAST_EPOCHS + 1), "what is lost is not waited for");

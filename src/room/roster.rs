@@ -114,11 +114,6 @@ impl Roster {
         }
     }
 
-    /// Who sits at `leaf`, if they have since `epoch` or longer.
-    pub(crate) fn at_since(&self, leaf: LeafIndex, epoch: u64) -> Option<&Member> {
-        self.seat(leaf).filter(|sitting| sitting.since <= epoch).map(|sitting| &sitting.member)
-    }
-
     pub(crate) fn find(&self, id: &MemberId) -> Option<&Member> {
         self.of(id).map(|sitting| &sitting.member)
     }

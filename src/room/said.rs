@@ -1,12 +1,12 @@
-//! What members say to everybody beside their commits: MLS application messages (RFC 9420 §15), whose sender and
-//! epoch MLS proves and which open once.
+//! What members say to everybody beside their commits, as a [word](super::words) carries it: who said it and in which
+//! epoch is proved, and each word is heard once.
 //!
 //! ```text
-//! version = 1 (1) ‖ kind (1) ‖ body
-//!   1 leave      16 random bytes
+//! kind (1) ‖ body
+//!   1 leave      nothing
 //!   2 stance     turn (4) ‖ marks (1): 1 hand up, 2 microphone off
 //!   3 invite     whom (32)
-//!   4 answer     1 yes, 0 no (1)
+//!   4 answer     the id of the word that invited (16) ‖ 1 yes, 0 no (1)
 //!   5 chat       see chat.rs
 //!   6 reaction   UTF-8
 //!   7 code       to whom (32) ‖ see short_code.rs
@@ -18,10 +18,8 @@
 use crate::{
     error::{Error, Item, Result},
     identity::MemberId,
-    random,
+    room::words::WordId,
 };
-
-const VERSION: u8 = 1;
 
 /// The most bytes of a body.
 const MAX_BODY: usize = 4 * 1024;
@@ -35,8 +33,8 @@ pub(crate) enum Said {
     Stance(Stance),
     /// "Would you like to speak?"
     Invite(MemberId),
-    /// "Yes" or "no" to that.
-    Answer(bool),
+    /// "Yes" or "no" to that word.
+    Answer { invitation: WordId, yes: bool },
     /// A sealed line of chat.
     Chat(Vec<u8>),
     /// A reaction.
@@ -57,32 +55,26 @@ pub(crate) struct Stance {
 }
 
 impl Said {
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let (kind, body) = match self {
-            Self::Leave => (1, random::bytes::<16>()?.to_vec()),
+            Self::Leave => (1, Vec::new()),
             Self::Stance(Stance { turn, hand_up, mic_off }) => {
                 (2, [&turn.to_be_bytes()[..], &[u8::from(*hand_up) | (u8::from(*mic_off) << 1)]].concat())
             }
             Self::Invite(whom) => (3, whom.as_bytes().to_vec()),
-            Self::Answer(yes) => (4, vec![u8::from(*yes)]),
+            Self::Answer { invitation, yes } => (4, [&invitation.0[..], &[u8::from(*yes)]].concat()),
             Self::Chat(line) => (5, line.clone()),
             Self::Reaction(reaction) => (6, reaction.clone()),
             Self::Code { to, step } => (7, [to.as_bytes().as_slice(), step].concat()),
             Self::TurnedAway { knock, whose } => (8, [&knock[..], whose.as_bytes()].concat()),
         };
-        Ok([&[VERSION, kind], body.as_slice()].concat())
+        [&[kind], body.as_slice()].concat()
     }
 
-    /// Reads a message; `None` for one of a version or a kind that this one does not know.
+    /// Reads what a word says; `None` for a kind that this version does not know.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Self>> {
         let malformed = |why| Error::Malformed { what: Item::Message, why };
-        let (version, kind, body) = match bytes {
-            [version, kind, body @ ..] => (*version, *kind, body),
-            _ => return Err(malformed("it says nothing")),
-        };
-        if version != VERSION {
-            return Ok(None);
-        }
+        let Some((kind, body)) = bytes.split_first() else { return Err(malformed("it says nothing")) };
         if body.len() > MAX_BODY {
             return Err(malformed("it says too much"));
         }
@@ -92,8 +84,8 @@ impl Said {
             1 => Ok(true),
             _ => Err(malformed("it says neither yes nor no")),
         };
-        Ok(Some(match kind {
-            1 if body.len() == 16 => Self::Leave,
+        Ok(Some(match *kind {
+            1 if body.is_empty() => Self::Leave,
             1 => return Err(wrong_length()),
             2 => match body {
                 [a, b, c, d, marks] if *marks < 4 => Self::Stance(Stance {
@@ -104,8 +96,10 @@ impl Said {
                 _ => return Err(wrong_length()),
             },
             3 => Self::Invite(MemberId::from_slice(body).ok_or_else(wrong_length)?),
-            4 => match body {
-                [answer] => Self::Answer(yes(*answer)?),
+            4 => match body.split_first_chunk::<16>() {
+                Some((invitation, [answer])) => {
+                    Self::Answer { invitation: WordId(*invitation), yes: yes(*answer)? }
+                }
                 _ => return Err(wrong_length()),
             },
             5 => Self::Chat(body.to_vec()),
@@ -134,10 +128,10 @@ mod tests {
             Said::Leave,
             Said::Stance(Stance { turn: 9, hand_up: true, mic_off: false }),
             Said::Invite(id),
-            Said::Answer(true),
+            Said::Answer { invitation: WordId([5; 16]), yes: true },
             Said::TurnedAway { knock: [3; 16], whose: id },
         ] {
-            let bytes = said.encode().unwrap();
+            let bytes = said.encode();
             assert_eq!(Said::decode(&bytes).unwrap(), Some(said));
             for len in 0..bytes.len() {
                 assert!(Said::decode(&bytes[..len]).is_err(), "cut to {len}");
@@ -145,16 +139,15 @@ mod tests {
             assert!(Said::decode(&[&bytes[..], &[0]].concat()).is_err());
         }
         for said in [Said::Chat(vec![1, 2]), Said::Reaction(vec![3]), Said::Code { to: id, step: vec![4, 5] }] {
-            assert_eq!(Said::decode(&said.encode().unwrap()).unwrap(), Some(said));
+            assert_eq!(Said::decode(&said.encode()).unwrap(), Some(said));
         }
-        assert!(Said::decode(&[VERSION, 4, 2]).is_err());
-        assert!(Said::decode(&[VERSION, 2, 0, 0, 0, 0, 4]).is_err());
-        assert!(Said::decode(&[&[VERSION, 5][..], &[0; MAX_BODY + 1]].concat()).is_err());
+        assert!(Said::decode(&[&[4][..], &[5; 16], &[2]].concat()).is_err());
+        assert!(Said::decode(&[2, 0, 0, 0, 0, 4]).is_err());
+        assert!(Said::decode(&[&[5][..], &[0; MAX_BODY + 1]].concat()).is_err());
     }
 
     #[test]
     fn what_a_later_version_says_is_left_alone() {
-        assert_eq!(Said::decode(&[VERSION, 200, 1, 2]).unwrap(), None);
-        assert_eq!(Said::decode(&[VERSION + 1, 1]).unwrap(), None);
+        assert_eq!(Said::decode(&[200, 1, 2]).unwrap(), None);
     }
 }

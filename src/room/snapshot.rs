@@ -4,10 +4,10 @@
 //! version = 1 (1) ‖ who: Ed25519 public key (32) ‖ room id ‖ epoch (8) ‖ out of it (1) ‖ media keys to be published
 //!   ‖ what was published
 //!   ‖ in a room that one is in: the group ‖ since which epoch each leaf is whose ‖ a commit on its way ‖ whom the last let in
-//!   ‖ words on their way ‖ who is leaving ‖ the stage ‖ chat ‖ the door ‖ names and their keys
+//!   ‖ words on their way ‖ who is leaving ‖ the stage ‖ which words came ‖ chat ‖ the door ‖ names and their keys
 //!
-//! change = 1 (1) ‖ message           that was received, and moved its sender's ratchet
-//!        | 2 (1) ‖ message ‖ content that one has made oneself
+//! change = 1 (1) ‖ message           that was received, and moved its sender's ratchet or window
+//!        | 2 (1) ‖ message           that one has said oneself
 //! ```
 //!
 //! Settings, roles, roster and codes are not in it: they are read off the group. Nor is the identity, which the app
@@ -22,7 +22,7 @@
 mod intent;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     time::Duration,
 };
@@ -42,7 +42,7 @@ use crate::{
         door::{Answer, Keeper},
         epoch_keys,
         flood::Floods,
-        group::{Bundle, Group, PAST_EPOCHS},
+        group::{Bundle, Group},
         heartbeat::Heart,
         judge::judge,
         publication::Spent,
@@ -51,6 +51,7 @@ use crate::{
         said::Said,
         stage::Stage,
         talk::Talk,
+        words::PAST_EPOCHS,
     },
     vault::record::MAX_INCREMENT,
 };
@@ -91,21 +92,21 @@ impl Journal {
         self.is_whole = true;
     }
 
-    /// A message that its sender's ratchet has moved for.
+    /// A message that its sender's ratchet or window has moved for.
     pub(super) fn received(&mut self, message: &[u8]) {
-        self.enter(RECEIVED, &[message]);
+        self.enter(RECEIVED, message);
     }
 
-    /// A message of one's own, and what it says.
-    pub(super) fn said(&mut self, message: &[u8], content: &[u8]) {
-        self.enter(SAID, &[message, content]);
+    /// A word of one's own.
+    pub(super) fn said(&mut self, message: &[u8]) {
+        self.enter(SAID, message);
     }
 
-    fn enter(&mut self, kind: u8, parts: &[&[u8]]) {
+    fn enter(&mut self, kind: u8, message: &[u8]) {
         if self.is_kept && !self.is_whole {
             self.entries.put(&[kind]);
             // Longer than four bytes can tell is no message.
-            self.is_whole |= parts.iter().any(|part| self.entries.long("message", part).is_err());
+            self.is_whole |= self.entries.long("message", message).is_err();
             // Who stores seldom is not to be filled up by who talks much.
             self.is_whole |= self.entries.len() > MAX_ENTRIES;
             if self.is_whole {
@@ -196,6 +197,7 @@ impl Room {
             since: now,
             pending: None,
             echoes: Echoes::default(),
+            refused: VecDeque::new(),
             leaving: BTreeSet::new(),
             stage: Stage::default(),
             talk: None,
@@ -274,10 +276,7 @@ impl Room {
             match changes.byte()? {
                 // It fails as it failed before, or does what it did.
                 RECEIVED => _ = self.receive(changes.long()?, now),
-                SAID => {
-                    let (message, content) = (changes.long()?, changes.long()?);
-                    self.say_again(message, content)?;
-                }
+                SAID => self.say_again(changes.long()?)?,
                 _ => {
                     return Err(changes.malformed("a change in it is of unknown kind: a later parlor wrote it, update"));
                 }
@@ -286,14 +285,14 @@ impl Room {
         Ok(())
     }
 
-    /// Moves one's own ratchet past a message that was made before.
-    fn say_again(&mut self, message: &[u8], content: &[u8]) -> Result<()> {
+    /// A word that was made before is on its way.
+    fn say_again(&mut self, message: &[u8]) -> Result<()> {
         let epoch = self.epoch;
-        super::open(&mut self.group, epoch)?.say(&self.identity, content)?;
-        if let Ok(Some(Said::Stance(stance))) = Said::decode(content) {
+        let word = self.talk_mut()?.words.open(message)?;
+        if let Ok(Some(Said::Stance(stance))) = Said::decode(word.said()) {
             self.stage.declared(stance);
         }
-        self.echoes.said(message, epoch, content.to_vec());
+        self.echoes.said(message, epoch);
         Ok(())
     }
 

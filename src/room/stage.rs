@@ -1,9 +1,9 @@
 //! The stage: hands, invitations to speak, microphones.
 //!
 //! Who may speak is the charter's to say, and changes by commits. What is here is what members say of themselves
-//! (a hand, a microphone) or ask of each other, by messages that MLS authenticates: everybody shows the same, and
-//! nobody can say it for another. A member's word is their whole stance under a count that grows, so that words out
-//! of order do no harm.
+//! (a hand, a microphone) or ask of each other, by [words](super::words): everybody shows the same, and nobody can say
+//! it for another. What a member says of themselves is their whole stance under a count that grows, so that words out
+//! of order do no harm; an answer names the invitation it is to, so that an old one accepts no later one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +14,11 @@ use crate::{
     room::{
         Event, Room,
         judge::denial,
-        open,
         policy::{Action, permits},
         roster::Roster,
         said::{Said, Stance},
         snapshot::{put_ids, read_ids},
+        words::WordId,
     },
 };
 
@@ -28,8 +28,8 @@ pub(super) struct Stage {
     stances: BTreeMap<MemberId, Word>,
     /// Whose hand is up, the first first.
     hands: Vec<MemberId>,
-    /// Who is invited to speak, and by whom.
-    invitations: BTreeMap<MemberId, MemberId>,
+    /// Who is invited to speak, by whom, and by which word.
+    invitations: BTreeMap<MemberId, (MemberId, WordId)>,
     /// The last word of one's own that is on its way.
     mine: Stance,
 }
@@ -81,8 +81,12 @@ impl Stage {
             put_stance(stance, out);
         }
         put_ids(self.hands.iter(), out)?;
-        put_ids(self.invitations.keys(), out)?;
-        put_ids(self.invitations.values(), out)?;
+        out.count("invitations", self.invitations.len())?;
+        for (member, (by, word)) in &self.invitations {
+            out.put(member.as_bytes());
+            out.put(by.as_bytes());
+            out.put(&word.0);
+        }
         put_stance(&self.mine, out);
         Ok(())
     }
@@ -95,7 +99,11 @@ impl Stage {
             stances.insert(id, Word { stance: read_stance(saved)?, muted_in });
         }
         let hands = read_ids(saved)?;
-        let invitations = read_ids(saved)?.into_iter().zip(read_ids(saved)?).collect();
+        let mut invitations = BTreeMap::new();
+        for _ in 0..saved.count(80)? {
+            let [member, by] = [saved.array()?, saved.array()?].map(MemberId::from_bytes);
+            invitations.insert(member, (by, WordId(saved.array()?)));
+        }
         Ok(Self { stances, hands, invitations, mine: read_stance(saved)? })
     }
 
@@ -104,15 +112,16 @@ impl Stage {
         self.mine = stance;
     }
 
-    /// `by`, whose role allows it, would like `member` to speak.
-    fn invite(&mut self, member: MemberId, by: MemberId) -> Event {
-        self.invitations.insert(member, by);
+    /// `by`, whose role allows it, would like `member` to speak, and says so by that word.
+    fn invite(&mut self, member: MemberId, by: MemberId, word: WordId) -> Event {
+        self.invitations.insert(member, (by, word));
         Event::InvitedToSpeak { member, by }
     }
 
-    /// `member` answers who invited them.
-    fn answer(&mut self, member: MemberId, accepted: bool) -> Option<Event> {
-        let by = self.invitations.remove(&member)?;
+    /// `member` answers who invited them by that word.
+    fn answer(&mut self, member: MemberId, to: WordId, accepted: bool) -> Option<Event> {
+        let (by, _) = *self.invitations.get(&member).filter(|(_, word)| *word == to)?;
+        self.invitations.remove(&member);
         Some(Event::InvitationAnswered { member, by, accepted })
     }
 
@@ -139,7 +148,7 @@ impl Stage {
         let role = |id: &MemberId| roles.get(id).copied();
         self.stances.retain(|id, _| role(id).is_some());
         self.hands.retain(|id| role(id).is_some_and(|role| !role.on_stage()));
-        self.invitations.retain(|id, by| role(id) == Some(Role::Listener) && role(by).is_some());
+        self.invitations.retain(|id, (by, _)| role(id) == Some(Role::Listener) && role(by).is_some());
         let up: BTreeSet<&MemberId> = self.hands.iter().collect();
         for (id, word) in &mut self.stances {
             word.stance.hand_up &= up.contains(id);
@@ -216,10 +225,10 @@ impl Room {
     /// # Errors
     /// [`Error::Unusable`] if nobody has invited one; [`Error::Closed`].
     pub fn answer_invitation(&mut self, accept: bool) -> Result<Vec<u8>> {
-        if !self.stage.invitations.contains_key(&self.identity.id()) {
+        let Some((_, invitation)) = self.stage.invitations.get(&self.identity.id()).copied() else {
             return Err(Error::Unusable { what: "invitation", why: "nobody has invited you: raise your hand" });
-        }
-        self.say_to_all(&Said::Answer(accept))
+        };
+        self.say_to_all(&Said::Answer { invitation, yes: accept })
     }
 
     /// Whose hand is up, the first first.
@@ -234,7 +243,7 @@ impl Room {
 
     /// Who has invited `member` to speak and has no answer yet.
     pub fn invited_by(&self, member: &MemberId) -> Option<MemberId> {
-        self.stage.invitations.get(member).copied()
+        self.stage.invitations.get(member).map(|(by, _)| *by)
     }
 
     fn my_stance(&self) -> Stance {
@@ -253,35 +262,35 @@ impl Room {
         Ok(message)
     }
 
-    /// Makes a message for everybody, and keeps what it says for when it comes back.
+    /// Makes a word for everybody, and keeps it until it comes back.
     pub(super) fn say_to_all(&mut self, said: &Said) -> Result<Vec<u8>> {
-        let said = said.encode()?;
-        let group = open(&mut self.group, self.epoch)?;
+        self.group()?;
         if !self.echoes.has_room(self.epoch) {
             let why = "64 messages of yours have not come back from the relay: wait until some do, or until the next epoch but two";
             return Err(Error::Unusable { what: "message", why });
         }
-        let message = group.say(&self.identity, &said)?;
-        self.journal.said(&message, &said);
-        self.echoes.said(&message, self.epoch, said);
+        let talk = self.talk.as_mut().ok_or(Error::Closed { epoch: self.epoch })?;
+        let message = talk.words.seal(&self.identity, &said.encode())?;
+        self.journal.said(&message);
+        self.echoes.said(&message, self.epoch);
         Ok(message)
     }
 
-    /// Takes an invitation of `from` to `whom`.
-    pub(super) fn hear_invitation(&mut self, from: &Member, whom: &MemberId) -> Vec<Event> {
+    /// Takes an invitation of `from` to `whom`, by that word.
+    pub(super) fn hear_invitation(&mut self, from: &Member, whom: &MemberId, word: WordId) -> Vec<Event> {
         let Some(Member { name, role, .. }) = self.member(whom) else { return Vec::new() };
         if role.on_stage() {
             return Vec::new();
         }
         match may_invite(from.role, &from.name, name) {
-            Ok(()) => vec![self.stage.invite(*whom, from.id)],
+            Ok(()) => vec![self.stage.invite(*whom, from.id, word)],
             Err(why) => vec![Event::Refused { actor: Some(from.id), why }],
         }
     }
 
-    /// Takes an answer to an invitation.
-    pub(super) fn hear_answer(&mut self, from: &Member, accepted: bool) -> Vec<Event> {
-        self.stage.answer(from.id, accepted).into_iter().collect()
+    /// Takes an answer to the invitation that is that word.
+    pub(super) fn hear_answer(&mut self, from: &Member, to: WordId, accepted: bool) -> Vec<Event> {
+        self.stage.answer(from.id, to, accepted).into_iter().collect()
     }
 }
 

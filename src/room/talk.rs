@@ -1,6 +1,6 @@
 //! Beside the voice: chat, reactions, and codes that two members compare.
 //!
-//! All of it travels as messages that MLS authenticates. What is in here goes when one is out of the room, and with
+//! All of it travels as [words](super::words). What is in here goes when one is out of the room, and with
 //! it every text and every key of a text.
 
 use std::time::Duration;
@@ -16,11 +16,14 @@ use crate::{
         said::Said,
         short_code::{self, Exchanges, Step},
         trust::{IdentityCheck, Trust},
+        words::Words,
     },
 };
 
 /// What members say to each other beside the voice.
 pub(super) struct Talk {
+    /// How all of it, and all else that is said, travels.
+    pub(super) words: Words,
     keys: ChatKeys,
     chat: Chat,
     codes: Exchanges,
@@ -30,17 +33,19 @@ impl Talk {
     pub(super) fn begin(me: MemberId, group: &Group) -> Result<Self> {
         let (epoch, secret) = (group.epoch(), group.export(CHAT_LABEL, SECRET_LEN)?);
         let codes = Exchanges::new(me, epoch, group.code());
-        Ok(Self { keys: ChatKeys::new(epoch, secret)?, chat: Chat::default(), codes })
+        Ok(Self { words: Words::begin(group)?, keys: ChatKeys::new(epoch, secret)?, chat: Chat::default(), codes })
     }
 
     /// The room is in its next epoch.
     pub(super) fn enter(&mut self, group: &Group, code: RoomCode) -> Result<()> {
         self.codes.enter(group.epoch(), code);
+        self.words.enter(group)?;
         self.keys.enter(group.epoch(), group.export(CHAT_LABEL, SECRET_LEN)?)
     }
 
-    /// Writes the chat. Codes are not compared over the end of a process.
+    /// Writes which words came, and the chat. Codes are not compared over the end of a process.
     pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
+        self.words.save(out)?;
         self.keys.save(out)?;
         self.chat.save(out)
     }
@@ -48,6 +53,7 @@ impl Talk {
     /// What [`save`](Self::save) wrote.
     pub(super) fn load(saved: &mut Reader<'_>, me: MemberId, group: &Group, now: Duration) -> Result<Self> {
         let mut talk = Self::begin(me, group)?;
+        talk.words.load(saved)?;
         talk.keys.load(saved)?;
         talk.chat = Chat::load(saved, now)?;
         Ok(talk)
@@ -213,7 +219,7 @@ impl Room {
         self.talk.as_ref().ok_or(Error::Closed { epoch: self.epoch })
     }
 
-    fn talk_mut(&mut self) -> Result<&mut Talk> {
+    pub(super) fn talk_mut(&mut self) -> Result<&mut Talk> {
         self.talk.as_mut().ok_or(Error::Closed { epoch: self.epoch })
     }
 }

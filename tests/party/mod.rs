@@ -6,6 +6,7 @@
 pub mod broken;
 pub mod charter;
 pub mod mal;
+pub mod words;
 
 use std::time::Duration;
 

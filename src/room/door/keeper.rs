@@ -439,7 +439,9 @@ impl Room {
             let Some(first) = batch.first() else { return Ok(None) };
             match self.open_to(&batch) {
                 Ok(commit) => return Ok(Some(commit)),
-                Err(error @ (Error::Randomness | Error::Closed { .. })) => return Err(error),
+                Err(error @ (Error::Randomness | Error::Closed { .. } | Error::Unusable { what: "commit", .. })) => {
+                    return Err(error);
+                }
                 Err(_) if batch.len() > 1 => batch.truncate(batch.len() / 2),
                 Err(_) => {
                     let (id, why) = (first.id(), "the card cannot be admitted: knock again with a fresh one");

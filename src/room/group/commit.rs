@@ -1,18 +1,30 @@
 //! Commits (RFC 9420 §12.4): making one's own, and telling what any of them would do.
 
-use openmls::prelude::{
-    Extension, ExtensionType, Extensions, GroupContext, KeyPackage, LeafNode, LeafNodeParameters, MlsMessageOut,
-    OpenMlsProvider as _, Proposal, ProposalOrRefType, ProtocolVersion, Sender, StagedCommit, UnknownExtension,
-};
-use tls_codec::Serialize as _;
+use std::collections::BTreeSet;
 
-use super::{CHARTER, Group, Sweep, TREE_KEY, bug, context_extensions, index, leaf, leaf_extensions};
+use openmls::prelude::{
+    Extension, ExtensionType, Extensions, GroupContext, KeyPackage, LeafNode, LeafNodeIndex, LeafNodeParameters,
+    MlsMessageOut, OpenMlsProvider as _, Proposal, ProposalOrRefType, ProtocolVersion, QueuedAddProposal, Sender,
+    StagedCommit, UnknownExtension,
+};
+use tls_codec::{Serialize as _, Size as _};
+
+use super::{
+    CHARTER, Group, LOST_IN_A_ROW, Sweep, TREE_KEY, bug, context_extensions, crypto::Signed, index, leaf, leaf_extensions,
+};
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex},
     media::seal::MediaKey,
     media::sweep_stack,
-    room::{MAX_MESSAGE, MAX_TREE, card::Card, charter::Charter, check_size, judge::Proposed, tree::TreeKey},
+    room::{
+        MAX_MESSAGE, MAX_TREE,
+        card::Card,
+        charter::Charter,
+        check_size,
+        judge::{Proposed, denial},
+        tree::TreeKey,
+    },
 };
 
 /// What a commit of one's own should do.
@@ -64,8 +76,14 @@ impl Group {
     // A call of its own, so that what it leaves on the stack lies where the sweep lays zeros.
     #[inline(never)]
     fn build(&mut self, identity: &Identity, plan: &Plan<'_>) -> Result<Bundle> {
+        if self.made > LOST_IN_A_ROW {
+            let why = "too many of yours were made in this epoch and came to nothing: others could not read another. \
+                       Receive one that the relay has taken, or wait until somebody else has made one";
+            return Err(Error::Unusable { what: "commit", why });
+        }
         let adds: Vec<KeyPackage> =
             plan.adds.iter().map(|card| leaf::key_package(card.as_bytes())).collect::<Result<_>>()?;
+        self.check_keys(plan, &adds)?;
         let refresh = adds.is_empty() && plan.removes.is_empty() && plan.charter.is_none();
         let admits = !adds.is_empty();
         let tree_key = if admits && plan.tree_apart { Some(TreeKey::random()?) } else { None };
@@ -98,9 +116,9 @@ impl Group {
         let messages = builder
             .create_group_info(false)
             .build(provider.rand(), provider.crypto(), identity.signer(), |_| true)
-            .map_err(bug)?
-            .stage_commit(provider)
             .map_err(bug)?;
+        self.made += 1;
+        let messages = messages.stage_commit(provider).map_err(bug)?;
 
         self.fresh_media = fresh;
         let (commit, welcome, _) = messages.into_contents();
@@ -114,6 +132,7 @@ impl Group {
 
     pub(crate) fn merge_pending(&mut self) -> Result<()> {
         self.mls.merge_pending_commit(self.provider.as_ref()).map_err(bug)?;
+        self.made = 0;
         if let Some(media) = self.fresh_media.take() {
             self.provider.media = media;
         }
@@ -134,8 +153,45 @@ impl Group {
         key.seal(self.id(), pending.epoch().as_u64(), &tree.tls_serialize_detached().map_err(bug)?)
     }
 
-    /// What `staged`, made by whoever sits at `committer`, would do, in the room's terms.
-    pub(super) fn describe(&self, committer: LeafIndex, staged: &StagedCommit) -> Proposed {
+    /// Whether the leaf keys of those whom `plan` brings in differ from each other and from all keys in the tree.
+    fn check_keys(&self, plan: &Plan<'_>, adds: &[KeyPackage]) -> Result<()> {
+        let keys: Vec<_> = adds.iter().map(|package| leaf::encryption_key(package.leaf_node())).collect();
+        let known = self.known_among(&keys);
+        let mut others = BTreeSet::new();
+        // A leaf that goes by the same commit takes its key along.
+        let stays = |leaf: &LeafNodeIndex| !plan.removes.contains(&LeafIndex(leaf.u32()));
+        let leaves = self.mls.treesync().full_leaves().filter(|(at, _)| stays(at));
+        others.extend(leaves.map(|(_, leaf)| leaf::encryption_key(leaf)).filter(|key| keys.contains(key)));
+        for (card, key) in plan.adds.iter().zip(keys) {
+            if known.contains(&key) || !others.insert(key) {
+                let why = "a key on their card is somebody else's, or another's place in the room's tree: a guest could \
+                           enter no more; ask them for a fresh card";
+                return Err(Error::Denied(Box::new(denial(card.name(), "enter", why))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of `keys` are those of parent nodes of the tree.
+    ///
+    /// Who enters demands that the keys of all leaves and all parent nodes differ (RFC 9420 §7.3, §12.4.3.1). openmls holds
+    /// the keys that a commit brings against the leaves alone, and so would merge what lets nobody in after it.
+    fn known_among(&self, keys: &[Option<[u8; 32]>]) -> BTreeSet<Option<[u8; 32]>> {
+        let keys: BTreeSet<_> = keys.iter().collect();
+        let mut buffer = Vec::with_capacity(128);
+        let parents = self.mls.treesync().full_parents().filter(|_| !keys.is_empty());
+        let parents = parents.filter_map(|(_, parent)| {
+            // openmls shows a parent's key encoded only, as the first part of it, after its length.
+            buffer.clear();
+            parent.tls_serialize(&mut buffer).ok()?;
+            buffer.strip_prefix(&[32]).and_then(<[u8]>::first_chunk).copied()
+        });
+        parents.map(Some).filter(|key| keys.contains(key)).collect()
+    }
+
+    /// What `staged`, made by whoever sits at `committer`, would do, in the room's terms; `signed` is what they signed, if
+    /// that is somebody else.
+    pub(super) fn describe(&self, committer: LeafIndex, staged: &StagedCommit, signed: Option<&Signed>) -> Proposed {
         let mut proposed = Proposed {
             committer,
             adds: Vec::new(),
@@ -170,6 +226,7 @@ impl Group {
             };
             proposed.foreign = proposed.foreign.or(foreign);
         }
+        self.compare_keys(&mut proposed, staged, signed);
         let (before, after) = (self.mls.extensions(), staged.group_context().extensions());
         proposed.other_extensions_kept = others(before).eq(others(after));
         if charter_bytes(before) != charter_bytes(after) {
@@ -177,6 +234,34 @@ impl Group {
         }
         proposed
     }
+}
+
+impl Group {
+    /// Finds whose new keys are in the tree already.
+    fn compare_keys(&self, proposed: &mut Proposed, staged: &StagedCommit, signed: Option<&Signed>) {
+        let mut keys: Vec<_> = staged.add_proposals().map(|add| added_key(&add)).collect();
+        let leaf = staged.update_path_leaf_node();
+        keys.extend(leaf.map(leaf::encryption_key));
+        // The keys of this member's own path were drawn here.
+        let path = leaf.zip(signed).map(|(leaf, signed)| signed.path_keys(leaf.tls_serialized_len()));
+        let is_hidden = path == Some(None);
+        keys.extend(path.flatten().into_iter().flatten().map(Some));
+        let known = self.known_among(&keys);
+        if known.is_empty() && !is_hidden {
+            return;
+        }
+        let adds = staged.add_proposals().map(|add| added_key(&add));
+        for (newcomer, key) in proposed.adds.iter_mut().zip(adds) {
+            newcomer.has_new_key = !known.contains(&key);
+        }
+        if proposed.adds.iter().all(|newcomer| newcomer.has_new_key) {
+            proposed.foreign = proposed.foreign.or(Some("put a key into the tree that is in it already"));
+        }
+    }
+}
+
+fn added_key(add: &QueuedAddProposal<'_>) -> Option<[u8; 32]> {
+    leaf::encryption_key(add.add_proposal().key_package().leaf_node())
 }
 
 /// The room's charter, out of a group's extensions.

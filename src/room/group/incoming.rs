@@ -1,26 +1,26 @@
 //! Messages off the wire (RFC 9420 §6): parsed, authenticated, decrypted, told in the room's terms.
 
+use std::time::Duration;
+
 use openmls::prelude::{
     ApplyUpdatePathError, ContentType, MlsMessageBodyIn, MlsMessageIn, ProcessMessageError, ProcessedMessageContent,
     ProtocolMessage, Sender, StageCommitError, StagedCommit,
 };
 use tls_codec::DeserializeBytes as _;
 
-use super::{Group, PAST_EPOCHS, Sweep, bug};
+use super::{Group, bug};
 use crate::{
     error::{Detail, Error, Item, Result},
-    identity::{Identity, LeafIndex},
-    room::judge::Proposed,
+    identity::LeafIndex,
+    room::{failures::TOO_MANY_FAILURES, judge::Proposed},
 };
 
 /// A message that authenticates.
 pub(crate) enum Incoming {
     /// A commit, not merged, and what it would do.
     Commit(Staged, Box<Proposed>),
-    /// What somebody said to everybody, in which epoch.
-    Said { from: LeafIndex, epoch: u64, content: Vec<u8> },
-    /// A commit that has nothing for oneself that one can read; others may be able to.
-    Unreadable,
+    /// A commit of whoever sits at `from` that has nothing for oneself that one can read; others may be able to.
+    Unreadable { from: Option<LeafIndex> },
     /// What says that it is a commit from one's own leaf, and is none of this group's making. Nothing proves it: any member
     /// can say so of a message, and the rest of it cannot be read.
     Twin,
@@ -53,9 +53,9 @@ const fn is_mine_alone(error: &StageCommitError) -> bool {
 }
 
 impl Group {
-    /// Reads a message of others. Nothing changes but, if it authenticates, its sender's ratchet: the same
+    /// Reads a message of others at `now`. Nothing changes but, if it authenticates, its sender's ratchet: the same
     /// message does not authenticate twice.
-    pub(crate) fn read(&mut self, message: &[u8]) -> Result<Incoming> {
+    pub(crate) fn read(&mut self, message: &[u8], now: Duration) -> Result<Incoming> {
         let malformed = |why| Error::Malformed { what: Item::Message, why };
         let message = MlsMessageIn::tls_deserialize_exact_bytes(message)
             .map_err(|_| malformed("it is no MLS message, or was cut short"))?;
@@ -67,24 +67,38 @@ impl Group {
             _ => return Err(malformed("it is an MLS message of another kind")),
         };
         self.check_where(&message)?;
+        if !self.failures.allow(now) {
+            return Err(Error::Unusable { what: "message", why: TOO_MANY_FAILURES });
+        }
 
-        let epoch = message.epoch().as_u64();
         let is_commit = message.content_type() == ContentType::Commit;
-        let processed = match self.mls.process_message(self.provider.as_ref(), message) {
+        drop(self.provider.crypto.take_signed());
+        let processed = self.mls.process_message(self.provider.as_ref(), message);
+        let signed = self.provider.crypto.take_signed();
+        let from = signed.as_ref().map(|signed| signed.from);
+        let processed = match processed {
             Ok(processed) => processed,
-            // Its signature stands, so a member made it; openmls does not say which.
-            Err(ProcessMessageError::InvalidCommit(error)) if is_mine_alone(&error) => return Ok(Incoming::Unreadable),
+            Err(ProcessMessageError::InvalidCommit(error)) if is_mine_alone(&error) => {
+                return Ok(Incoming::Unreadable { from });
+            }
             Err(ProcessMessageError::InvalidCommit(error)) => {
                 let what = match error {
                     StageCommitError::MissingProposal => "commit a proposal by reference",
                     StageCommitError::PskError(_) | StageCommitError::DuplicatePskId(_) => "inject a pre-shared key",
                     _ => "commit what MLS forbids",
                 };
-                return Ok(Incoming::Foreign { from: None, what });
+                return Ok(Incoming::Foreign { from, what });
             }
             Err(ProcessMessageError::LibraryError(error)) => return Err(bug(error)),
             Err(ProcessMessageError::StorageError(error)) => return Err(bug(error)),
-            Err(error) => return Err(self.unauthentic(error)),
+            // Its signature stands, and what is in it does not: all members see the same.
+            Err(ProcessMessageError::ValidationError(_)) if from.is_some() => {
+                return Ok(Incoming::Foreign { from, what: "commit what MLS forbids" });
+            }
+            Err(error) => {
+                self.failures.spend(now);
+                return Err(self.unauthentic(error));
+            }
         };
         let Sender::Member(from) = processed.sender() else {
             return Ok(Incoming::Foreign { from: None, what: "send as an outsider" });
@@ -92,11 +106,8 @@ impl Group {
         let from = LeafIndex(from.u32());
         match processed.into_content() {
             ProcessedMessageContent::StagedCommitMessage(staged) => {
-                let proposed = self.describe(from, &staged);
+                let proposed = self.describe(from, &staged, signed.as_ref());
                 Ok(Incoming::Commit(Staged(staged), Box::new(proposed)))
-            }
-            ProcessedMessageContent::ApplicationMessage(said) => {
-                Ok(Incoming::Said { from, epoch, content: said.into_bytes() })
             }
             ProcessedMessageContent::ProposalMessage(_) => {
                 Ok(Incoming::Foreign { from: Some(from), what: "send a proposal outside a commit" })
@@ -114,14 +125,8 @@ impl Group {
         self.mls.merge_staged_commit(self.provider.as_ref(), *staged.0).map_err(bug)?;
         // A commit of one's own has lost its race.
         self.fresh_media = None;
+        self.made = 0;
         Ok(())
-    }
-
-    /// Seals something to be said to everybody in this epoch.
-    pub(crate) fn say(&mut self, identity: &Identity, content: &[u8]) -> Result<Vec<u8>> {
-        let _sweep = Sweep;
-        let message = self.mls.create_message(self.provider.as_ref(), identity.signer(), content).map_err(bug)?;
-        message.to_bytes().map_err(bug)
     }
 
     /// A message in the clear. Members send none; outsiders may, and no room takes it.
@@ -138,18 +143,18 @@ impl Group {
         Ok(Incoming::Foreign { from: None, what })
     }
 
-    /// Whether a message is for this room, and for this epoch or, if it is no handshake, a recent one.
+    /// Whether a message is for this room and this epoch, and of a kind that members send.
     fn check_where(&self, message: &ProtocolMessage) -> Result<()> {
         if message.group_id() != self.mls.group_id() {
             return Err(self.unauthentic("it is for another room"));
         }
         let (sent, room) = (message.epoch().as_u64(), self.epoch());
-        let oldest = match message.content_type() {
-            ContentType::Application => room.saturating_sub(PAST_EPOCHS),
-            ContentType::Commit | ContentType::Proposal => room,
-        };
-        if sent > room || sent < oldest {
+        if sent != room {
             return Err(Error::WrongEpoch { what: Item::Message, message: sent, room });
+        }
+        if message.content_type() == ContentType::Application && !message.is_external() {
+            let why = "it is an MLS application message, of which a room takes none: what members say travels as words";
+            return Err(Error::Malformed { what: Item::Message, why });
         }
         Ok(())
     }

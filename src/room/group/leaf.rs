@@ -176,15 +176,16 @@ pub(super) fn newcomer(leaf: &LeafNode) -> Newcomer {
             && leaf.extensions().iter().count() == usize::from(door.is_some()) + usize::from(media.is_some())
             && leaf.tls_serialized_len() <= MAX_LEAF
             && encryption_key(leaf).is_some_and(|key| is_usable(&key)),
+        has_new_key: true,
         proof: None,
         word: None,
     }
 }
 
 /// What path secrets are encrypted to; openmls shows it encoded only, after its length.
-fn encryption_key(leaf: &LeafNode) -> Option<Vec<u8>> {
+pub(super) fn encryption_key(leaf: &LeafNode) -> Option<[u8; 32]> {
     let encoded = leaf.encryption_key().tls_serialize_detached().ok()?;
-    encoded.strip_prefix(&[32]).map(<[u8]>::to_vec)
+    encoded.strip_prefix(&[32])?.try_into().ok()
 }
 
 /// Whether anything can be encrypted to that key. If not, nobody in the room could make a commit with an update path

@@ -5,6 +5,7 @@
 //!   ‖ count (4) ‖ count × [ kind (1) ‖ length (4) ‖ key ‖ length (4) ‖ record ]
 //!   ‖ door key: public (32) ‖ length (4) ‖ secret
 //!   ‖ when one last asked to be brought back, 0 if never (8) ‖ media key's seed (32) ‖ 1 and the seed (32) that a pending commit brings in, or 0
+//!   ‖ how many commits were made in this epoch (8)
 //! ```
 //!
 //! The records are openmls's own JSON. Whoever wrote them had the vault's key: they are trusted to be a group, not to
@@ -13,7 +14,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use openmls::prelude::{GroupId, MlsGroup, PastEpochDeletion};
-use openmls_rust_crypto::RustCrypto;
 use zeroize::Zeroizing;
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{
     bytes::{Reader, Writer},
     error::{Error, Item, Result},
     media::seal::MediaKey,
-    room::judge::Proposed,
+    room::{failures::Failures, judge::Proposed},
 };
 
 /// Room for what is written beside the records, in bytes.
@@ -56,6 +56,7 @@ impl Group {
         out.put(media.seed());
         out.flag(self.fresh_media.is_some());
         self.fresh_media.iter().for_each(|media| out.put(media.seed()));
+        out.put(&u64::from(self.made).to_be_bytes());
         Ok(())
     }
 
@@ -79,6 +80,7 @@ impl Group {
         let (door, asked_at) = (DoorKey::restore(saved)?, saved.number()?);
         let media = MediaKey::from_seed(&Zeroizing::new(saved.array()?));
         let fresh_media = if saved.flag()? { Some(MediaKey::from_seed(&Zeroizing::new(saved.array()?))) } else { None };
+        let made = u32::try_from(saved.number()?).unwrap_or(u32::MAX);
 
         let storage = Storage::default();
         storage.fill(records);
@@ -91,12 +93,12 @@ impl Group {
         let mls = Box::new(mls.ok_or_else(|| unreadable("a part of its group is missing"))?);
         // The group holds what is large by itself.
         drop(storage.for_snapshot());
-        let provider = Box::new(Provider { crypto: RustCrypto::default(), storage, door, media, asked_at });
-        Ok(Self { provider, mls, fresh_media, _sweep: Sweep })
+        let provider = Box::new(Provider::with(storage, door, media, asked_at));
+        Ok(Self { provider, mls, fresh_media, made, failures: Failures::default(), _sweep: Sweep })
     }
 
     /// What the pending commit would do, if there is one.
     pub(crate) fn pending(&self) -> Option<Proposed> {
-        Some(self.describe(self.me(), self.mls.pending_commit()?))
+        Some(self.describe(self.me(), self.mls.pending_commit()?, None))
     }
 }
