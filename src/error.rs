@@ -155,7 +155,9 @@ pub enum Error {
         epoch: u64,
     },
     /// One is out of the room: its secrets are erased.
-    #[error("you are out of this room since epoch {epoch}: if it goes on, and you are not in it by another device, ask a host to admit a fresh card of yours")]
+    #[error(
+        "you are out of this room since epoch {epoch}: if it goes on, and you are not in it by another device, ask a host to admit a fresh card of yours"
+    )]
     Closed {
         /// The last epoch one was in.
         epoch: u64,

@@ -5,9 +5,12 @@
 
 mod code;
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+};
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use openmls_traits::{
     signatures::{Signer, SignerError},
     types::SignatureScheme,
@@ -96,6 +99,33 @@ impl Identity {
 /// Whether the Ed25519 key `key` made `signature` over `message`. Strictly: no weak keys, one form of each signature.
 pub(crate) fn has_signed(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+}
+
+/// The public keys of those whose signatures were verified last, decompressed: that is a tenth of what one costs.
+#[derive(Default)]
+pub(crate) struct KnownKeys(BTreeMap<[u8; 32], VerifyingKey>);
+
+impl KnownKeys {
+    /// How many are kept.
+    const MOST: usize = 1_024;
+
+    /// Whether the Ed25519 key `key` made `signature` over `message` (RFC 8032 §5.1.7). No weak key has signed anything.
+    ///
+    /// Unlike [`has_signed`] it leaves out whether the signature's own point is of small order, which only the owner of the
+    /// key can bring about: so a signature that is none costs no more than it must.
+    pub(crate) fn have_signed(&mut self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        if self.0.len() >= Self::MOST && !self.0.contains_key(key) {
+            self.0.clear();
+        }
+        let known = match self.0.entry(*key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => match VerifyingKey::from_bytes(key) {
+                Ok(key) if !key.is_weak() => place.insert(key),
+                _ => return false,
+            },
+        };
+        known.verify(message, &Signature::from_bytes(signature)).is_ok()
+    }
 }
 
 /// The signature key: it stays where it is while its owner moves, so that no copy is left behind.

@@ -67,9 +67,7 @@ fn say(world: &mut World, kind: Kind, times: usize) -> Vec<u8> {
         Kind::Invitation => room.invite_to_speak(&liv),
         Kind::Answer => room.answer_invitation(times % 2 == 0),
         Kind::Text => room.say(&format!("line {times}"), None).map(|(_, word)| word),
-        Kind::VanishingText => {
-            room.say(&format!("burn {times}"), Some(Duration::from_secs(5))).map(|(_, word)| word)
-        }
+        Kind::VanishingText => room.say(&format!("burn {times}"), Some(Duration::from_secs(5))).map(|(_, word)| word),
         Kind::Reaction => room.react(&Reaction::new("\u{2764}").unwrap()),
         Kind::Code => room.compare_with(&ana, NOW),
         Kind::Leave => room.leave(),
@@ -86,8 +84,7 @@ fn hear(world: &mut World, word: &[u8], now: Duration) -> Vec<Vec<Event>> {
 fn shown(room: &Room) -> impl PartialEq + std::fmt::Debug + use<> {
     let ids: Vec<MemberId> = room.roster().map(|member| member.id).collect();
     let mics: Vec<bool> = ids.iter().map(|id| room.is_mic_on(id)).collect();
-    let invited: BTreeMap<MemberId, MemberId> =
-        ids.iter().filter_map(|id| Some((*id, room.invited_by(id)?))).collect();
+    let invited: BTreeMap<MemberId, MemberId> = ids.iter().filter_map(|id| Some((*id, room.invited_by(id)?))).collect();
     let texts: Vec<String> = room.messages().map(|message| message.text().to_owned()).collect();
     let leaving: Vec<MemberId> = room.leaving().copied().collect();
     (mics, room.hands().to_vec(), invited, texts, leaving)
@@ -184,7 +181,7 @@ fn evening(seed: u64) -> u32 {
         // What was said long ago, too.
         let (_, message) = said[rng.random_range(0..said.len())].clone();
         tries += say_again(&mut world, &mut rng, &message, &keys, now + Duration::from_secs(7));
-    
+
         // Their next word is taken, by everybody and as theirs.
         if !matches!(kind, Kind::Leave | Kind::Answer | Kind::Code) {
             let next = say(&mut world, *kind, 1);
@@ -272,7 +269,8 @@ fn a_process_number_that_is_one_too_many_is_refused_and_an_epoch_later_it_is_not
     let say = |world: &World, process: u8, number| {
         let key = Key::of(&world.mal);
         let who = world.mal.client.id();
-        let word = Word { epoch: key.epoch, who, process: [process; 16], number, said: vec![6, 0x21], signature: [0; 64] };
+        let word =
+            Word { epoch: key.epoch, who, process: [process; 16], number, said: vec![6, 0x21], signature: [0; 64] };
         key.seal(&word.sign(&world.mal.client, &key.room))
     };
     for process in 0..16 {

@@ -15,6 +15,7 @@ use super::{
     chat::{CHAT_LABEL, SECRET_LEN},
     door::{Terms, UnixTime},
     group::Provider,
+    words::{KEY, KEY_LABEL},
 };
 use crate::{
     Event, Guest, Identity, Kept, LeafIndex, Link, Role, Room, Settings, Voice,
@@ -29,7 +30,7 @@ const WALL: UnixTime = UnixTime(1_800_000_000);
 const ALONE: &str = "PARLOR_ALONE";
 
 /// What is in memory all the time one is in a room.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 15] = [
     "identity",
     "vault key",
     "record key",
@@ -44,8 +45,7 @@ const KINDS: [&str; 16] = [
     "resumption_psk",
     "sender_data_secret",
     "membership_key",
-    "secret_tree.leaf_nodes",
-    "ratchet_head",
+    "words key",
 ];
 
 /// A member, and the vault they are kept in.
@@ -251,6 +251,7 @@ fn note_room(hunt: &mut Hunt, room: &mut Room) {
     let group = room.group.as_mut().unwrap();
     group.secrets(&mut |name, secret| note(hunt, &whose, name, secret));
     hunt.add(&format!("{whose}: chat secret"), &group.export(CHAT_LABEL, SECRET_LEN).unwrap());
+    hunt.add(&format!("{whose}: words key"), &group.export(KEY_LABEL, KEY).unwrap());
     let base_key = group.export(BASE_KEY_LABEL, suite.key_len()).unwrap();
     hunt.add(&format!("{whose}: base key"), &base_key);
     for (leaf, stream) in leaves.into_iter().flat_map(|leaf| [(leaf, 0), (leaf, 1)]) {

@@ -24,7 +24,7 @@ use openmls_rust_crypto::RustCrypto;
 use zeroize::Zeroizing;
 
 use self::{crypto::Crypto, storage::Storage};
-use super::{charter::Charter, door::UnixTime, failures::Failures, roster::Seat};
+use super::{charter::Charter, door::UnixTime, roster::Seat};
 use crate::{
     error::{Detail, Error, Result},
     identity::{Identity, LeafIndex, RoomCode},
@@ -156,7 +156,6 @@ pub(crate) struct Group {
     fresh_media: Option<MediaKey>,
     /// How many commits were made in this epoch: each is another generation of this member's ratchet.
     made: u32,
-    failures: Failures,
     /// Dropped last.
     _sweep: Sweep,
 }
@@ -187,7 +186,7 @@ impl Group {
             .with_group_context_extensions(context_extensions(charter)?)
             .build();
         let mls = MlsGroup::new(provider.as_ref(), identity.signer(), &config, credential(identity)).map_err(bug)?;
-        Ok(Self { provider, mls: Box::new(mls), fresh_media: None, made: 0, failures: Failures::default(), _sweep: Sweep })
+        Ok(Self { provider, mls: Box::new(mls), fresh_media: None, made: 0, _sweep: Sweep })
     }
 
     /// The group's id, as the relay sees it too.

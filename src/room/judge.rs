@@ -323,7 +323,8 @@ impl Case<'_> {
                 return self.deny(&what, "the media keys on their card are not certified by their own key and name");
             }
             if !add.has_new_key {
-                return self.deny(&what, "a key on their card is in the room's tree already: nobody could enter any more");
+                return self
+                    .deny(&what, "a key on their card is in the room's tree already: nobody could enter any more");
             }
             if let Some(back) = self.returning.get_mut(&id).filter(|back| !back.back) {
                 let what = format!("bring back {name}, a {role}");
@@ -647,6 +648,7 @@ mod tests {
             name: Some(format!("guest {n}")),
             capable: true,
             certified: true,
+            has_new_key: true,
             proof: None,
             word: None,
         }
@@ -733,6 +735,7 @@ mod tests {
             name: Some("eve".into()),
             capable: true,
             certified: true,
+            has_new_key: true,
             proof: None,
             word: None,
         };

@@ -81,6 +81,7 @@ use self::{
     charter::{Beacon, Charter},
     comeback::Comeback,
     door::{Keeper, LinkEntry},
+    failures::Failures,
     flood::Floods,
     group::Group,
     heartbeat::Heart,
@@ -147,6 +148,8 @@ pub struct Room {
     echoes: Echoes,
     /// The last commits of this epoch that were refused.
     refused: VecDeque<Hash>,
+    /// What was spent on messages that do not authenticate.
+    failures: Failures,
     /// Who asked to leave, all of them in the roster.
     leaving: BTreeSet<MemberId>,
     /// What members have said of hands and microphones.
@@ -218,6 +221,7 @@ impl Room {
             pending: None,
             echoes: Echoes::default(),
             refused: VecDeque::new(),
+            failures: Failures::default(),
             leaving,
             stage,
             talk: Some(talk),

@@ -125,7 +125,7 @@ impl Room {
             return Err(Error::Malformed { what: Item::Message, why: "it was refused before" });
         }
         let group = open(&mut self.group, self.epoch)?;
-        let incoming = group.read(message, now)?;
+        let incoming = group.read(message, &mut self.failures, now)?;
         // Whatever it says, its sender's ratchet has moved.
         self.journal.received(message);
         match incoming {
@@ -154,7 +154,8 @@ impl Room {
         };
         if staged.removes_me() {
             let (by, me) = (verdict.by, self.identity.id());
-            let is_back = |change: &Change| matches!(change, Change::CameBack(id) | Change::Joined { id, .. } if *id == me);
+            let is_back =
+                |change: &Change| matches!(change, Change::CameBack(id) | Change::Joined { id, .. } if *id == me);
             let is_replaced = verdict.changes.iter().any(is_back);
             let asked = self.leaving.contains(&me);
             self.close(now);
@@ -192,10 +193,10 @@ impl Room {
             let why = Detail::new("whom it names is not in the room, or was not in that epoch");
             return Err(Error::Unauthentic { what: Item::Message, epoch: self.epoch, why });
         };
-        let words = &mut self.talk_mut()?.words;
+        let words = &mut self.talk.as_mut().ok_or(Error::Closed { epoch })?.words;
         words.check(&word)?;
         if !is_own {
-            words.verify(&word, now)?;
+            words.verify(&word, &mut self.failures, now)?;
         }
         words.mark(&word);
         self.journal.received(message);

@@ -97,9 +97,7 @@ impl Said {
             },
             3 => Self::Invite(MemberId::from_slice(body).ok_or_else(wrong_length)?),
             4 => match body.split_first_chunk::<16>() {
-                Some((invitation, [answer])) => {
-                    Self::Answer { invitation: WordId(*invitation), yes: yes(*answer)? }
-                }
+                Some((invitation, [answer])) => Self::Answer { invitation: WordId(*invitation), yes: yes(*answer)? },
                 _ => return Err(wrong_length()),
             },
             5 => Self::Chat(body.to_vec()),

@@ -35,10 +35,14 @@ use zeroize::Zeroizing;
 use crate::{
     bytes::{Reader, Writer},
     error::{Detail, Error, Item, Result},
-    identity::{Identity, MemberId, has_signed},
-    media::{Backend, Suite, replay::{Stale, Window}, sframe::Aead},
+    identity::{Identity, KnownKeys, MemberId},
+    media::{
+        Backend, Suite,
+        replay::{Stale, Window},
+        sframe::Aead,
+    },
     random,
-    room::{MAX_MESSAGE, failures::{Failures, TOO_MANY_FAILURES}, group::Group},
+    room::{MAX_MESSAGE, failures::Failures, group::Group},
 };
 
 /// What every word begins with. An MLS message begins with 0, published keys with 1, a signal with 2, a request to be
@@ -47,8 +51,8 @@ const KIND: u8 = 4;
 const VERSION: u8 = 1;
 
 /// The MLS exporter label of an epoch's key, with an empty context.
-const KEY_LABEL: &str = "parlor words 1";
-const KEY: usize = 32;
+pub(super) const KEY_LABEL: &str = "parlor words 1";
+pub(super) const KEY: usize = 32;
 
 /// It goes before what is signed. No label of a signature is the beginning of another.
 const LABEL: &[u8] = b"parlor word 1\0";
@@ -96,7 +100,7 @@ pub(super) struct Words {
     current: Epoch,
     /// The latest first.
     past: VecDeque<Epoch>,
-    failures: Failures,
+    keys: KnownKeys,
 }
 
 /// Words of one epoch.
@@ -140,7 +144,7 @@ impl Words {
             next: 0,
             current: Epoch::of(group)?,
             past: VecDeque::with_capacity(PAST_EPOCHS as usize + 1),
-            failures: Failures::default(),
+            keys: KnownKeys::default(),
         })
     }
 
@@ -158,11 +162,14 @@ impl Words {
     /// [`Error::Randomness`].
     pub(super) fn seal(&mut self, identity: &Identity, said: &[u8]) -> Result<Vec<u8>> {
         let me = identity.id();
-        let full = self.current.came.get(&me).is_some_and(|came| {
-            came.len() >= MAX_PROCESSES && !came.contains_key(&self.process)
-        });
+        let full = self
+            .current
+            .came
+            .get(&me)
+            .is_some_and(|came| came.len() >= MAX_PROCESSES && !came.contains_key(&self.process));
         if full {
-            let why = "this member was restored sixteen times in this epoch: call `Room::refresh`, and say it in the next";
+            let why =
+                "this member was restored sixteen times in this epoch: call `Room::refresh`, and say it in the next";
             return Err(Error::Unusable { what: "message", why });
         }
         let too_long = |_| Error::Unusable { what: "message", why: "it is too long: say it in two" };
@@ -173,7 +180,9 @@ impl Words {
 
         let padded = (PREFIX + said.len() + SIGNATURE).next_multiple_of(PAD);
         let mut inner = Zeroizing::new(Vec::with_capacity(padded));
-        for part in [me.as_bytes().as_slice(), &self.process, &number.to_be_bytes(), &length.to_be_bytes(), said, &signature] {
+        for part in
+            [me.as_bytes().as_slice(), &self.process, &number.to_be_bytes(), &length.to_be_bytes(), said, &signature]
+        {
             inner.extend_from_slice(part);
         }
         inner.resize(padded, 0);
@@ -240,14 +249,11 @@ impl Words {
     /// Whether whom a word names has signed it, as far as there is time to find out at `now`.
     ///
     /// # Errors
-    /// [`Error::Unauthentic`] if not; [`Error::Unusable`] if more came this second that nobody had signed than are
-    /// looked at.
-    pub(super) fn verify(&mut self, word: &Opened, now: Duration) -> Result<()> {
-        if !self.failures.allow(now) {
-            return Err(Error::Unusable { what: "message", why: TOO_MANY_FAILURES });
-        }
-        if !has_signed(word.who.as_bytes(), &word.signed, &word.signature) {
-            self.failures.spend(now);
+    /// [`Error::Unauthentic`] if not; [`Error::Unusable`] if too much was spent on others in this moment.
+    pub(super) fn verify(&mut self, word: &Opened, failures: &mut Failures, now: Duration) -> Result<()> {
+        failures.allow(now)?;
+        if !self.keys.have_signed(word.who.as_bytes(), &word.signed, &word.signature) {
+            failures.spend(now);
             return Err(unauthentic(self.current.epoch, "whom it names has not signed it"));
         }
         Ok(())

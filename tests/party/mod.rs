@@ -5,6 +5,7 @@
 
 pub mod broken;
 pub mod charter;
+pub mod floods;
 pub mod mal;
 pub mod words;
 

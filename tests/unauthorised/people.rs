@@ -396,8 +396,8 @@ pub fn microphone_while_muted(e: &mut Evening) -> Attempt {
     e.mute(me, true);
     // The stance: a turn above all before, and no mark.
     let turn: u32 = e.mal.next_epoch() as u32;
-    let words = [&[1, 2][..], &turn.to_be_bytes(), &[0]].concat();
-    (e.say(&words), Expect::Nothing)
+    let said = [&[2][..], &turn.to_be_bytes(), &[0]].concat();
+    (e.say(&said), Expect::Nothing)
 }
 
 // ---- bans ----

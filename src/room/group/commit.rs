@@ -10,7 +10,8 @@ use openmls::prelude::{
 use tls_codec::{Serialize as _, Size as _};
 
 use super::{
-    CHARTER, Group, LOST_IN_A_ROW, Sweep, TREE_KEY, bug, context_extensions, crypto::Signed, index, leaf, leaf_extensions,
+    CHARTER, Group, LOST_IN_A_ROW, Sweep, TREE_KEY, bug, context_extensions, crypto::Signed, index, leaf,
+    leaf_extensions,
 };
 use crate::{
     error::{Error, Item, Result},
@@ -133,6 +134,7 @@ impl Group {
     pub(crate) fn merge_pending(&mut self) -> Result<()> {
         self.mls.merge_pending_commit(self.provider.as_ref()).map_err(bug)?;
         self.made = 0;
+        self.provider.crypto.enter();
         if let Some(media) = self.fresh_media.take() {
             self.provider.media = media;
         }

@@ -1,10 +1,14 @@
-//! The primitives that openmls works with, and what it does not tell: whose signature over a message has verified.
+//! The primitives that openmls works with, and what it does not tell: whose signature over a message has verified, and
+//! how far ahead a message says it is, before anything is done about it.
 //!
-//! openmls checks the signature of a message first and all that is in it afterwards. If something is wrong with what
+//! openmls walks a ratchet as far as a message says, opens the message, and checks the signature of it first and all that is in it afterwards. If something is wrong with what
 //! is in it, it says what, and not who signed it; and of a commit's update path it shows the leaf, and not the keys above it.
 //! Both are in what was signed, and that passes through here.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use openmls::prelude::{
     CryptoError, ExporterSecret, HashType, HpkeCiphertext, HpkeConfig, HpkeKeyPair, KemOutput, OpenMlsCrypto,
@@ -14,7 +18,7 @@ use openmls_rust_crypto::RustCrypto;
 use openmls_traits::types::{AeadType, Ciphersuite};
 use tls_codec::{DeserializeBytes as _, SecretVLBytes, VLBytes};
 
-use crate::identity::LeafIndex;
+use crate::identity::{KnownKeys, LeafIndex};
 
 /// What a signature over a message begins with (RFC 9420 §5.1.2, §6.1).
 const LABEL: &[u8] = b"MLS 1.0 FramedContentTBS";
@@ -25,11 +29,37 @@ const MEMBER: u8 = 1;
 /// The type of a content that is a commit.
 const COMMIT: u8 = 3;
 
-/// RustCrypto, and the last message whose signature it has verified.
+/// The length of what a private message says of its sender (RFC 9420 §6.3.2): leaf, generation, reuse guard.
+const SENDER_DATA: usize = 4 + 4 + 4;
+
+/// RustCrypto, and what passes through it of the message that is read.
 #[derive(Default)]
 pub(crate) struct Crypto {
     primitives: RustCrypto,
-    signed: Mutex<Option<Vec<u8>>>,
+    passing: Mutex<Passing>,
+}
+
+/// What is known of the message that is read, and of those before it.
+#[derive(Default)]
+struct Passing {
+    keys: KnownKeys,
+    /// Which generation of each leaf's ratchet is the next in this epoch, where it is not the first.
+    next: BTreeMap<u32, u32>,
+    /// Whether there is time for messages that say that they are far ahead.
+    far_allowed: bool,
+    /// Which leaf it says it is from, and of which generation; nobody has proved it.
+    claimed: Option<(u32, u32)>,
+    signed: Option<Vec<u8>>,
+}
+
+impl Passing {
+    /// Whether it says that it is of a generation beyond the next but one. Nobody who commits and is heard is so far ahead,
+    /// and to find out whether it is true costs the steps to there.
+    fn is_far(&self) -> bool {
+        self.claimed.is_some_and(|(leaf, generation)| {
+            generation > self.next.get(&leaf).copied().unwrap_or_default().saturating_add(1)
+        })
+    }
 }
 
 /// What a member has signed.
@@ -41,9 +71,40 @@ pub(super) struct Signed {
 }
 
 impl Crypto {
-    /// The message whose signature has verified last, once.
+    /// A message is read: if it says that it is far ahead only if that is `far_allowed`.
+    pub(super) fn begin(&self, far_allowed: bool) {
+        let mut passing = self.passing();
+        passing.far_allowed = far_allowed;
+        (passing.claimed, passing.signed) = (None, None);
+    }
+
+    /// Whether the message that was read says that it is far ahead.
+    pub(super) fn was_far(&self) -> bool {
+        self.passing().is_far()
+    }
+
+    /// The message that was read, if its signature has verified.
     pub(super) fn take_signed(&self) -> Option<Signed> {
-        Signed::read(&self.signed.lock().unwrap_or_else(PoisonError::into_inner).take()?)
+        Signed::read(&self.passing().signed.take()?)
+    }
+
+    /// It was taken: its sender's ratchet has moved.
+    pub(super) fn follow(&self) {
+        let mut passing = self.passing();
+        if let Some((leaf, generation)) = passing.claimed.take() {
+            let next = passing.next.entry(leaf).or_default();
+            *next = (*next).max(generation.saturating_add(1));
+        }
+    }
+
+    /// The next epoch has begun, and all ratchets anew.
+    pub(super) fn enter(&self) {
+        self.passing().next.clear();
+    }
+
+    fn passing(&self) -> MutexGuard<'_, Passing> {
+        // It is whole between any two of our statements.
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,12 +146,18 @@ impl OpenMlsCrypto for Crypto {
         pk: &[u8],
         signature: &[u8],
     ) -> Result<(), CryptoError> {
-        self.primitives.verify_signature(alg, data, pk, signature)?;
+        let (SignatureScheme::ED25519, Ok(key), Ok(bytes)) = (alg, pk.try_into(), signature.try_into()) else {
+            return Err(CryptoError::InvalidSignature);
+        };
+        let mut passing = self.passing();
+        if !passing.keys.have_signed(key, data, bytes) {
+            return Err(CryptoError::InvalidSignature);
+        }
         if let Ok((label, content)) = VLBytes::tls_deserialize_bytes(data)
             && label.as_slice() == LABEL
             && let Ok((content, _)) = VLBytes::tls_deserialize_bytes(content)
         {
-            *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = Some(content.into());
+            passing.signed = Some(content.into());
         }
         Ok(())
     }
@@ -144,7 +211,18 @@ impl OpenMlsCrypto for Crypto {
         nonce: &[u8],
         aad: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        self.primitives.aead_decrypt(alg, key, ct_tag, nonce, aad)
+        let plain = self.primitives.aead_decrypt(alg, key, ct_tag, nonce, aad)?;
+        let mut passing = self.passing();
+        if passing.claimed.is_none()
+            && plain.len() == SENDER_DATA
+            && let Some(([a, b, c, d, e, f, g, h], _)) = plain.split_first_chunk()
+        {
+            passing.claimed = Some((u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h])));
+            if !passing.far_allowed && passing.is_far() {
+                return Err(CryptoError::AeadDecryptionError);
+            }
+        }
+        Ok(plain)
     }
 
     fn signature_key_gen(&self, alg: SignatureScheme) -> Result<(Vec<u8>, Vec<u8>), CryptoError> {

@@ -12,7 +12,7 @@ use super::{Group, bug};
 use crate::{
     error::{Detail, Error, Item, Result},
     identity::LeafIndex,
-    room::{failures::TOO_MANY_FAILURES, judge::Proposed},
+    room::{failures::Failures, judge::Proposed},
 };
 
 /// A message that authenticates.
@@ -55,7 +55,7 @@ const fn is_mine_alone(error: &StageCommitError) -> bool {
 impl Group {
     /// Reads a message of others at `now`. Nothing changes but, if it authenticates, its sender's ratchet: the same
     /// message does not authenticate twice.
-    pub(crate) fn read(&mut self, message: &[u8], now: Duration) -> Result<Incoming> {
+    pub(in crate::room) fn read(&mut self, message: &[u8], failures: &mut Failures, now: Duration) -> Result<Incoming> {
         let malformed = |why| Error::Malformed { what: Item::Message, why };
         let message = MlsMessageIn::tls_deserialize_exact_bytes(message)
             .map_err(|_| malformed("it is no MLS message, or was cut short"))?;
@@ -67,12 +67,11 @@ impl Group {
             _ => return Err(malformed("it is an MLS message of another kind")),
         };
         self.check_where(&message)?;
-        if !self.failures.allow(now) {
-            return Err(Error::Unusable { what: "message", why: TOO_MANY_FAILURES });
-        }
+        failures.allow(now)?;
+        let far_allowed = failures.allow_far(now);
 
         let is_commit = message.content_type() == ContentType::Commit;
-        drop(self.provider.crypto.take_signed());
+        self.provider.crypto.begin(far_allowed.is_ok());
         let processed = self.mls.process_message(self.provider.as_ref(), message);
         let signed = self.provider.crypto.take_signed();
         let from = signed.as_ref().map(|signed| signed.from);
@@ -96,10 +95,16 @@ impl Group {
                 return Ok(Incoming::Foreign { from, what: "commit what MLS forbids" });
             }
             Err(error) => {
-                self.failures.spend(now);
+                if self.provider.crypto.was_far() {
+                    far_allowed?;
+                    failures.spend_far(now);
+                } else {
+                    failures.spend(now);
+                }
                 return Err(self.unauthentic(error));
             }
         };
+        self.provider.crypto.follow();
         let Sender::Member(from) = processed.sender() else {
             return Ok(Incoming::Foreign { from: None, what: "send as an outsider" });
         };
@@ -126,6 +131,7 @@ impl Group {
         // A commit of one's own has lost its race.
         self.fresh_media = None;
         self.made = 0;
+        self.provider.crypto.enter();
         Ok(())
     }
 

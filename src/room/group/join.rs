@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::{Error, Item, Result},
     identity::LeafIndex,
-    room::{charter::Charter, failures::Failures, roster::Seat, tree::TreeKey},
+    room::{charter::Charter, roster::Seat, tree::TreeKey},
 };
 
 /// A group as a guest finds it, before entering.
@@ -62,7 +62,7 @@ pub(crate) fn join(
         Ok((mls, charter, seats)) => {
             // A guest has one membership to give: what other cards of theirs are about goes with it.
             provider.storage.forget_key_packages();
-            let group = Group { provider, mls: Box::new(mls), fresh_media: None, made: 0, failures: Failures::default(), _sweep: Sweep };
+            let group = Group { provider, mls: Box::new(mls), fresh_media: None, made: 0, _sweep: Sweep };
             Ok(Joined { group, charter, seats, undo })
         }
         Err(error) => {

@@ -26,7 +26,7 @@ use crate::{
     bytes::{Reader, Writer},
     error::{Error, Item, Result},
     media::seal::MediaKey,
-    room::{failures::Failures, judge::Proposed},
+    room::judge::Proposed,
 };
 
 /// Room for what is written beside the records, in bytes.
@@ -94,7 +94,7 @@ impl Group {
         // The group holds what is large by itself.
         drop(storage.for_snapshot());
         let provider = Box::new(Provider::with(storage, door, media, asked_at));
-        Ok(Self { provider, mls, fresh_media, made, failures: Failures::default(), _sweep: Sweep })
+        Ok(Self { provider, mls, fresh_media, made, _sweep: Sweep })
     }
 
     /// What the pending commit would do, if there is one.
