@@ -5,7 +5,10 @@ use std::io;
 
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Item, Result};
+use crate::{
+    error::{Error, Item, Result},
+    text::check_line,
+};
 
 /// A growing buffer that leaves no copy of its content behind: the standard one frees its old memory as it is.
 #[derive(Default)]
@@ -185,8 +188,8 @@ impl<'a> Reader<'a> {
         let Ok(text) = str::from_utf8(self.short()?) else {
             return Err(self.malformed("a text in it is not UTF-8"));
         };
-        if text.len() > limit || text.chars().any(char::is_control) {
-            return Err(self.malformed("a text in it is too long or holds a control character"));
+        if text.len() > limit || check_line(text).is_err() {
+            return Err(self.malformed("a text in it is too long, does not show, or holds what turns or breaks a line"));
         }
         Ok(text)
     }

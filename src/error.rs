@@ -8,6 +8,7 @@ use std::{fmt, path::PathBuf};
 use crate::{
     identity::LeafIndex,
     media::{Mute, OffStage},
+    text::Shown,
 };
 
 /// The result of everything here that can fail.
@@ -294,11 +295,11 @@ fn epoch_advice(message: u64, room: u64) -> &'static str {
 }
 
 fn quoted(title: &str) -> String {
-    if title.is_empty() { "the room".to_owned() } else { format!("“{title}”") }
+    if title.is_empty() { "the room".to_owned() } else { format!("“{}”", Shown(title)) }
 }
 
 fn said(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(" (“{reason}”)") }
+    if reason.is_empty() { String::new() } else { format!(" (“{}”)", Shown(reason)) }
 }
 
 const fn turned_away_advice(for_good: bool) -> &'static str {
@@ -314,7 +315,7 @@ const fn remedy(what: Item) -> &'static str {
         Item::Welcome => "ask who invited you for the one made for your card",
         Item::Tree => "fetch the tree that came with the welcome",
         Item::Settings => "choose others; a room that has these is not one to enter",
-        Item::Name => "choose another, of 1 to 64 bytes",
+        Item::Name => "choose another, of 1 to 64 bytes: letters, digits, signs, and single spaces between them",
         Item::Wav => "save the recording as a 16-bit PCM WAV file",
         Item::Link => "ask who sent it to send it again, or for another",
         Item::Gate => "ask a host of the room for it again",
@@ -428,7 +429,7 @@ pub struct Denial {
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} may not {}: {}", self.actor, self.action, self.why)
+        write!(f, "{} may not {}: {}", Shown(&self.actor), Shown(&self.action), self.why)
     }
 }
 

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Item, Result},
-    random,
+    random, text,
 };
 
 pub use self::code::{Fingerprint, RoomCode};
@@ -41,9 +41,12 @@ impl Identity {
     /// Makes a fresh identity from the operating system's randomness.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if `name` is empty, longer than [`MAX_NAME`] bytes, or holds a control character.
+    /// [`Error::Malformed`] if `name` is empty or longer than [`MAX_NAME`] bytes; if it holds what does not show, turns or
+    /// breaks a line, is for private use or unassigned; if it begins with a combining mark or has more than four in a row;
+    /// or if it has spaces at an end, two in a row, or others than U+0020. RFC 8266 has the reasons. To make a name of
+    /// what somebody has typed, leave these out.
     pub fn generate(name: &str) -> Result<Self> {
-        check_name(name)?;
+        check_own_name(name)?;
         let seed = random::bytes()?;
         Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(&seed))) })
     }
@@ -53,7 +56,7 @@ impl Identity {
     /// # Errors
     /// [`Error::Malformed`] as [`generate`](Self::generate).
     pub fn from_secret(name: &str, secret: &[u8; 32]) -> Result<Self> {
-        check_name(name)?;
+        check_own_name(name)?;
         Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(secret))) })
     }
 
@@ -153,18 +156,25 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Checks what every name must satisfy, whoever it came from.
+/// Checks what every name must satisfy, whoever it came from; all members alike, whatever their libraries know.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    let why = if name.is_empty() {
-        "it is empty"
+    check_with(name, text::check_name)
+}
+
+/// Checks a name that comes in: what [`check_name`] does, and what the Unicode tables of this build say.
+pub(crate) fn check_own_name(name: &str) -> Result<()> {
+    check_with(name, text::check_own_name)
+}
+
+fn check_with(name: &str, form: impl FnOnce(&str) -> Result<(), &'static str>) -> Result<()> {
+    let checked = if name.is_empty() {
+        Err("it is empty")
     } else if name.len() > MAX_NAME {
-        "it is longer than 64 bytes"
-    } else if name.chars().any(char::is_control) {
-        "it holds a control character"
+        Err("it is longer than 64 bytes")
     } else {
-        return Ok(());
+        form(name)
     };
-    Err(Error::Malformed { what: Item::Name, why })
+    checked.map_err(|why| Error::Malformed { what: Item::Name, why })
 }
 
 /// A person as the room knows them: their Ed25519 public key, 32 bytes.

@@ -71,6 +71,7 @@ mod random;
 pub mod room;
 #[cfg(feature = "opus")]
 pub mod sound;
+mod text;
 pub mod vault;
 
 pub use error::{Denial, Detail, Error, Item, Result};

@@ -31,6 +31,7 @@ use crate::{
     identity::MemberId,
     media::{Backend, Suite, scrub_stack, sframe::Aead},
     random,
+    text::{self, check_line},
 };
 
 /// The longest text of a chat message in bytes of UTF-8.
@@ -117,7 +118,8 @@ impl fmt::Debug for MessageId {
 pub struct Reaction(Box<str>);
 
 impl Reaction {
-    /// A reaction of 1 to [`MAX_REACTION`] bytes of UTF-8, without spaces and control characters.
+    /// A reaction of 1 to [`MAX_REACTION`] bytes of UTF-8, without spaces and whatever turns or breaks a line,
+    /// and with something that shows.
     ///
     /// That it is an emoji is not checked: which there are changes with every year's Unicode.
     ///
@@ -128,8 +130,8 @@ impl Reaction {
             "a reaction is not empty"
         } else if text.len() > MAX_REACTION {
             "a reaction is at most 16 bytes, room for one emoji"
-        } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            "a reaction holds no space and no control character"
+        } else if text.contains(char::is_whitespace) || check_line(text).is_err() {
+            "a reaction shows, and holds no space and nothing that turns or breaks a line"
         } else {
             return Ok(Self(text.into()));
         };
@@ -209,8 +211,8 @@ impl ChatKeys {
     /// group layer to carry.
     ///
     /// # Errors
-    /// [`Error::Unusable`] if the text is empty, over [`MAX_TEXT`] or holds a control character other than a line
-    /// feed, or if the lifetime is not 1 to 2^32 - 1 whole seconds; [`Error::Randomness`].
+    /// [`Error::Unusable`] if the text is empty, over [`MAX_TEXT`], does not show, or turns or breaks the text
+    /// beside it, or if the lifetime is not 1 to 2^32 - 1 whole seconds; [`Error::Randomness`].
     pub(crate) fn seal(
         &self,
         sender: &MemberId,
@@ -354,10 +356,8 @@ fn check_text(text: &str) -> Result<(), &'static str> {
         Err("it is empty")
     } else if text.len() > MAX_TEXT {
         Err("it is longer than 2,000 bytes: say it in two messages")
-    } else if text.chars().any(|c| c.is_control() && c != '\n') {
-        Err("it holds a control character other than a line feed")
     } else {
-        Ok(())
+        text::check_text(text)
     }
 }
 
@@ -653,7 +653,18 @@ mod tests {
     fn what_nobody_should_say_is_not_sealed_and_not_taken() {
         let keys = keys(3);
         let long = "x".repeat(MAX_TEXT + 1);
-        for text in ["", "bell\u{7}", "esc\u{1b}[2J", "cr\r\n", "c1\u{9b}", &long] {
+        for text in [
+            "",
+            "bell\u{7}",
+            "esc\u{1b}[2J",
+            "cr\r\n",
+            "c1\u{9b}",
+            "a\u{202e}b",
+            "a\u{2069}",
+            "\u{e000}",
+            "\u{3164}",
+            &long,
+        ] {
             assert!(matches!(keys.seal(&id(1), None, text), Err(Error::Unusable { what: "text", .. })), "{text:?}");
             let prefix = [[0; 4].as_slice(), &(text.len() as u16).to_be_bytes(), text.as_bytes()].concat();
             let mut plain = prefix;
@@ -780,7 +791,7 @@ mod tests {
         for good in ["\u{1f44d}\u{1f3fd}", "\u{2764}\u{fe0f}", "\u{1f469}\u{200d}\u{1f4bb}", "+1"] {
             assert_eq!(Reaction::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", "a b", "\n", "\u{1b}", "\u{2003}", "seventeen bytes!!"] {
+        for bad in ["", "a b", "\n", "\u{1b}", "\u{2003}", "\u{202e}", "\u{3164}", "\u{e000}", "seventeen bytes!!"] {
             assert!(Reaction::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -299,7 +299,8 @@ pub enum Event {
         /// How many members have said so.
         reports: usize,
     },
-    /// The identity check doubts that a member is who their name says, or knows them by another key. Show it loudly.
+    /// The identity check doubts that a member is who their name says, knows them by another key, or knows
+    /// somebody else whose name looks the same. Show it loudly.
     Doubtful {
         /// Who.
         member: MemberId,

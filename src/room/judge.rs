@@ -311,7 +311,7 @@ impl Case<'_> {
                 return self.deny("admit somebody", "their card carries no basic credential with an Ed25519 key");
             };
             if check_name(name).is_err() {
-                return self.deny("admit somebody", "their name is empty, too long, or holds a control character");
+                return self.deny("admit somebody", "their name is empty, too long, or not fit to be shown");
             }
             let role = self.after.role(&id);
             let what = format!("admit {name} as a {role}");

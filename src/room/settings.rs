@@ -12,6 +12,7 @@ use crate::{
         KeyIdLayout, Suite,
         seal::{MAX_EVERY, Proof, SealMode, SealRules, Unsealed},
     },
+    text::check_line,
 };
 
 /// The longest title in bytes of UTF-8.
@@ -118,7 +119,8 @@ impl Settings {
     /// These settings with another title, which members see and the relay does not.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if it is longer than [`MAX_TITLE`] bytes or holds a control character.
+    /// [`Error::Malformed`] if it is longer than [`MAX_TITLE`] bytes, holds what turns or breaks a line, or nothing that
+    /// shows.
     pub fn with_title(self, title: &str) -> Result<Self> {
         self.with(Setting::Title(title.to_owned()))
     }
@@ -133,7 +135,8 @@ impl Settings {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is out of bounds, or a text holds a control character.
+    /// [`Error::Malformed`] if the value is out of bounds, or a text holds what turns or breaks a line, or nothing that
+    /// shows.
     pub fn with(mut self, setting: Setting) -> Result<Self> {
         match setting {
             Setting::Title(title) => self.title = title,
@@ -234,8 +237,8 @@ impl Settings {
         if self.topic.len() > MAX_TOPIC {
             return malformed("the topic is longer than 500 bytes");
         }
-        if self.title.chars().chain(self.topic.chars()).any(char::is_control) {
-            return malformed("the title or the topic holds a control character");
+        if check_line(&self.title).and_then(|()| check_line(&self.topic)).is_err() {
+            return malformed("the title or the topic does not show, or holds what turns or breaks a line");
         }
         if self.capacity == Some(0) {
             return malformed("nobody fits into a room for none");

@@ -167,7 +167,9 @@ impl Room {
     }
 
     /// Lets the app say who stands behind a key, from here on and for everybody in the room: the events tell what it
-    /// doubts. Until then a room trusts the first key it meets under each name.
+    /// doubts. Until then a room trusts the first key it meets under each name
+    /// ([`TrustOnFirstUse`](super::TrustOnFirstUse)). Whoever has just come in learns by a fresh one of those which members
+    /// have names that look the same.
     pub fn check_identities(&mut self, check: impl IdentityCheck + 'static) -> Vec<Event> {
         self.trust = Box::new(check);
         let members: Vec<MemberId> = self.roster().map(|member| member.id).collect();

@@ -3,11 +3,17 @@
 //! MLS proves that a member holds their key, and nothing about the name that they chose. Whoever is let in may call
 //! themselves Ben; only an [`IdentityCheck`] can tell that Ben had another key yesterday.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::{Error, Result},
     identity::{MemberId, check_name},
+    text,
 };
 
 /// What is known about a name and a key together.
@@ -22,6 +28,14 @@ pub enum Trust {
     Changed {
         /// The key known for this name.
         was: MemberId,
+    },
+    /// The name was never met, and it looks like one that is known with another key: "Ana" beside "ana", or one with a
+    /// Cyrillic letter in it. Show it loudly, both names and both codes.
+    LooksLike {
+        /// The name that is known.
+        name: String,
+        /// The key known for it.
+        other: MemberId,
     },
     /// The app knows that the key is not that person's.
     Rejected {
@@ -71,11 +85,12 @@ pub trait IdentityCheck: Send + Sync {
     }
 }
 
-/// Takes a name's first key for its own and is loud about every other.
+/// Takes a name's first key for its own and is loud about every other, and about another key under a name that looks the
+/// same.
 ///
-/// Names are compared byte by byte: "Ben", "ben" and a Ben with a Cyrillic letter are three names, each
-/// [`Trust::FirstSeen`] at first. A changed key never replaces the known one by itself, so that it is loud each time
-/// until [`accept`](Self::accept).
+/// A name is known by its bytes. What looks the same (by the skeletons of UTS 39, with and without regard to case) is
+/// another name: [`Trust::LooksLike`], unless the key is the same. Neither a changed key nor a name that looks like a known
+/// one is taken in by itself, so that they are loud each time until [`accept`](Self::accept).
 ///
 /// It holds [`MAX_NAMES`](Self::MAX_NAMES) names. When it is full, names are met for the first time again and again:
 /// loud, where dropping old ones would let whoever comes under many names make it forget. [`forget`](Self::forget)
@@ -109,6 +124,15 @@ pub trait IdentityCheck: Send + Sync {
 #[derive(Default)]
 pub struct TrustOnFirstUse {
     keys: BTreeMap<String, MemberId>,
+    /// Every name by each of its looks. Worked out here and never stored: another build may see otherwise.
+    looks: BTreeSet<(Look, String)>,
+}
+
+/// A look's hash: a skeleton may be many times as long as its name.
+type Look = [u8; 32];
+
+fn looks(name: &str) -> [Look; 2] {
+    text::looks(name).map(|look| Sha256::digest(look).into())
 }
 
 impl TrustOnFirstUse {
@@ -117,7 +141,7 @@ impl TrustOnFirstUse {
 
     /// One that has met nobody.
     pub const fn new() -> Self {
-        Self { keys: BTreeMap::new() }
+        Self { keys: BTreeMap::new(), looks: BTreeSet::new() }
     }
 
     /// Puts in a name and its key as they were stored.
@@ -149,13 +173,28 @@ impl TrustOnFirstUse {
             return Err(Error::Unusable { what: "name", why: "10,000 names are held: forget one of them first" });
         } else {
             self.keys.insert(name.to_owned(), id);
+            self.looks.extend(looks(name).map(|look| (look, name.to_owned())));
         }
         Ok(())
     }
 
     /// Forgets a name, and gives its key. The next key under it is [`Trust::FirstSeen`].
     pub fn forget(&mut self, name: &str) -> Option<MemberId> {
-        self.keys.remove(name)
+        let id = self.keys.remove(name)?;
+        for look in looks(name) {
+            self.looks.remove(&(look, name.to_owned()));
+        }
+        Some(id)
+    }
+
+    /// A name that looks like `name` and is known with another key than `id`, if there is one.
+    fn lookalike(&self, name: &str, id: &MemberId) -> Option<(&str, MemberId)> {
+        let alike = |look| {
+            let from = self.looks.range((look, String::new())..);
+            from.take_while(move |(other, _)| *other == look).map(|(_, name)| name.as_str())
+        };
+        let known = looks(name).into_iter().flat_map(alike);
+        known.filter_map(|name| Some((name, *self.keys.get(name)?))).find(|(_, other)| other != id)
     }
 
     /// Every name and its key, by name.
@@ -174,8 +213,13 @@ impl IdentityCheck for TrustOnFirstUse {
         match self.keys.get(name) {
             Some(known) if known == id => Trust::Known,
             Some(known) => Trust::Changed { was: *known },
+            // Of a name that nobody could have, however long, nothing is worked out.
+            None if check_name(name).is_err() => Trust::FirstSeen,
             None => {
-                // A name that nobody could have, or one too many, is not kept, and so is loud the next time too.
+                if let Some((name, other)) = self.lookalike(name, id) {
+                    return Trust::LooksLike { name: name.to_owned(), other };
+                }
+                // One too many is not kept, and so is met for the first time the next time too.
                 let _ = self.accept(name, *id);
                 Trust::FirstSeen
             }
@@ -226,12 +270,75 @@ mod tests {
         assert_eq!(trust.check("ben", &id(3)), Trust::FirstSeen);
     }
 
+    /// Names that look alike, in groups: case, other scripts, compatibility forms, joiners, digits for letters.
+    const ALIKE: &[&[&str]] = &[
+        &["ana", "Ana", "ANA", "\u{430}na", "\u{430}n\u{430}", "\u{ff41}na", "\u{1d5ba}na", "an\u{251}"],
+        &["Ian", "lan", "1an", "\u{399}an"],
+        &["paypal", "p\u{430}yp\u{430}l", "paypa1"],
+        &["Otto", "0tto", "\u{41e}tt\u{43e}", "otto"],
+        &["b\u{e9}n", "be\u{301}n", "B\u{c9}N"],
+        &["\u{412}\u{435}\u{43d}", "\u{432}\u{435}\u{43d}"],
+        &["Stra\u{df}e", "STRASSE"],
+        &["\u{3a3}\u{3c9}\u{3c2}", "\u{3c3}\u{3c9}\u{3c3}"],
+        &["modern", "modem"],
+    ];
+
     #[test]
-    fn names_are_compared_byte_by_byte() {
-        let mut trust = TrustOnFirstUse::new();
-        for name in ["ben", "Ben", "ben ", "b\u{435}n", "be\u{301}n", "b\u{e9}n"] {
-            assert_eq!(trust.check(name, &id(1)), Trust::FirstSeen, "{name}");
+    fn a_name_that_looks_like_a_known_one_is_loud_until_it_is_accepted() {
+        for group in ALIKE {
+            for known in *group {
+                for other in group.iter().filter(|other| *other != known) {
+                    let mut trust = TrustOnFirstUse::new();
+                    assert_eq!(trust.check(known, &id(1)), Trust::FirstSeen);
+                    let loud = Trust::LooksLike { name: (*known).to_owned(), other: id(1) };
+                    for _ in 0..2 {
+                        assert_eq!(trust.check(other, &id(2)), loud, "{other:?} beside {known:?}");
+                    }
+                    trust.accept(other, id(2)).unwrap();
+                    assert_eq!(trust.check(other, &id(2)), Trust::Known);
+                    assert_eq!(trust.check(known, &id(1)), Trust::Known);
+                    assert_eq!(trust.check(other, &id(1)), Trust::Changed { was: id(2) });
+                }
+            }
         }
+    }
+
+    #[test]
+    fn names_that_look_different_are_met_in_peace() {
+        let mut trust = TrustOnFirstUse::new();
+        let names =
+            ["ana", "anna", "hana", "ben", "b\u{e9}n", "\u{5d0}\u{5e0}\u{5d4}", "\u{9ad8}\u{6a4b}", "\u{9ad9}\u{6a4b}"];
+        for (n, name) in names.iter().enumerate() {
+            assert_eq!(trust.check(name, &id(n as u8)), Trust::FirstSeen, "{name}");
+        }
+        assert_eq!(trust.check("Ben", &id(3)), Trust::FirstSeen, "the same person, written otherwise");
+        assert_eq!(trust.check("BEN", &id(4)), Trust::LooksLike { name: "Ben".into(), other: id(3) });
+    }
+
+    #[test]
+    fn who_is_forgotten_is_looked_like_by_nobody() {
+        let mut trust = TrustOnFirstUse::new();
+        trust.check("ana", &id(1));
+        trust.forget("ana");
+        assert_eq!(trust.check("Ana", &id(2)), Trust::FirstSeen);
+        assert!(matches!(trust.check("ana", &id(1)), Trust::LooksLike { .. }));
+        assert_eq!(trust.forget("Ana"), Some(id(2)));
+        assert!(trust.keys.is_empty() && trust.looks.is_empty());
+    }
+
+    #[test]
+    fn what_is_stored_and_put_in_again_sees_the_same_looks() {
+        let mut trust = TrustOnFirstUse::new();
+        trust.check("ana", &id(1));
+        trust.accept("\u{430}na", id(2)).unwrap();
+        let mut again = TrustOnFirstUse::new();
+        for (name, key) in trust.remembered() {
+            again.insert(&name, key).unwrap();
+        }
+        assert_eq!(again.check("ana", &id(1)), Trust::Known);
+        assert_eq!(again.check("\u{430}na", &id(2)), Trust::Known);
+        assert!(matches!(again.check("ANA", &id(1)), Trust::LooksLike { other, .. } if other == id(2)));
+        assert_eq!((again.looks, again.keys), (trust.looks, trust.keys));
     }
 
     #[test]
@@ -240,7 +347,9 @@ mod tests {
         assert!(trust.is_full());
         for _ in 0..3 {
             assert_eq!(trust.check("mal", &id(2)), Trust::FirstSeen);
+            assert!(matches!(trust.check("Guest 7", &id(2)), Trust::LooksLike { .. }));
         }
+        assert!(trust.looks.len() <= 2 * TrustOnFirstUse::MAX_NAMES);
         assert!(matches!(trust.insert("mal", id(2)), Err(Error::Unusable { .. })));
         assert_eq!(trust.known().len(), TrustOnFirstUse::MAX_NAMES);
         assert_eq!(trust.check("guest 0", &id(2)), Trust::Changed { was: id(1) });

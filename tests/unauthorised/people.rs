@@ -69,7 +69,25 @@ pub fn into_a_room_made_larger(e: &mut Evening) -> Attempt {
 
 pub fn unshowable_name(e: &mut Evening) -> Attempt {
     e.with_room();
-    let names = ["", "a\u{0}b", "\u{1b}[2J", "a name that goes on and on and on and on and on and on and on and on"];
+    let names = [
+        "",
+        "a\u{0}b",
+        "\u{1b}[2J",
+        "a name that goes on and on and on and on and on and on and on and on",
+        "\u{202e}ana",
+        "ana\u{2069}",
+        "ana\u{200b}",
+        "ana\u{200d}",
+        "\u{3164}",
+        "\u{2800}",
+        "\u{301}",
+        "\u{e000}",
+        "ana\u{fdd0}",
+        "a\u{2028}na",
+        "a\u{a0}na",
+        "ana ",
+        "a  na",
+    ];
     let ghost = Bare::new(names[e.rng.random_range(0..names.len())]);
     (e.mal.commit(vec![add(ghost.key_package())]), Expect::Mal("admit somebody".into()))
 }

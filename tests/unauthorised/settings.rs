@@ -79,7 +79,7 @@ pub fn beacon(e: &mut Evening) -> Attempt {
 pub fn unreadable(e: &mut Evening) -> Attempt {
     let (mut charter, ben) = (e.mal.charter(), e.party.id("ben"));
     let next = e.mal.next_epoch();
-    let bytes = match e.rng.random_range(0..12) {
+    let bytes = match e.rng.random_range(0..14) {
         0 => Vec::new(),
         1 => {
             let bytes = charter.write();
@@ -94,6 +94,8 @@ pub fn unreadable(e: &mut Evening) -> Attempt {
                 6 => charter.spare = vec![0],
                 9 => charter.seals = e.rng.random_range(3..=u8::MAX),
                 10 => charter.seal_every = [0, e.rng.random_range(51..=u8::MAX)][e.rng.random_range(0..2)],
+                12 => charter.title = "a \u{202e}mo\u{2028}or".into(),
+                13 => charter.topic = "\u{3164}".into(),
                 11 => charter.proof = e.rng.random_range(2..=u8::MAX),
                 // Somebody who is leaving, with a role.
                 7 => drop(

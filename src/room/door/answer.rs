@@ -17,6 +17,7 @@ use crate::{
         MAX_MESSAGE, check_size,
         group::{DoorKey, ENCAPSULATED, TAG},
     },
+    text::check_line,
 };
 
 /// The longest reason in bytes of UTF-8.
@@ -57,7 +58,7 @@ pub(crate) fn bucket_for(welcome: usize) -> usize {
 /// Answers `knock` with `bucket` bytes, which [`bucket_for`] told and which are the same whatever the verdict is.
 ///
 /// # Errors
-/// [`Error::Unusable`] if it does not fit, or the reason is too long or holds a control character.
+/// [`Error::Unusable`] if it does not fit, or the reason is too long, does not show, or holds what turns or breaks a line.
 pub(crate) fn seal(verdict: &Verdict<'_>, knock: &Knock, bucket: usize) -> Result<Vec<u8>> {
     let unusable = |why| Error::Unusable { what: "answer", why };
     if !is_bucket(bucket) {
@@ -72,8 +73,10 @@ pub(crate) fn seal(verdict: &Verdict<'_>, knock: &Knock, bucket: usize) -> Resul
             plain.extend_from_slice(welcome);
         }
         Verdict::Refused { for_good, reason } => {
-            if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
-                return Err(unusable("the reason is longer than 100 bytes or holds a control character"));
+            if reason.len() > MAX_REASON || check_line(reason).is_err() {
+                return Err(unusable(
+                    "the reason is longer than 100 bytes, does not show, or holds what turns or breaks a line",
+                ));
             }
             plain.extend_from_slice(&[0, u8::from(*for_good)]);
             put_short(&mut plain, "reason", reason.as_bytes())?;

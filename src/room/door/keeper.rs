@@ -394,7 +394,7 @@ impl Room {
     /// not their name. Who was turned away twice is kept off.
     ///
     /// # Errors
-    /// [`Error::Unusable`] if nobody waits by that name, or the reason is too long or holds a control character;
+    /// [`Error::Unusable`] if nobody waits by that name, or the reason is too long, does not show, or turns or breaks a line;
     /// [`Error::Closed`].
     pub fn turn_away(&mut self, knock: &KnockId, reason: &str) -> Result<(Answer, Vec<u8>)> {
         self.group()?;

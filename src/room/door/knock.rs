@@ -31,6 +31,7 @@ use crate::{
         group::{DoorKey, DoorKeyPublic},
         slots::{self, Sealed, Shut},
     },
+    text::check_line,
 };
 
 /// Bytes of every knock.
@@ -256,8 +257,8 @@ fn seal(link: &Link, plate: &Doorplate, body: &[u8]) -> Result<Vec<u8>> {
 
 /// Checks a note before it goes into a knock.
 pub(super) fn check_note(note: &str) -> Result<()> {
-    if note.len() > MAX_NOTE || note.chars().any(char::is_control) {
-        let why = "it is longer than 200 bytes or holds a control character: write another";
+    if note.len() > MAX_NOTE || check_line(note).is_err() {
+        let why = "it is longer than 200 bytes, does not show, or holds what turns or breaks a line: write another";
         return Err(Error::Unusable { what: "note", why });
     }
     Ok(())
@@ -511,7 +512,7 @@ mod tests {
             &parts.altered(|body| body[40..242].copy_from_slice(&[&[201][..], &[b'x'; 201]].concat())),
             "too long",
         );
-        parts.refused(&parts.altered(|body| body[41] = b'\n'), "control character");
+        parts.refused(&parts.altered(|body| body[41] = b'\n'), "breaks a line");
         parts.refused(&parts.altered(|body| body[41] = 0xFF), "UTF-8");
         parts.refused(&parts.altered(|body| body[43..45].copy_from_slice(&1_025_u16.to_be_bytes())), "too long");
         parts.refused(&parts.altered(|body| body[45] ^= 1), "card refused");

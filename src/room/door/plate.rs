@@ -26,6 +26,7 @@ use crate::{
     identity::{Identity, MAX_NAME, MemberId, Role, check_name},
     random,
     room::{group::DoorKeyPublic, settings::MAX_TITLE},
+    text::check_line,
 };
 
 /// Bytes of every sealed doorplate.
@@ -186,8 +187,8 @@ pub(crate) fn make(
     {
         return Err(unusable("name one to eight admitters, each once, the issuer first"));
     }
-    if title.len() > MAX_TITLE || title.chars().any(char::is_control) {
-        return Err(unusable("its title is too long or holds a control character"));
+    if title.len() > MAX_TITLE || check_line(title).is_err() {
+        return Err(unusable("its title is too long, does not show, or holds what turns or breaks a line"));
     }
     if room.is_empty() || room.len() > MAX_GROUP_ID {
         return Err(unusable("the group id is empty or too long"));

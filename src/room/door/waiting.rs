@@ -24,7 +24,7 @@ impl Guest {
     /// # Errors
     /// [`KnockError`] brings the guest back as it was, with the reason: [`Error::Denied`] if the link has expired;
     /// [`Error::Unusable`] if the doorplate is another link's, or the note is longer than
-    /// [`MAX_NOTE`](super::MAX_NOTE) bytes or holds a control character; [`Error::Malformed`] if nobody whom the
+    /// [`MAX_NOTE`](super::MAX_NOTE) bytes, does not show, or turns or breaks a line; [`Error::Malformed`] if nobody whom the
     /// doorplate names can read a knock; [`Error::Randomness`].
     pub fn knock(
         self,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Item, Result},
-    identity::{Identity, LeafIndex, MemberId, check_name},
+    identity::{Identity, LeafIndex, MemberId, check_name, check_own_name},
     media::seal::MediaCertificate,
     room::{
         card::{Card, MAX_CARD},
@@ -76,7 +76,7 @@ pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String, Option<LinkPr
     match admitted(&package) {
         Newcomer { certified: false, .. } => Err(malformed("its media keys are not certified by its own key and name")),
         Newcomer { id: Some(id), name: Some(name), capable: true, proof, word, .. } => {
-            check_name(&name)?;
+            check_own_name(&name)?;
             Ok((id, name, proof, word))
         }
         Newcomer { capable: false, .. } => {
