@@ -3,16 +3,16 @@
 mod party;
 #[path = "common/peak.rs"]
 mod peak_memory;
+#[path = "common/raw.rs"]
+mod raw;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{sync::atomic::Ordering::SeqCst, time::Instant};
 
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, aead::Payload};
 use openmls::prelude::{
     tls_codec::{DeserializeBytes as _, Serialize as _},
     *,
 };
-use openmls_basic_credential::SignatureKeyPair;
-use openmls_rust_crypto::OpenMlsRustCrypto;
 use parlor::{
     Card, Role, Room, Settings, UnixTime,
     room::{
@@ -21,8 +21,12 @@ use parlor::{
     },
     vault::VaultKey,
 };
-use party::{NOW, Party, guest};
+use party::{
+    NOW, Party, guest,
+    mal::{Bare, World},
+};
 use peak_memory::{Counting, MOST, USED};
+use raw::{Raw, vector};
 
 /// The longest clip.
 const MAX_CLIP: usize = 4 * 1024 * 1024;
@@ -38,12 +42,6 @@ fn peak(work: impl FnOnce()) -> usize {
     MOST.store(before, SeqCst);
     work();
     MOST.load(SeqCst) - before
-}
-
-/// `bytes` as a variable-length vector (RFC 9420 §2.1.2).
-fn vector(bytes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(bytes.len()).unwrap() | 0x8000_0000;
-    [length.to_be_bytes().as_slice(), bytes].concat()
 }
 
 /// Bytes of `length` after `front`, in the fills that parsers like least: zeros are empty vectors and first variants, ones
@@ -98,17 +96,22 @@ fn the_worst_bytes_within_the_caps_take_no_more_than_32_mib() {
         }
         inputs.extend(fills(&[0, 1, 0, format], MAX_MESSAGE));
     }
+    // Other kinds' elements: key packages and group infos of the smallest extensions, and a commit of references.
+    let extensions = vector(&(0..MAX_MESSAGE as u32 / 3 - 100).flat_map(|n| [(n >> 8) as u8, n as u8, 0]).collect::<Vec<_>>());
+    let leaf = [&[1, 9, 1, 9, 0, 1, 1, 9, 0, 0, 0, 0, 0, 2][..], &extensions].concat();
+    inputs.push([&[0, 1, 0, 5, 0, 1, 0, 3, 1, 9][..], &leaf].concat());
+    inputs.push([&[0, 1, 0, 4, 0, 1, 0, 3, 1, 9][..], &[0; 8], &[0, 0, 0], &extensions].concat());
+    let references = vector(&[2, 0].repeat(MAX_MESSAGE / 2 - 100));
+    inputs.push([&[0, 1, 0, 1, 1, 9][..], &[0; 8], &[1, 0, 0, 0, 0, 0, 3], &references, &[0, 0, 0, 0]].concat());
     let room = &mut party.rooms[1];
-    rows.push(("commit or another message", MAX_MESSAGE, worst(&inputs, |bytes| drop(room.receive(bytes, NOW)))));
+    let took = worst(&inputs, |bytes| drop(room.receive(bytes, NOW)));
+    rows.push(("message that nobody authenticates", MAX_MESSAGE, took));
 
     let inputs = fills(&[0, 1, 0, 5], MAX_CARD);
     rows.push(("card", MAX_CARD, worst(&inputs, |bytes| drop(Card::from_bytes(bytes).unwrap_err()))));
 
-    // A hostile host's welcome with a sealed tree of blank nodes.
-    let zed = guest("zed");
-    let (welcome, tree) = blank_tree(zed.card());
-    assert_eq!(tree.len(), MAX_TREE);
-    rows.push(("tree", MAX_TREE, peak(|| drop(zed.enter_with_tree(&welcome, &tree).unwrap_err()))));
+    trees(&mut rows);
+    commits(&mut rows);
 
     // What a member may say: texts, and whatever else is as long.
     let text = "\u{1f980}".repeat(MAX_TEXT / 4);
@@ -195,41 +198,163 @@ fn signed(body: &[u8]) -> Vec<u8> {
     [all, signature.to_vec()].concat()
 }
 
-/// A welcome by a bare client, and the largest tree with the most nodes, sealed for it.
-fn blank_tree(card: &Card) -> (Vec<u8>, Vec<u8>) {
-    let suite = Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519;
-    let provider = OpenMlsRustCrypto::default();
-    let signer = SignatureKeyPair::new(suite.signature_algorithm()).unwrap();
-    let credential = CredentialWithKey {
-        credential: BasicCredential::new(b"mal".to_vec()).into(),
-        signature_key: signer.public().into(),
+/// A hostile host's welcomes: with a tree that travels apart, and with one inside.
+fn trees(rows: &mut Vec<(&str, usize, usize)>) {
+    let (mut apart, mut inside, mut extended) = (0, 0, 0);
+    for kind in NODES {
+        let zed = guest("zed");
+        let (welcome, tree) = with_tree(zed.card(), |leaf| nodes(kind, leaf, MAX_TREE - 1 - 16 - 4));
+        assert!((MAX_TREE - 1_024..=MAX_TREE).contains(&tree.len()), "{kind:?}: {}", tree.len());
+        apart = apart.max(told(&format!("tree apart, {kind:?}"), || drop(zed.enter_with_tree(&welcome, &tree).unwrap_err())));
+
+        // As large as is taken, and larger.
+        for size in [255 * 1024, MAX_MESSAGE - 2_048] {
+            let zed = guest("zed");
+            let welcome = welcome_with(zed.card(), |leaf| vec![(2, vector(&nodes(kind, leaf, size)))]).0;
+            assert!((size..=MAX_MESSAGE).contains(&welcome.len()), "{kind:?}: {}", welcome.len());
+            inside = inside.max(told(&format!("tree inside, {kind:?}"), || drop(zed.enter(&welcome).unwrap_err())));
+        }
+    }
+    for size in [84 * 1024 * 3, 3 * 60_000] {
+        let zed = guest("zed");
+        let extensions = (0..60_000).map(|n| (0x1000 + n, vec![0; if n == 0 { size - 3 * 60_000 } else { 0 }])).collect();
+        let welcome = welcome_with(zed.card(), |_| extensions).0;
+        extended = extended.max(told("welcome of extensions", || drop(zed.enter(&welcome).unwrap_err())));
+    }
+    rows.push(("tree", MAX_TREE, apart));
+    rows.push(("tree inside a welcome", MAX_MESSAGE, inside));
+    rows.push(("welcome of extensions", MAX_MESSAGE, extended));
+}
+
+/// What `work` takes at most, which is also printed, with its time.
+fn told(what: &str, work: impl FnOnce()) -> usize {
+    let began = Instant::now();
+    let took = peak(work);
+    println!("{what}: {took} bytes, {} ms", began.elapsed().as_millis());
+    took
+}
+
+/// What a tree may be filled with, before a last leaf that is there.
+#[derive(Clone, Copy, Debug)]
+enum Nodes {
+    Blank,
+    /// No more than a tree may have: blank ones, and one leaf with all the rest.
+    Extensions,
+    Capabilities,
+    /// As small as they can be.
+    Parents,
+    /// A parent with as many unmerged leaves as there is room for.
+    Unmerged,
+}
+
+const NODES: [Nodes; 5] = [Nodes::Blank, Nodes::Extensions, Nodes::Capabilities, Nodes::Parents, Nodes::Unmerged];
+
+/// An odd number of nodes in nearly `size` bytes, the last of them `leaf`.
+fn nodes(kind: Nodes, leaf: &[u8], size: usize) -> Vec<u8> {
+    let room = size - leaf.len() - 2;
+    let mut nodes = match kind {
+        Nodes::Blank => vec![0; room & !1],
+        Nodes::Parents => [0, 1, 2, 0, 0, 0].repeat(room / 6),
+        Nodes::Unmerged => {
+            let leaves: Vec<u8> = (0..(room as u32 - 16) / 4).flat_map(u32::to_be_bytes).collect();
+            [&[0, 1, 2, 0, 0][..], &vector(&leaves)].concat()
+        }
+        Nodes::Extensions | Nodes::Capabilities => {
+            let fill = vec![0; room - 64];
+            let (extensions, versions) = match kind {
+                // Of each kind one, then nothing that could be one.
+                Nodes::Extensions => ((0..fill.len() as u32 / 3).flat_map(|n| [(n >> 8) as u8, n as u8, 0]).collect(), vec![]),
+                _ => (vec![], fill[..fill.len() & !1].to_vec()),
+            };
+            let front = [1, 1, 0, 0, 0, 1, 0];
+            [&front[..], &vector(&versions), &[0; 4], &[2], &vector(&extensions), &[0, 0]].concat()
+        }
     };
-    let config = MlsGroupCreateConfig::builder().ciphersuite(suite).build();
-    let mut group = MlsGroup::new(&provider, &signer, &config, credential).unwrap();
+    nodes.extend([1, 1]);
+    nodes.extend_from_slice(leaf);
+    nodes
+}
+
+/// A welcome by a bare client, and a tree of these nodes, sealed for it.
+fn with_tree(card: &Card, nodes: impl FnOnce(&[u8]) -> Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    let key = [7; 32];
+    let mut leaf = Vec::new();
+    let (welcome, group) = welcome_with(card, |own| {
+        leaf = own.to_vec();
+        vec![(0xF0C2, key.to_vec())]
+    });
+    let aad = [&[1][..], &1_u64.to_be_bytes(), &group].concat();
+    let cipher = ChaCha20Poly1305::new((&key).into());
+    let sealed = cipher.encrypt(&Nonce::default(), Payload { msg: &vector(&nodes(&leaf)), aad: &aad }).unwrap();
+    (welcome, [&[1][..], &sealed].concat())
+}
+
+/// A welcome by a bare client for the owner of `card`, whose leaf `extensions` is told, and the id of the group.
+fn welcome_with(card: &Card, extensions: impl FnOnce(&[u8]) -> Vec<(u16, Vec<u8>)>) -> (Vec<u8>, Vec<u8>) {
+    let mal = Bare::new("mal");
+    let config = MlsGroupCreateConfig::builder().ciphersuite(party::mal::SUITE).build();
+    let mut group = MlsGroup::new(&mal.provider, &mal.signer, &config, mal.credential("mal")).unwrap();
     let MlsMessageBodyIn::KeyPackage(package) =
         MlsMessageIn::tls_deserialize_exact_bytes(card.as_bytes()).unwrap().extract()
     else {
         panic!()
     };
-    let package = package.validate(provider.crypto(), ProtocolVersion::Mls10).unwrap();
-    let key = [7; 32];
+    let package = package.validate(mal.provider.crypto(), ProtocolVersion::Mls10).unwrap();
+    let leaf = package.leaf_node().tls_serialize_detached().unwrap();
+    // openmls keeps those that it knows to itself, and does not know them by their numbers.
+    let extensions = extensions(&leaf).into_iter().map(|(kind, bytes)| Extension::Unknown(kind, UnknownExtension(bytes)));
     let bundle = group
         .commit_builder()
         .propose_adds([package])
-        .load_psks(provider.storage())
+        .load_psks(mal.provider.storage())
         .unwrap()
         .use_ratchet_tree_extension(false)
-        .create_group_info_with_extensions([Extension::Unknown(0xF0C2, UnknownExtension(key.to_vec()))])
+        .create_group_info_with_extensions(extensions)
         .unwrap()
-        .build(provider.rand(), provider.crypto(), &signer, |_| true)
+        .build(mal.provider.rand(), mal.provider.crypto(), &mal.signer, |_| true)
         .unwrap()
-        .stage_commit(&provider)
+        .stage_commit(&mal.provider)
         .unwrap();
     let (_, welcome, _) = bundle.into_messages();
+    (welcome.unwrap().to_bytes().unwrap(), group.group_id().as_slice().to_vec())
+}
 
-    let nodes = vector(&vec![0; MAX_TREE - 1 - 16 - 4]);
-    let aad = [&[1][..], &1_u64.to_be_bytes(), group.group_id().as_slice()].concat();
-    let cipher = ChaCha20Poly1305::new((&key).into());
-    let sealed = cipher.encrypt(&Nonce::default(), Payload { msg: &nodes, aad: &aad }).unwrap();
-    (welcome.unwrap().tls_serialize_detached().unwrap(), [&[1][..], &sealed].concat())
+/// What a listener's client may put into a commit, where nobody sees it before it is decrypted.
+fn commits(rows: &mut Vec<(&str, usize, usize)>) {
+    let mut world = World::new(Role::Listener);
+    let mut raw = Raw::of(&world);
+    let room = MAX_MESSAGE - 512;
+    let package = world.mal.client.key_package().tls_serialize_detached().unwrap();
+    let bodies = [
+        ("references", [2, 0].repeat(room / 2)),
+        ("self-removals", [1, 0, 10].repeat(room / 3)),
+        ("removals", [1, 0, 3, 0, 0, 0, 0].repeat(room / 7)),
+        ("removals of one each", (0..room as u32 / 7).flat_map(|leaf| [&[1, 0, 3][..], &leaf.to_be_bytes()].concat()).collect()),
+        ("unknown ones", [1, 0xf0, 0xff, 0].repeat(room / 4)),
+        ("pre-shared keys", [1, 0, 4, 1, 0, 0].repeat(room / 6)),
+        ("inits", [1, 0, 6, 0].repeat(room / 4)),
+        ("settings", [1, 0, 7, 0].repeat(room / 4)),
+        ("settings of many", [&[1, 0, 7][..], &vector(&(0..60_000_u32).flat_map(|n| [(n >> 8) as u8, n as u8, 0]).collect::<Vec<_>>())].concat()),
+        ("newcomers", [&[1, 0, 1][..], &package].concat().repeat(room / (package.len() + 3))),
+    ];
+    let mut worst = 0;
+    for (what, proposals) in bodies {
+        let body = [&vector(&proposals)[..], &[0]].concat();
+        let message = raw.commit(&world, &body);
+        assert!(message.len() <= MAX_MESSAGE);
+        let mut said = String::new();
+        worst = worst.max(told(&format!("a commit of {what}"), || said = format!("{:?}", world.party.named("ana").receive(&message, NOW))));
+        println!("{}", &said[..said.len().min(300)]);
+    }
+    // A path of empty nodes, and of one node with empty ciphertexts.
+    for (what, nodes) in [("empty nodes", [0, 0].repeat(room / 2)), ("empty ciphertexts", [&[0][..], &vector(&[0, 0].repeat(room / 2 - 64))].concat())] {
+        let leaf = world.mal.group.own_leaf_node().unwrap().tls_serialize_detached().unwrap();
+        let body = [&[0, 1][..], &leaf, &vector(&nodes)].concat();
+        let message = raw.commit(&world, &body[..body.len().min(MAX_MESSAGE - 256)]);
+        let mut said = String::new();
+        worst = worst.max(told(&format!("a commit with a path of {what}"), || said = format!("{:?}", world.party.named("ana").receive(&message, NOW))));
+        println!("{}", &said[..said.len().min(300)]);
+    }
+    rows.push(("a member's commit", MAX_MESSAGE, worst));
+    world.go_on();
 }

@@ -6,7 +6,11 @@ use openmls::prelude::{
 };
 use tls_codec::Serialize as _;
 
-use super::{CHARTER, Group, Sweep, TREE_KEY, bug, context_extensions, index, leaf, leaf_extensions};
+use super::{
+    CHARTER, Group, Sweep, TREE_KEY,
+    bounds::{check_tree, check_welcome},
+    bug, context_extensions, index, leaf, leaf_extensions,
+};
 use crate::{
     error::{Error, Item, Result},
     identity::{Identity, LeafIndex},
@@ -42,6 +46,7 @@ impl Bundle {
     pub(crate) fn fits(self) -> Result<Self> {
         check_size(Item::Message, &self.commit, MAX_MESSAGE)?;
         check_size(Item::Welcome, self.welcome.as_deref().unwrap_or_default(), MAX_MESSAGE)?;
+        self.welcome.as_deref().map_or(Ok(()), check_welcome)?;
         check_size(Item::Tree, self.tree.as_deref().unwrap_or_default(), MAX_TREE)?;
         Ok(self)
     }
@@ -131,7 +136,9 @@ impl Group {
         let pending = self.mls.pending_commit().ok_or_else(|| bug("a commit that was just made is gone"))?;
         let tree = pending.export_ratchet_tree(self.provider.crypto(), self.mls.export_ratchet_tree()).map_err(bug)?;
         let tree = tree.ok_or_else(|| bug("a commit of one's own has no tree"))?;
-        key.seal(self.id(), pending.epoch().as_u64(), &tree.tls_serialize_detached().map_err(bug)?)
+        let tree = tree.tls_serialize_detached().map_err(bug)?;
+        check_tree(&tree)?;
+        key.seal(self.id(), pending.epoch().as_u64(), &tree)
     }
 
     /// What `staged`, made by whoever sits at `committer`, would do, in the room's terms.
