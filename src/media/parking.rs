@@ -57,19 +57,19 @@ struct Slot {
 struct Slots {
     all: Vec<Slot>,
     #[cfg(test)]
-    looks: std::cell::Cell<usize>,
+    looks: std::sync::atomic::AtomicUsize,
 }
 
 impl Slots {
     fn get(&self, at: u16) -> Option<&Slot> {
         #[cfg(test)]
-        self.looks.set(self.looks.get() + 1);
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.all.get(usize::from(at))
     }
 
     fn get_mut(&mut self, at: u16) -> Option<&mut Slot> {
         #[cfg(test)]
-        self.looks.set(self.looks.get() + 1);
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.all.get_mut(usize::from(at))
     }
 }
@@ -398,7 +398,7 @@ mod tests {
             lot.reach(3);
             while lot.take_reached().is_some() {}
             assert_eq!((lot.packets(), lot.bytes()), (0, 0));
-            looks.push(lot.slots.looks.get() as u64 / count);
+            looks.push(lot.slots.looks.into_inner() as u64 / count);
         }
         println!("looks at a slot for each packet, of 1,000 and of 65,535: {looks:?}");
         assert!(looks.iter().all(|looks| (10..60).contains(looks)), "{looks:?}");
