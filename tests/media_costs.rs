@@ -97,7 +97,9 @@ fn no_packet_costs_an_ear_much_more_than_a_true_one() {
     }
     let mut ear = room.voice(1, 0);
     contest(&mut ear, &frames);
-    let long = |at: u64| frames.seal_at(10, &[&at.to_be_bytes()[..], &vec![0; if at % 2 == 0 { 110 } else { 1_500 }]].concat());
+    let long = |at: u64| {
+        frames.seal_at(10, &[&at.to_be_bytes()[..], &vec![0; if at % 2 == 0 { 110 } else { 1_500 }]].concat())
+    };
     let packets: Vec<_> = (0..5_000).map(long).collect();
     costs.push(cost("insider: held, short and long", &mut ear, &packets));
 
@@ -113,7 +115,11 @@ fn no_packet_costs_an_ear_much_more_than_a_true_one() {
     println!("| packet | bytes | time, of a true frame's | memory that stays, at most |\n|---|---|---|---|");
     for Cost { what, bytes, time, kept } in &costs {
         let ratio = time.as_secs_f64() / first.as_secs_f64();
-        println!("| {what} | {bytes} | {ratio:.1} ({:.2} µs) | {:.1} KiB |", time.as_secs_f64() * 1e6, *kept as f64 / 1024.0);
+        println!(
+            "| {what} | {bytes} | {ratio:.1} ({:.2} µs) | {:.1} KiB |",
+            time.as_secs_f64() * 1e6,
+            *kept as f64 / 1024.0
+        );
     }
     for Cost { what, time, kept, .. } in costs {
         // A signature is checked a hundred times a second.

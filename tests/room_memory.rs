@@ -16,6 +16,7 @@ use openmls::prelude::{
     tls_codec::{DeserializeBytes as _, Serialize as _},
     *,
 };
+use openmls_traits::signatures::Signer as _;
 use parlor::{
     Card, Event, Role, Room, Settings, UnixTime,
     room::{
@@ -28,7 +29,6 @@ use party::{
     NOW, Party, guest,
     mal::{Bare, World},
 };
-use openmls_traits::signatures::Signer as _;
 use peak_memory::{Counting, MOST, USED};
 use raw::{Raw, vector};
 
@@ -244,7 +244,8 @@ fn trees(rows: &mut Rows) {
     }
     for size in [84 * 1024 * 3, 3 * 60_000] {
         let zed = guest("zed");
-        let extensions = (0..60_000).map(|n| (0x1000 + n, vec![0; if n == 0 { size - 3 * 60_000 } else { 0 }])).collect();
+        let extensions =
+            (0..60_000).map(|n| (0x1000 + n, vec![0; if n == 0 { size - 3 * 60_000 } else { 0 }])).collect();
         let welcome = welcome_with(zed.card(), |_| extensions).0;
         extended = extended.max(told("welcome of extensions", || drop(zed.enter(&welcome).unwrap_err())));
     }
@@ -340,7 +341,8 @@ fn welcome_with(card: &Card, extensions: impl FnOnce(&[u8]) -> Vec<(u16, Vec<u8>
     let package = package.validate(mal.provider.crypto(), ProtocolVersion::Mls10).unwrap();
     let leaf = package.leaf_node().tls_serialize_detached().unwrap();
     // openmls keeps those that it knows to itself, and does not know them by their numbers.
-    let extensions = extensions(&leaf).into_iter().map(|(kind, bytes)| Extension::Unknown(kind, UnknownExtension(bytes)));
+    let extensions =
+        extensions(&leaf).into_iter().map(|(kind, bytes)| Extension::Unknown(kind, UnknownExtension(bytes)));
     let bundle = group
         .commit_builder()
         .propose_adds([package])
@@ -362,7 +364,8 @@ fn refused(world: &mut World, message: &[u8]) {
     match world.party.named("ana").receive(message, NOW) {
         Ok(events) => assert!(matches!(events[..], [Event::Refused { .. }]), "{:?}", party::gists(&events)),
         Err(error) => {
-            let read = ["content is malformed", "invalid type of leaf node"].iter().any(|why| error.to_string().contains(why));
+            let read =
+                ["content is malformed", "invalid type of leaf node"].iter().any(|why| error.to_string().contains(why));
             assert!(read, "{error}");
         }
     }
@@ -378,7 +381,10 @@ fn commits(rows: &mut Rows) {
         ("references", [2, 0].repeat(room / 2)),
         ("self-removals", [1, 0, 10].repeat(room / 3)),
         ("removals", [1, 0, 3, 0, 0, 0, 0].repeat(room / 7)),
-        ("removals of one each", (0..room as u32 / 7).flat_map(|leaf| [&[1, 0, 3][..], &leaf.to_be_bytes()].concat()).collect()),
+        (
+            "removals of one each",
+            (0..room as u32 / 7).flat_map(|leaf| [&[1, 0, 3][..], &leaf.to_be_bytes()].concat()).collect(),
+        ),
         ("unknown ones", [1, 0xf0, 0xff, 0].repeat(room / 4)),
         ("pre-shared keys", [1, 0, 4, 1, 0, 0].repeat(room / 6)),
         ("inits", [1, 0, 6, 0].repeat(room / 4)),
@@ -394,7 +400,10 @@ fn commits(rows: &mut Rows) {
         worst = worst.max(told(&format!("a commit of {what}"), || refused(&mut world, &message)));
     }
     // A path of empty nodes, and of one node with empty ciphertexts.
-    for (what, nodes) in [("empty nodes", [0, 0].repeat(room / 2)), ("empty ciphertexts", [&[0][..], &vector(&[0, 0].repeat(room / 2 - 64))].concat())] {
+    for (what, nodes) in [
+        ("empty nodes", [0, 0].repeat(room / 2)),
+        ("empty ciphertexts", [&[0][..], &vector(&[0, 0].repeat(room / 2 - 64))].concat()),
+    ] {
         let leaf = world.mal.group.own_leaf_node().unwrap().tls_serialize_detached().unwrap();
         let body = [&[0, 1][..], &leaf, &vector(&nodes)].concat();
         let message = raw.commit(&world, &body[..body.len().min(MAX_MESSAGE - 256)]);

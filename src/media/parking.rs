@@ -346,7 +346,11 @@ mod tests {
                 assert_eq!(kept, model.iter().map(|kept| kept.2).collect::<Vec<_>>(), "seed {seed}, step {step}");
                 assert_eq!(lot.bytes(), model.iter().map(|kept| kept.3).sum::<usize>(), "seed {seed}, step {step}");
                 assert_eq!(lot.packets(), model.len());
-                assert_eq!(usize::from(lot.reached.len), model.iter().filter(|kept| kept.4).count(), "seed {seed}, step {step}");
+                assert_eq!(
+                    usize::from(lot.reached.len),
+                    model.iter().filter(|kept| kept.4).count(),
+                    "seed {seed}, step {step}"
+                );
             }
             assert!(lot.slots.all.len() <= 10, "seed {seed}: slots are used again");
         }
@@ -370,7 +374,8 @@ mod tests {
         let mut looks = Vec::new();
         for count in [1_000, MAX_PACKETS as u64] {
             let mut limits = Limits::default();
-            (limits.parked_packets, limits.parked_bytes, limits.parked_per_leaf) = (MAX_PACKETS, usize::MAX, MAX_PACKETS);
+            (limits.parked_packets, limits.parked_bytes, limits.parked_per_leaf) =
+                (MAX_PACKETS, usize::MAX, MAX_PACKETS);
             let (mut lot, now) = (Lot::new(), Duration::from_millis(0));
             for at in 0..count {
                 let epoch = if at < count / 4 || at % 3 == 0 { 2 } else { 1 };

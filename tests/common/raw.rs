@@ -61,7 +61,8 @@ impl Raw {
         let group = &world.mal.group;
         let place = [&vector(group.group_id().as_slice())[..], &group.epoch().as_u64().to_be_bytes()].concat();
         let framed = [&place[..], &[1], &self.leaf.to_be_bytes(), &[0, 3], body].concat();
-        let info = group.export_group_info(world.mal.client.provider.crypto(), &world.mal.client.signer, false).unwrap();
+        let info =
+            group.export_group_info(world.mal.client.provider.crypto(), &world.mal.client.signer, false).unwrap();
         let info = MlsMessageIn::tls_deserialize_exact_bytes(&info.to_bytes().unwrap()).unwrap();
         let MlsMessageBodyIn::GroupInfo(info) = info.extract() else { panic!() };
         let context = info.group_context().tls_serialize_detached().unwrap();

@@ -81,14 +81,7 @@ impl Held {
     }
 
     /// Keeps a frame; `false` if another, or itself, had to go for it. The speaker is known to be at `known`.
-    pub(super) fn keep(
-        &mut self,
-        counter: u64,
-        hash: &PacketHash,
-        frame: &[u8],
-        now: Duration,
-        known: u64,
-    ) -> bool {
+    pub(super) fn keep(&mut self, counter: u64, hash: &PacketHash, frame: &[u8], now: Duration, known: u64) -> bool {
         let run = self.runs.entry(counter).or_default();
         *run = Run { frames: run.frames + 1, bytes: run.bytes + frame.len() };
         self.bytes += frame.len();
@@ -300,9 +293,12 @@ mod tests {
     #[test]
     fn a_frame_costs_the_same_however_much_is_held() {
         let mut random = StdRng::seed_from_u64(1);
-        for (what, counters, short, long) in
-            [("of one counter", 1, 5, 5), ("of all that are near", 257, 5, 5), ("long", 100, 100, 2048), ("mixed", 1, 120, 2048)]
-        {
+        for (what, counters, short, long) in [
+            ("of one counter", 1, 5, 5),
+            ("of all that are near", 257, 5, 5),
+            ("long", 100, 100, 2048),
+            ("mixed", 1, 120, 2048),
+        ] {
             let mut held = Held::new();
             for kind in 0..20_000 {
                 let counter = 1_000 + random.random_range(0..counters) - counters / 2;
