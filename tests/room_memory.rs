@@ -300,7 +300,7 @@ fn nodes(kind: Nodes, leaf: &[u8], size: usize, few: bool) -> Vec<u8> {
 
 /// As many empty extensions as that, none of a kind that openmls knows; up to 65,280 all differ.
 fn extensions(count: usize) -> Vec<u8> {
-    (0..count).flat_map(|n| [(1 + (n % 65_280 >> 8)) as u8, n as u8, 0]).collect()
+    (0..count).flat_map(|n| [(1 + ((n % 65_280) >> 8)) as u8, n as u8, 0]).collect()
 }
 
 /// A leaf node of a key package's that its owner has signed, whatever is in it, and a blank one after it.
