@@ -98,7 +98,7 @@ fn no_packet_costs_an_ear_much_more_than_a_true_one() {
     let mut ear = room.voice(1, 0);
     contest(&mut ear, &frames);
     let long = |at: u64| {
-        frames.seal_at(10, &[&at.to_be_bytes()[..], &vec![0; if at % 2 == 0 { 110 } else { 1_500 }]].concat())
+        frames.seal_at(10, &[&at.to_be_bytes()[..], &vec![0; if at.is_multiple_of(2) { 110 } else { 1_500 }]].concat())
     };
     let packets: Vec<_> = (0..5_000).map(long).collect();
     costs.push(cost("insider: held, short and long", &mut ear, &packets));

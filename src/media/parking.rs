@@ -405,7 +405,6 @@ mod tests {
             assert_eq!((lot.packets(), lot.bytes()), (0, 0));
             looks.push(lot.slots.looks.into_inner() as u64 / count);
         }
-        println!("looks at a slot for each packet, of 1,000 and of 65,535: {looks:?}");
         assert!(looks.iter().all(|looks| (10..60).contains(looks)), "{looks:?}");
     }
 }

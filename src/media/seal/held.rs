@@ -307,7 +307,6 @@ mod tests {
             }
             assert!(held.len() <= MAX_HELD && held.bytes <= MAX_HELD_BYTES);
             let looks = held.looks.load(std::sync::atomic::Ordering::Relaxed);
-            println!("frames {what}: {} looks a frame to choose what goes", looks / 20_000);
             // Each counter that is near, and each frame of one of them where it goes by length.
             assert!(looks <= 20_000 * (2 * FAR as usize + 1 + MAX_HELD), "{what}");
             assert!(short != long || looks <= 20_000 * (2 * FAR as usize + 1), "{what}");
