@@ -1,11 +1,12 @@
 //! The parking lot: packets whose epoch is on its way, kept until its key comes.
 //!
 //! Whoever can reach the socket can fill it, for nothing here has been authenticated. So it is bounded in packets,
-//! bytes and time, and a lane of leaves in packets, the oldest making room; each operation on arrival costs the
-//! same however full the lot is; and what comes out is opened like any packet.
+//! bytes and time, and a lane of leaves in packets, the oldest making room; each packet that comes in or goes out
+//! costs the same however full the lot is, and only the beginning of an epoch looks at all of them; and what comes
+//! out is opened like any packet.
 //!
-//! Invariant: every kept packet is in the line (all, in order of arrival) and in its lane (those of its leaf), and
-//! `bytes` is the sum of their lengths.
+//! Invariant: every kept packet is in one of two lines (those whose epoch has begun, and those that wait for theirs) and
+//! in its lane (those of its leaf), each in order of arrival, and `bytes` is the sum of their lengths.
 
 use std::time::Duration;
 
@@ -30,20 +31,47 @@ pub(super) struct Parked {
 }
 
 pub(super) struct Lot {
-    slots: Vec<Slot>,
+    slots: Slots,
     free: Vec<u16>,
-    line: List,
+    /// Those whose epoch is still to come.
+    waiting: List,
+    /// Those whose epoch has begun.
+    reached: List,
     lanes: Box<[List]>,
     bytes: usize,
-    /// How many of those kept have seen their epoch come.
-    reached: usize,
+    /// How many packets have come.
+    arrivals: u64,
 }
 
 struct Slot {
     /// None while the slot is free.
     parked: Option<Parked>,
+    /// Which arrival it was.
+    arrival: u64,
     reached: bool,
     links: Links,
+}
+
+/// All slots. Whatever looks at one does so here, where tests count it.
+#[derive(Default)]
+struct Slots {
+    all: Vec<Slot>,
+    #[cfg(test)]
+    looks: std::sync::atomic::AtomicUsize,
+}
+
+impl Slots {
+    fn get(&self, at: u16) -> Option<&Slot> {
+        #[cfg(test)]
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.all.get(usize::from(at))
+    }
+
+    fn get_mut(&mut self, at: u16) -> Option<&mut Slot> {
+        #[cfg(test)]
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.all.get_mut(usize::from(at))
+    }
 }
 
 /// The neighbours in the line and in the lane.
@@ -75,12 +103,13 @@ struct List {
 impl Lot {
     pub(super) fn new() -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Slots::default(),
             free: Vec::new(),
-            line: List::EMPTY,
+            waiting: List::EMPTY,
+            reached: List::EMPTY,
             lanes: Box::new([List::EMPTY; LANES]),
             bytes: 0,
-            reached: 0,
+            arrivals: 0,
         }
     }
 
@@ -95,10 +124,10 @@ impl Lot {
             let in_lane = self.lanes.get(lane).copied().unwrap_or(List::EMPTY);
             let oldest = if usize::from(in_lane.len) >= limits.parked_per_leaf {
                 in_lane.first
-            } else if usize::from(self.line.len) >= limits.parked_packets.min(MAX_PACKETS)
+            } else if self.packets() >= limits.parked_packets.min(MAX_PACKETS)
                 || self.bytes + bytes > limits.parked_bytes
             {
-                self.line.first
+                self.older(self.reached.first, self.waiting.first)
             } else {
                 break;
             };
@@ -113,54 +142,37 @@ impl Lot {
 
     /// The epoch `current` has begun: every packet of it or of an earlier one may be taken.
     pub(super) fn reach(&mut self, current: u64) {
-        for slot in &mut self.slots {
-            if let Some(parked) = &slot.parked
-                && !slot.reached
-                && parked.epoch <= current
-            {
-                slot.reached = true;
-                self.reached += 1;
-            }
+        let (mut reached, mut waiting) = (self.reached.first, self.waiting.first);
+        (self.reached, self.waiting) = (List::EMPTY, List::EMPTY);
+        loop {
+            let at = self.older(reached, waiting);
+            let Some(slot) = self.slots.get_mut(at) else { break };
+            *(if slot.reached { &mut reached } else { &mut waiting }) = slot.links.line.after;
+            slot.reached |= slot.parked.as_ref().is_some_and(|parked| parked.epoch <= current);
+            let line = if slot.reached { &mut self.reached } else { &mut self.waiting };
+            line.append(&mut self.slots, at, |links| &mut links.line);
         }
     }
 
     /// The oldest packet whose epoch has begun.
     pub(super) fn take_reached(&mut self) -> Option<Parked> {
-        if self.reached == 0 {
-            return None;
-        }
-        let mut at = self.line.first;
-        while let Some(slot) = self.slots.get(usize::from(at)) {
-            if slot.reached {
-                return self.remove(at);
-            }
-            at = slot.links.line.after;
-        }
-        None
+        self.remove(self.reached.first)
     }
 
     /// Drops what has waited longer than it may; `gone` is told of each. Those whose epoch has begun wait for the
     /// caller.
     pub(super) fn expire(&mut self, limits: &Limits, now: Duration, mut gone: impl FnMut(LeafIndex)) {
-        let mut at = self.line.first;
-        while let Some(slot) = self.slots.get(usize::from(at)) {
-            let after = slot.links.line.after;
-            if !slot.reached {
-                // In order of arrival, the first that is still good ends it.
-                let Some(parked) = &slot.parked else { break };
-                if now.abs_diff(parked.arrived) <= limits.parked_for {
-                    break;
-                }
-                if let Some(parked) = self.remove(at) {
-                    gone(parked.leaf);
-                }
+        // In order of arrival, the first that is still good ends it.
+        let is_over = |parked: &Parked| now.abs_diff(parked.arrived) > limits.parked_for;
+        while self.slots.get(self.waiting.first).and_then(|slot| slot.parked.as_ref()).is_some_and(is_over) {
+            if let Some(parked) = self.remove(self.waiting.first) {
+                gone(parked.leaf);
             }
-            at = after;
         }
     }
 
     pub(super) fn packets(&self) -> usize {
-        usize::from(self.line.len)
+        usize::from(self.reached.len) + usize::from(self.waiting.len)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -169,43 +181,53 @@ impl Lot {
 
     /// All that is kept, in order of arrival.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Parked> {
-        std::iter::successors(self.slots.get(usize::from(self.line.first)), |slot| {
-            self.slots.get(usize::from(slot.links.line.after))
+        let (mut reached, mut waiting) = (self.reached.first, self.waiting.first);
+        std::iter::from_fn(move || {
+            let slot = self.slots.get(self.older(reached, waiting))?;
+            *(if slot.reached { &mut reached } else { &mut waiting }) = slot.links.line.after;
+            slot.parked.as_ref()
         })
-        .filter_map(|slot| slot.parked.as_ref())
+    }
+
+    /// Which of two slots came first; where there is one, that.
+    fn older(&self, one: u16, other: u16) -> u16 {
+        match (self.slots.get(one), self.slots.get(other)) {
+            (Some(first), Some(second)) if first.arrival < second.arrival => one,
+            (_, Some(_)) => other,
+            _ => one,
+        }
     }
 
     fn insert(&mut self, lane: usize, parked: Parked) {
         let bytes = parked.packet.len();
-        let slot = Slot { parked: Some(parked), reached: false, links: Links::default() };
+        let slot = Slot { parked: Some(parked), arrival: self.arrivals, reached: false, links: Links::default() };
         let at = match self.free.pop() {
             Some(at) => {
-                if let Some(place) = self.slots.get_mut(usize::from(at)) {
+                if let Some(place) = self.slots.get_mut(at) {
                     *place = slot;
                 }
                 at
             }
             None => {
-                // `park` keeps the line shorter than a slot's number can tell.
-                let Ok(at) = u16::try_from(self.slots.len()) else { return };
-                self.slots.push(slot);
+                // `park` keeps the lines shorter than a slot's number can tell.
+                let Ok(at) = u16::try_from(self.slots.all.len()) else { return };
+                self.slots.all.push(slot);
                 at
             }
         };
+        self.arrivals += 1;
         self.bytes += bytes;
-        self.line.append(&mut self.slots, at, |links| &mut links.line);
+        self.waiting.append(&mut self.slots, at, |links| &mut links.line);
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.append(&mut self.slots, at, |links| &mut links.lane);
         }
     }
 
     fn remove(&mut self, at: u16) -> Option<Parked> {
-        let slot = self.slots.get_mut(usize::from(at))?;
+        let slot = self.slots.get_mut(at)?;
         let parked = slot.parked.take()?;
-        if std::mem::take(&mut slot.reached) {
-            self.reached -= 1;
-        }
-        self.line.unlink(&mut self.slots, at, |links| &mut links.line);
+        let line = if slot.reached { &mut self.reached } else { &mut self.waiting };
+        line.unlink(&mut self.slots, at, |links| &mut links.line);
         if let Some(lane) = self.lanes.get_mut(lane_of(parked.leaf)) {
             lane.unlink(&mut self.slots, at, |links| &mut links.lane);
         }
@@ -221,11 +243,11 @@ type Along = fn(&mut Links) -> &mut Link;
 impl List {
     const EMPTY: Self = Self { first: NONE, last: NONE, len: 0 };
 
-    fn append(&mut self, slots: &mut [Slot], at: u16, along: Along) {
-        if let Some(slot) = slots.get_mut(usize::from(at)) {
+    fn append(&mut self, slots: &mut Slots, at: u16, along: Along) {
+        if let Some(slot) = slots.get_mut(at) {
             *along(&mut slot.links) = Link { before: self.last, after: NONE };
         }
-        match slots.get_mut(usize::from(self.last)) {
+        match slots.get_mut(self.last) {
             Some(last) => along(&mut last.links).after = at,
             None => self.first = at,
         }
@@ -233,14 +255,14 @@ impl List {
         self.len += 1;
     }
 
-    fn unlink(&mut self, slots: &mut [Slot], at: u16, along: Along) {
-        let Some(slot) = slots.get_mut(usize::from(at)) else { return };
+    fn unlink(&mut self, slots: &mut Slots, at: u16, along: Along) {
+        let Some(slot) = slots.get_mut(at) else { return };
         let Link { before, after } = *along(&mut slot.links);
-        match slots.get_mut(usize::from(before)) {
+        match slots.get_mut(before) {
             Some(slot) => along(&mut slot.links).after = after,
             None => self.first = after,
         }
-        match slots.get_mut(usize::from(after)) {
+        match slots.get_mut(after) {
             Some(slot) => along(&mut slot.links).before = before,
             None => self.last = before,
         }
@@ -324,9 +346,13 @@ mod tests {
                 assert_eq!(kept, model.iter().map(|kept| kept.2).collect::<Vec<_>>(), "seed {seed}, step {step}");
                 assert_eq!(lot.bytes(), model.iter().map(|kept| kept.3).sum::<usize>(), "seed {seed}, step {step}");
                 assert_eq!(lot.packets(), model.len());
-                assert_eq!(lot.reached, model.iter().filter(|kept| kept.4).count(), "seed {seed}, step {step}");
+                assert_eq!(
+                    usize::from(lot.reached.len),
+                    model.iter().filter(|kept| kept.4).count(),
+                    "seed {seed}, step {step}"
+                );
             }
-            assert!(lot.slots.len() <= 10, "seed {seed}: slots are used again");
+            assert!(lot.slots.all.len() <= 10, "seed {seed}: slots are used again");
         }
     }
 
@@ -340,5 +366,45 @@ mod tests {
         }
         assert_eq!((lot.packets(), lot.bytes()), (1, 50));
         assert!(lot.park(&limits(), parked(2, 1, 0, 100), |leaf| assert_eq!(leaf.0, 1)), "it just fits");
+    }
+
+    /// As many as there may ever be, those that cannot be taken yet before and among those that can.
+    #[test]
+    fn each_packet_costs_the_same_however_many_are_parked() {
+        let mut looks = Vec::new();
+        for count in [1_000, MAX_PACKETS as u64] {
+            let mut limits = Limits::default();
+            (limits.parked_packets, limits.parked_bytes, limits.parked_per_leaf) =
+                (MAX_PACKETS, usize::MAX, MAX_PACKETS);
+            let (mut lot, now) = (Lot::new(), Duration::from_millis(0));
+            for at in 0..count {
+                let epoch = if at < count / 4 || at % 3 == 0 { 2 } else { 1 };
+                assert!(lot.park(&limits, parked(at as u32 % 600, epoch, 0, 20), |_| panic!("there was room")));
+            }
+            lot.reach(1);
+            let mut taken = 0;
+            loop {
+                // As a voice does before each.
+                lot.expire(&limits, now, |_| panic!("none is over"));
+                if lot.take_reached().is_none() {
+                    break;
+                }
+                taken += 1;
+            }
+            assert_eq!(lot.packets() as u64, count - taken);
+            assert!(taken > count / 3 && lot.packets() as u64 > count / 3);
+            // One more than there may be: the oldest goes.
+            if count == MAX_PACKETS as u64 {
+                (0..taken).for_each(|_| assert!(lot.park(&limits, parked(0, 3, 0, 20), |_| panic!("there was room"))));
+                let mut gone = 0;
+                assert!(lot.park(&limits, parked(0, 3, 0, 20), |_| gone += 1));
+                assert_eq!((gone, lot.packets()), (1, MAX_PACKETS));
+            }
+            lot.reach(3);
+            while lot.take_reached().is_some() {}
+            assert_eq!((lot.packets(), lot.bytes()), (0, 0));
+            looks.push(lot.slots.looks.into_inner() as u64 / count);
+        }
+        assert!(looks.iter().all(|looks| (10..60).contains(looks)), "{looks:?}");
     }
 }

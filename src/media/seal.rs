@@ -18,6 +18,7 @@
 
 pub(in crate::media) mod archive;
 mod findings;
+mod held;
 mod key;
 pub(in crate::media) mod maker;
 pub(crate) mod statement;

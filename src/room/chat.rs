@@ -388,6 +388,11 @@ impl Message {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// What it takes up, with what a message takes beside its text.
+    fn takes(&self) -> usize {
+        self.text.len() + MAX_CHAT / MAX_MESSAGES
+    }
 }
 
 impl fmt::Debug for Message {
@@ -406,6 +411,8 @@ pub(crate) struct Chat {
     messages: VecDeque<Message>,
     /// The bytes of all texts.
     bytes: usize,
+    /// What each who has messages here takes up.
+    taken: BTreeMap<MemberId, usize>,
     /// The last call's time.
     now: Duration,
 }
@@ -426,11 +433,14 @@ impl Chat {
             let Some(at) = self.first_to_go() else { break };
             let Some(oldest) = self.messages.remove(at) else { break };
             self.bytes -= oldest.text.len();
+            give_back(&mut self.taken, &oldest);
             dropped.push(oldest.id);
         }
         self.bytes += text.len();
         let until = lifetime.map(|lifetime| at.saturating_add(lifetime));
-        self.messages.push_back(Message { id, from: id.from, at, until, text });
+        let message = Message { id, from: id.from, at, until, text };
+        *self.taken.entry(message.from).or_default() += message.takes();
+        self.messages.push_back(message);
         Ok(dropped)
     }
 
@@ -493,21 +503,17 @@ impl Chat {
     /// Which message makes way when there are too many: the oldest of whoever takes up the most room, so that a flood
     /// drives out nobody else's. All members find the same.
     fn first_to_go(&self) -> Option<usize> {
-        let mut taken: BTreeMap<MemberId, usize> = BTreeMap::new();
-        for message in &self.messages {
-            // What a message takes beside its text.
-            *taken.entry(message.from).or_default() += message.text.len() + MAX_CHAT / MAX_MESSAGES;
-        }
-        let (most, _) = taken.into_iter().max_by_key(|(_, taken)| *taken)?;
-        self.messages.iter().position(|message| message.from == most)
+        let (most, _) = self.taken.iter().max_by_key(|(_, taken)| **taken)?;
+        self.messages.iter().position(|message| message.from == *most)
     }
 
     fn drop_where(&mut self, gone: impl Fn(&Message) -> bool) -> Vec<MessageId> {
-        let (mut dropped, bytes) = (Vec::new(), &mut self.bytes);
+        let (mut dropped, bytes, taken) = (Vec::new(), &mut self.bytes, &mut self.taken);
         self.messages.retain(|message| {
             let gone = gone(message);
             if gone {
                 *bytes -= message.text.len();
+                give_back(taken, message);
                 dropped.push(message.id);
             }
             !gone
@@ -522,6 +528,16 @@ impl Chat {
             }
         }
         self.now = now;
+    }
+}
+
+/// A message goes: what it took is its sender's no more.
+fn give_back(taken: &mut BTreeMap<MemberId, usize>, message: &Message) {
+    if let Some(theirs) = taken.get_mut(&message.from) {
+        *theirs -= message.takes();
+        if *theirs == 0 {
+            taken.remove(&message.from);
+        }
     }
 }
 
@@ -758,6 +774,28 @@ mod tests {
             assert!(dropped.iter().all(|id| id.from == self::id(2)), "{n}");
         }
         assert_eq!(chat.iter().filter(|message| message.from == id(1)).count(), 20);
+    }
+
+    #[test]
+    fn what_each_takes_up_is_what_is_there_of_them() {
+        let mut chat = Chat::default();
+        for n in 0..4_000_u128 {
+            let text = "z".repeat(1 + (n * 7919 % 1_997) as usize);
+            let lifetime = (n % 5 == 0).then(|| seconds(30));
+            chat.push(said(n, 1 + (n * n % 7) as u8, lifetime, &text), seconds(n as u64)).unwrap();
+            if n % 11 == 0 {
+                let id = chat.iter().next().unwrap().id;
+                assert!(chat.forget(&id));
+            }
+            chat.expire(seconds(n as u64));
+            let mut taken = BTreeMap::new();
+            chat.iter().for_each(|message| *taken.entry(message.from).or_default() += message.takes());
+            assert_eq!(chat.taken, taken, "{n}");
+        }
+        chat.forget_vanishing();
+        let left: Vec<_> = chat.iter().map(|message| message.id).collect();
+        assert!(!left.is_empty() && left.iter().all(|id| chat.forget(id)));
+        assert!(chat.taken.is_empty());
     }
 
     #[test]

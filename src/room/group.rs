@@ -4,6 +4,7 @@
 //! decides whether one is allowed. What an attacker sends is capped by size before it comes here, is parsed by
 //! openmls, and moves no state but the ratchet of the member who signed it, for commits alone.
 
+mod bounds;
 mod commit;
 mod crypto;
 mod hpke;

@@ -19,7 +19,7 @@ use crate::{
     random,
 };
 
-/// The largest sealed tree in bytes. A tree takes about 25 times its size in memory when it is read.
+/// The largest sealed tree in bytes. Its nodes are counted before it is read: 16,383 at most.
 pub const MAX_TREE: usize = 1024 * 1024;
 
 const VERSION: u8 = 1;

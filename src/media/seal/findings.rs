@@ -151,10 +151,16 @@ fn hull(one: &RangeInclusive<u64>, other: &RangeInclusive<u64>) -> RangeInclusiv
 #[derive(Debug, Default)]
 pub(in crate::media) struct Findings {
     found: VecDeque<Finding>,
+    /// No two of those that wait are of one kind, speaker and epoch, as far as was looked: then nobody need look again
+    /// while it is full, for what has kin joins that.
+    all_differ: bool,
+    #[cfg(test)]
+    compared: std::sync::atomic::AtomicUsize,
 }
 
 impl Findings {
     pub(in crate::media) fn next(&mut self) -> Option<Finding> {
+        self.all_differ = false;
         self.found.pop_front()
     }
 
@@ -218,11 +224,17 @@ impl Findings {
 
     /// Makes one finding of the oldest that has another of its kind, and that one; if none has, the oldest goes.
     fn make_room(&mut self) {
-        let pair = self.found.iter().enumerate().find_map(|(at, old)| {
-            let behind = self.found.iter().skip(at + 1).position(|later| later.is_kin_of(old))?;
+        let is_kin = |one: &Finding, other: &Finding| {
+            #[cfg(test)]
+            self.compared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            one.is_kin_of(other)
+        };
+        let pair = self.found.iter().enumerate().filter(|_| !self.all_differ).find_map(|(at, old)| {
+            let behind = self.found.iter().skip(at + 1).position(|later| is_kin(later, old))?;
             Some((at, at + behind))
         });
         let Some((at, later)) = pair else {
+            self.all_differ = true;
             self.found.pop_front();
             return;
         };
@@ -350,5 +362,31 @@ mod tests {
         let found = all(findings);
         assert_eq!(found.len(), MOST);
         assert!(matches!(found[0], Finding::Equivocation { epoch: 1, .. }));
+    }
+
+    /// As a member may make them, of a room with more on stage than there are findings.
+    #[test]
+    fn a_finding_of_somebody_else_each_time_costs_no_search_of_all_pairs_each_time() {
+        let mut findings = Findings::default();
+        let forge = |findings: &mut Findings, n: u64| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            findings.forgery(Forgery::one(MemberId(id), 3, 0, 9, false, None, at(1)));
+        };
+        (0..MOST as u64).for_each(|n| forge(&mut findings, n));
+        (1_000..11_000).for_each(|n| forge(&mut findings, n));
+        assert_eq!(findings.found.len(), MOST);
+        let compared = findings.compared.load(std::sync::atomic::Ordering::Relaxed);
+        assert!((MOST..MOST * MOST).contains(&compared), "{compared} for 10,000");
+        // Once there was room, two may be of one kind again: they become one before anything goes.
+        findings.next();
+        findings.next();
+        findings.unverified(ANA, 3, 1, at(1));
+        findings.unverified(ANA, 3, 5, at(2));
+        forge(&mut findings, 20_000);
+        let kept = all(findings);
+        assert_eq!(kept.len(), MOST);
+        let both = |finding: &Finding| matches!(finding, Finding::Unverified { counters, .. } if *counters == (1..=5));
+        assert!(kept.iter().any(both));
     }
 }

@@ -6,14 +6,13 @@
 //!   place from a true one of the same counter;
 //! - what is in doubt is held, not dropped: a packet too far ahead, a second packet of one counter, every packet of a
 //!   speaker in whose name somebody else has been caught. The next seal tells which are true;
-//! - memory is bounded: [`FARTHEST`] entries of 24 bytes, and [`MAX_HELD`] frames of [`MAX_HELD_BYTES`] together.
+//! - memory is bounded: 32 bytes for each packet that was opened or sealed, [`FARTHEST`] of them at most, and what
+//!   [`Held`] may hold. A packet far ahead takes no more than any other.
 
-use std::{
-    collections::{VecDeque, hash_map::RandomState},
-    hash::BuildHasher as _,
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
+use super::held::Held;
+pub(in crate::media) use super::held::HeldFrame;
 use crate::media::{
     replay::{Stale, Window},
     seal::{
@@ -35,12 +34,6 @@ const BACK: u64 = 64;
 const FARTHEST: u64 = 16_384;
 const NEAREST: u64 = 1_024;
 const MOST_ENTRIES: u64 = 200_000;
-/// The most frames held of one speaker.
-const MAX_HELD: usize = 1024;
-/// The most bytes of them.
-const MAX_HELD_BYTES: usize = 128 * 1024;
-/// Farther from where a speaker is than this, a held frame is hardly theirs: what they say while it is held.
-const FAR: u64 = 128;
 /// The most seals a second that are checked and prove to be forged, and as many more of those that are expected: half a
 /// percent of a core each.
 const MAX_FAILURES: u32 = 100;
@@ -50,6 +43,7 @@ const PAUSED: u32 = 100;
 /// What is known of one counter.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    counter: u64,
     hash: PacketHash,
     /// When it was opened.
     at: Millis,
@@ -69,7 +63,7 @@ enum State {
     Verified,
 }
 
-const UNKNOWN: Entry = Entry { hash: [0; 16], at: Millis(0), state: State::Unknown };
+const UNKNOWN: Entry = Entry { counter: 0, hash: [0; 16], at: Millis(0), state: State::Unknown };
 
 /// Milliseconds on the caller's clock; only short differences mean something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -103,15 +97,6 @@ pub(in crate::media) enum Look {
     Stale(Stale),
 }
 
-/// A frame that waits for its seal.
-#[derive(Debug)]
-pub(in crate::media) struct HeldFrame {
-    pub(in crate::media) counter: u64,
-    pub(in crate::media) frame: Box<[u8]>,
-    pub(in crate::media) arrived: Duration,
-    hash: PacketHash,
-}
-
 /// What a valid seal brought to light.
 #[derive(Debug, Default)]
 pub(in crate::media) struct Outcome {
@@ -138,10 +123,11 @@ pub(in crate::media) struct Watch {
     newest: Option<u64>,
     /// One more than the highest counter that a seal covers.
     sealed_to: u64,
-    /// The counter of the first entry.
+    /// No counter below it is looked for.
     base: u64,
+    /// By counter, those that something is known of.
     entries: VecDeque<Entry>,
-    /// How many entries there may be.
+    /// How far beyond `base` a counter may be.
     limit: u64,
     /// No entry before it is [`State::Opened`].
     first_opened: u64,
@@ -152,11 +138,7 @@ pub(in crate::media) struct Watch {
     contested_until: Option<Duration>,
     /// The newest seal came long after what was played beyond it: until then, for [`CONTEST`] after that was played.
     suspected_until: Option<Duration>,
-    /// By counter, those of one counter by arrival.
-    held: Vec<HeldFrame>,
-    held_bytes: usize,
-    /// What chance is drawn from.
-    chance: RandomState,
+    held: Held,
     failures: Budget,
     /// The same of those that looked like the speaker's next.
     expected_failures: Budget,
@@ -211,9 +193,7 @@ impl Watch {
             due: None,
             contested_until: None,
             suspected_until: None,
-            held: Vec::new(),
-            held_bytes: 0,
-            chance: RandomState::new(),
+            held: Held::new(),
             failures: Budget::default(),
             expected_failures: Budget::default(),
         }
@@ -228,7 +208,7 @@ impl Watch {
         if ahead >= self.limit {
             return self.held_or(counter, hash, Look::Hold);
         }
-        match self.entries.get(ahead as usize) {
+        match self.known(counter) {
             // As nearly all do, it follows what came before.
             None if self.held.is_empty() && !self.must_hold(rules, now) => Look::Open,
             entry => self.look_closer(entry.unwrap_or(&UNKNOWN), rules, counter, hash, now),
@@ -263,7 +243,7 @@ impl Watch {
             State::Opened
         };
         if let Some(entry) = self.entry(counter) {
-            *entry = Entry { hash: *hash, at, state };
+            *entry = Entry { counter, hash: *hash, at, state };
         }
     }
 
@@ -272,15 +252,7 @@ impl Watch {
         if self.is_conflict(counter, hash) {
             self.contest(now);
         }
-        self.held_bytes += frame.len();
-        let place = self.held.partition_point(|held| held.counter <= counter);
-        self.held.insert(place, HeldFrame { counter, frame: frame.into(), arrived: now, hash: *hash });
-        let mut room = true;
-        while self.held.len() > MAX_HELD || self.held_bytes > MAX_HELD_BYTES {
-            self.drop_held(self.least_likely());
-            room = false;
-        }
-        room
+        self.held.keep(counter, hash, frame, now, self.sealed_to)
     }
 
     /// Somebody else was caught speaking in this speaker's name.
@@ -357,13 +329,7 @@ impl Watch {
     /// Flags what no seal has covered in time, and drops what was held too long: the counters of the one, the number
     /// of the other.
     pub(in crate::media) fn expire(&mut self, now: Duration, mut flag: impl FnMut(u64)) -> u64 {
-        let before = self.held.len();
-        // All in one go: a flood that is over at once would be moved up once for each.
-        self.held.retain(|held| now.abs_diff(held.arrived) <= HOLD);
-        let dropped = (before - self.held.len()) as u64;
-        if dropped > 0 {
-            self.held_bytes = self.held.iter().map(|held| held.frame.len()).sum();
-        }
+        let dropped = self.held.expire(now, HOLD);
         let moment = Millis::of(now);
         let cover = COVER.as_millis() as u32;
         // Before that moment, on a clock that did not jump, there is nothing to flag.
@@ -374,16 +340,16 @@ impl Watch {
         let mut next: Option<u32> = None;
         let from = self.place(self.first_opened);
         self.first_opened = u64::MAX;
-        for (counter, entry) in (self.base + from as u64..).zip(self.entries.range_mut(from..)) {
+        for entry in self.entries.range_mut(from..) {
             if entry.state != State::Opened {
                 continue;
             }
             let age = entry.at.apart(moment);
             if age >= cover {
                 entry.state = State::Overdue;
-                flag(counter);
+                flag(entry.counter);
             } else {
-                self.first_opened = self.first_opened.min(counter);
+                self.first_opened = self.first_opened.min(entry.counter);
                 next = Some(next.map_or(age, |oldest| oldest.max(age)));
             }
         }
@@ -393,7 +359,7 @@ impl Watch {
 
     /// The counters of frames that were played, are not flagged, and will meet no seal: the epoch is over.
     pub(in crate::media) fn leftover(&self) -> impl Iterator<Item = u64> {
-        (self.base..).zip(&self.entries).filter(|(_, entry)| entry.state == State::Opened).map(|(counter, _)| counter)
+        self.entries.iter().filter(|entry| entry.state == State::Opened).map(|entry| entry.counter)
     }
 
     /// Whether somebody else was caught speaking in this speaker's name, lately, or must be suspected to.
@@ -414,12 +380,13 @@ impl Watch {
             update(&word.to_be_bytes());
         }
         for entry in &self.entries {
+            update(&entry.counter.to_be_bytes());
             update(&entry.hash);
             update(&[entry.state as u8]);
         }
-        for held in &self.held {
-            update(&held.counter.to_be_bytes());
-            update(&held.hash);
+        for (counter, hash) in self.held.iter() {
+            update(&counter.to_be_bytes());
+            update(hash);
         }
         for until in [self.contested_until, self.suspected_until] {
             update(&until.unwrap_or_default().as_nanos().to_be_bytes());
@@ -434,26 +401,13 @@ impl Watch {
 
     /// A replay of what is held, or `otherwise`.
     fn held_or(&self, counter: u64, hash: &PacketHash, otherwise: Look) -> Look {
-        let is_held = self.held_of(counter).iter().any(|held| held.hash == *hash);
-        if is_held { Look::Stale(Stale::Seen) } else { otherwise }
-    }
-
-    /// What is held of one counter.
-    fn held_of(&self, counter: u64) -> &[HeldFrame] {
-        let (first, end) = (self.held_before(counter), self.held_before(counter.saturating_add(1)));
-        self.held.get(first..end).unwrap_or_default()
-    }
-
-    /// How many held frames are of lower counters.
-    fn held_before(&self, counter: u64) -> usize {
-        self.held.partition_point(|held| held.counter < counter)
+        if self.held.arrival(counter, hash).is_some() { Look::Stale(Stale::Seen) } else { otherwise }
     }
 
     /// Whether another packet of that counter is there: one of them is forged.
     fn is_conflict(&self, counter: u64, hash: &PacketHash) -> bool {
-        let opened = counter.checked_sub(self.base).and_then(|ahead| self.entries.get(ahead as usize));
-        opened.is_some_and(|entry| entry.state.is_uncovered() && entry.hash != *hash)
-            || self.held_of(counter).iter().any(|held| held.hash != *hash)
+        self.known(counter).is_some_and(|entry| entry.state.is_uncovered() && entry.hash != *hash)
+            || self.held.of(counter) > usize::from(self.held.arrival(counter, hash).is_some())
     }
 
     /// Whether a seal is what the speaker may send next: one that follows the last, and whose last packet came; a whole
@@ -461,32 +415,30 @@ impl Watch {
     /// behind it comes the speaker's own seal.
     fn is_expected(&self, seal: &Seal, rules: &SealRules, now: Millis) -> bool {
         let Some((counter, hash)) = seal.packets().last() else { return false };
-        let opened = counter.checked_sub(self.base).and_then(|ahead| self.entries.get(ahead as usize));
-        let opened = opened.filter(|entry| entry.state.is_uncovered() && entry.hash == *hash).map(|entry| entry.at);
-        let held = || self.held_of(counter).iter().find(|held| held.hash == *hash).map(|held| Millis::of(held.arrived));
+        let opened = self.known(counter).filter(|entry| entry.state.is_uncovered() && entry.hash == *hash);
+        let opened = opened.map(|entry| entry.at);
+        let held = || self.held.arrival(counter, hash).map(Millis::of);
         let Some(came) = opened.or_else(held) else { return false };
-        let is_last = self.place(counter) + 1 >= self.entries.len() && self.held_before(counter + 1) >= self.held.len();
+        let ends = [self.entries.back().map(|entry| entry.counter), self.held.last()];
+        let is_last = ends.into_iter().flatten().all(|last| last <= counter);
         let is_whole = seal.hashes.len() == usize::from(rules.every);
         seal.first >= self.sealed_to && (is_whole || is_last && came.apart(now) >= PAUSED)
     }
 
     /// Whether an earlier seal says another thing of that counter.
     fn contradicts(&self, counter: u64, hash: &PacketHash) -> bool {
-        let known = counter.checked_sub(self.base).and_then(|ahead| self.entries.get(ahead as usize));
+        let known = self.known(counter);
         known.is_some_and(|entry| matches!(entry.state, State::Sealed | State::Verified) && entry.hash != *hash)
     }
 
     /// Lets go of everything before `base`.
     fn move_to(&mut self, base: u64, outcome: &mut Outcome) {
-        while self.base < base {
-            let Some(entry) = self.entries.pop_front() else {
-                self.base = base;
-                break;
-            };
+        self.base = self.base.max(base);
+        while let Some(entry) = self.entries.front().filter(|entry| entry.counter < base) {
             if entry.state == State::Opened {
-                outcome.unverified.push(self.base);
+                outcome.unverified.push(entry.counter);
             }
-            self.base += 1;
+            self.entries.pop_front();
         }
     }
 
@@ -505,9 +457,7 @@ impl Watch {
             State::Opened | State::Overdue => outcome.forged.push((counter, true)),
             State::Unknown | State::Sealed => {}
         }
-        while !self.held_of(counter).is_empty() {
-            let at = self.held_before(counter);
-            let held = self.drop_held(at);
+        while let Some(held) = self.held.take(counter) {
             if held.hash != *hash {
                 outcome.forged.push((counter, false));
             } else if !opened {
@@ -517,57 +467,37 @@ impl Watch {
         }
         if let Some(entry) = self.entry(counter) {
             let state = if opened { State::Verified } else { State::Sealed };
-            *entry = Entry { hash: *hash, at: Millis::of(now), state };
+            *entry = Entry { counter, hash: *hash, at: Millis::of(now), state };
         }
+    }
+
+    /// What is known of a counter.
+    #[inline]
+    fn known(&self, counter: u64) -> Option<&Entry> {
+        // As nearly all do, it follows what came before.
+        if self.entries.back().is_none_or(|last| last.counter < counter) {
+            return None;
+        }
+        self.entries.get(self.place(counter)).filter(|entry| entry.counter == counter)
     }
 
     /// The entry of a counter, made if it is within bounds.
     fn entry(&mut self, counter: u64) -> Option<&mut Entry> {
-        let ahead = counter.checked_sub(self.base).filter(|ahead| *ahead < self.limit)? as usize;
-        if ahead == self.entries.len() {
-            self.entries.push_back(UNKNOWN);
-        } else if ahead > self.entries.len() {
-            self.entries.resize(ahead + 1, UNKNOWN);
+        counter.checked_sub(self.base).filter(|ahead| *ahead < self.limit)?;
+        if self.entries.back().is_none_or(|last| last.counter < counter) {
+            self.entries.push_back(Entry { counter, ..UNKNOWN });
+            return self.entries.back_mut();
         }
-        self.entries.get_mut(ahead)
+        let place = self.place(counter);
+        if self.entries.get(place).is_none_or(|entry| entry.counter != counter) {
+            self.entries.insert(place, Entry { counter, ..UNKNOWN });
+        }
+        self.entries.get_mut(place)
     }
 
-    /// The place of a counter among the entries, or the end of them.
+    /// The place of the first entry that is not of a lower counter.
     fn place(&self, counter: u64) -> usize {
-        (counter.saturating_sub(self.base) as usize).min(self.entries.len())
-    }
-
-    /// The place of the held frame that is the least likely to be true, or costs the most: the farthest, if it is farther
-    /// from where the speaker is than they get while it is held; else one of the counter that has the most: by
-    /// chance, for whoever floods would get around any order.
-    fn least_likely(&self) -> usize {
-        let far = |held: &HeldFrame| held.counter.abs_diff(self.sealed_to);
-        let last = self.held.len().saturating_sub(1);
-        let farthest = [0, last].into_iter().max_by_key(|at| self.held.get(*at).map(far));
-        if let Some(at) = farthest
-            && self.held.get(at).map(far) > Some(FAR)
-        {
-            return at;
-        }
-        // A few long frames would take the room of many as short as a voice's are.
-        let by_bytes = self.held_bytes > MAX_HELD_BYTES;
-        let len = |held: &HeldFrame| if by_bytes { held.frame.len() } else { 1 };
-        let mut place = 0;
-        let runs = self.held.chunk_by(|one, other| one.counter == other.counter).map(|run| {
-            let first = place;
-            place += run.len();
-            (run.iter().map(len).sum::<usize>(), first, run)
-        });
-        let Some((_, first, run)) = runs.max_by_key(|(size, ..)| *size) else { return 0 };
-        let longest = run.iter().map(len).max();
-        let among = run.iter().enumerate().filter(|(_, held)| Some(len(held)) == longest);
-        first + among.min_by_key(|(_, held)| self.chance.hash_one(held.hash)).map_or(0, |(place, _)| place)
-    }
-
-    fn drop_held(&mut self, at: usize) -> HeldFrame {
-        let held = self.held.remove(at);
-        self.held_bytes -= held.frame.len();
-        held
+        self.entries.partition_point(|entry| entry.counter < counter)
     }
 }
 
@@ -893,35 +823,6 @@ mod tests {
         assert!(watch.has_time_for(&next, &rules, ms(1010)), "and it comes back");
     }
 
-    #[test]
-    fn as_much_is_held_as_there_is_room_for_and_there_is_room_again_for_what_went() {
-        let (mut by_count, mut by_bytes) = (Watch::new(1), Watch::new(1));
-        for round in 0..3 {
-            let now = ms(round * 3000);
-            by_count.expire(now, |_| {});
-            assert!((0..1024).all(|at| by_count.hold(at / 8, &hash(at / 8, at as u8 % 8), b"frame", now)));
-            assert!(!by_count.hold(0, &hash(0, 8), b"frame", now));
-            assert_eq!(by_count.held.len(), 1024);
-            by_bytes.expire(now, |_| {});
-            assert!((0..64).all(|at| by_bytes.hold(at, &hash(at, 0), &[0; 2048], now)));
-            assert!(!by_bytes.hold(64, &hash(64, 0), b"f", now));
-            assert!(by_bytes.held_bytes <= 131_072);
-        }
-    }
-
-    #[test]
-    fn what_is_far_goes_first_and_then_what_the_most_were_sent_of() {
-        let mut watch = Watch::new(1);
-        (0..1024).for_each(|at| _ = watch.hold(at / 8, &hash(at / 8, at as u8 % 8), b"frame", ms(0)));
-        let of = |watch: &Watch, counter| watch.held_of(counter).len();
-        watch.hold(5_000, &hash(5_000, 0), b"frame", ms(0));
-        assert_eq!((of(&watch, 5_000), watch.held.len()), (0, 1024));
-        watch.hold(5, &hash(5, 8), b"frame", ms(0));
-        assert_eq!((of(&watch, 5), watch.held.len()), (8, 1024), "one of nine");
-        watch.hold(FAR, &hash(FAR, 0), b"frame", ms(0));
-        assert_eq!((of(&watch, FAR), watch.held.len()), (1, 1024), "as far as the speaker may get");
-    }
-
     /// More than is held: the frames that take the most room for what they are worth go first.
     #[test]
     fn long_and_far_frames_make_room_for_those_where_the_speaker_is() {
@@ -932,7 +833,7 @@ mod tests {
                 watch.hold(counter + 5_000, &hash(counter + 5_000, kind), &[0; 2048], ms(counter));
             }
         }
-        assert!(watch.held_bytes <= MAX_HELD_BYTES && watch.held.len() <= MAX_HELD);
+        assert!(watch.held.len() <= 1024);
         let hashes = (0..50).map(|counter| hash(counter, 0)).collect();
         let seal = Seal { number: 0, proof: Proof::Deniable, first: 0, hashes, signature: [0; 64] };
         let released = watch.take(&seal, ms(60)).unwrap().released;

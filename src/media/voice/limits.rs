@@ -18,8 +18,10 @@ use crate::{
 pub struct Limits {
     /// How long frames of an epoch are taken after the next one began: 2 s by default, and at most.
     ///
-    /// At most 16 past epochs are kept. One of them holds about 1 KiB a speaker, 6 KiB where the room seals, 80 bytes a
-    /// member of the room, and 2 bytes a leaf up to the highest leaf on stage.
+    /// At most 16 past epochs are kept. One of them holds about 1 KiB a speaker, 8 KiB where the room seals, 80 bytes a
+    /// member of the room, and 2 bytes a leaf up to the highest leaf on stage. Where the room seals each frame that no
+    /// seal has covered takes 32 bytes more, and each that is held about 100 and its own length: a flood in one
+    /// speaker's name makes 1 MiB of that at most.
     pub previous_epoch: Duration,
     /// How many packets of epochs on their way are kept, 65,535 at most: 1,024 by default, ten people who speak for 2 s.
     pub parked_packets: usize,

@@ -10,8 +10,11 @@ use openmls::prelude::{
 use tls_codec::{Serialize as _, Size as _};
 
 use super::{
-    CHARTER, Group, LOST_IN_A_ROW, Sweep, TREE_KEY, bug, context_extensions, crypto::Signed, index, leaf,
-    leaf_extensions,
+    CHARTER, Group, LOST_IN_A_ROW, Sweep, TREE_KEY,
+    bounds::{check_tree, check_welcome},
+    bug, context_extensions,
+    crypto::Signed,
+    index, leaf, leaf_extensions,
 };
 use crate::{
     error::{Error, Item, Result},
@@ -55,6 +58,7 @@ impl Bundle {
     pub(crate) fn fits(self) -> Result<Self> {
         check_size(Item::Message, &self.commit, MAX_MESSAGE)?;
         check_size(Item::Welcome, self.welcome.as_deref().unwrap_or_default(), MAX_MESSAGE)?;
+        self.welcome.as_deref().map_or(Ok(()), check_welcome)?;
         check_size(Item::Tree, self.tree.as_deref().unwrap_or_default(), MAX_TREE)?;
         Ok(self)
     }
@@ -152,7 +156,9 @@ impl Group {
         let pending = self.mls.pending_commit().ok_or_else(|| bug("a commit that was just made is gone"))?;
         let tree = pending.export_ratchet_tree(self.provider.crypto(), self.mls.export_ratchet_tree()).map_err(bug)?;
         let tree = tree.ok_or_else(|| bug("a commit of one's own has no tree"))?;
-        key.seal(self.id(), pending.epoch().as_u64(), &tree.tls_serialize_detached().map_err(bug)?)
+        let tree = tree.tls_serialize_detached().map_err(bug)?;
+        check_tree(&tree)?;
+        key.seal(self.id(), pending.epoch().as_u64(), &tree)
     }
 
     /// Whether the leaf keys of those whom `plan` brings in differ from each other and from all keys in the tree.
@@ -163,7 +169,8 @@ impl Group {
         // A leaf that goes by the same commit takes its key along.
         let stays = |leaf: &LeafNodeIndex| !plan.removes.contains(&LeafIndex(leaf.u32()));
         let leaves = self.mls.treesync().full_leaves().filter(|(at, _)| stays(at));
-        others.extend(leaves.map(|(_, leaf)| leaf::encryption_key(leaf)).filter(|key| keys.contains(key)));
+        let new: BTreeSet<_> = keys.iter().copied().collect();
+        others.extend(leaves.map(|(_, leaf)| leaf::encryption_key(leaf)).filter(|key| new.contains(key)));
         for (card, key) in plan.adds.iter().zip(keys) {
             if known.contains(&key) || !others.insert(key) {
                 let why = "a key on their card is somebody else's, or another's place in the room's tree: a guest could \

@@ -8,7 +8,11 @@ use openmls::prelude::{
 };
 use tls_codec::DeserializeBytes as _;
 
-use super::{Group, bug};
+use super::{
+    Group,
+    bounds::{MLS_GROUP_INFO, MLS_KEY_PACKAGE, MLS_WELCOME},
+    bug,
+};
 use crate::{
     error::{Detail, Error, Item, Result},
     identity::LeafIndex,
@@ -57,13 +61,18 @@ impl Group {
     /// message does not authenticate twice.
     pub(in crate::room) fn read(&mut self, message: &[u8], failures: &mut Failures, now: Duration) -> Result<Incoming> {
         let malformed = |why| Error::Malformed { what: Item::Message, why };
+        // What is not read is not built either: it would take more memory than what is.
+        match message.first_chunk() {
+            Some([0, 1, 0, MLS_WELCOME]) => return Err(malformed("it is a welcome: give it to its guest")),
+            Some([0, 1, 0, MLS_KEY_PACKAGE]) => return Err(malformed("it is a card: give it to a host")),
+            Some([0, 1, 0, MLS_GROUP_INFO]) => return Err(malformed("it is an MLS message of another kind")),
+            _ => {}
+        }
         let message = MlsMessageIn::tls_deserialize_exact_bytes(message)
             .map_err(|_| malformed("it is no MLS message, or was cut short"))?;
         let message = match message.extract() {
             MlsMessageBodyIn::PrivateMessage(message) => ProtocolMessage::from(message),
             MlsMessageBodyIn::PublicMessage(message) => return self.public(ProtocolMessage::from(message)),
-            MlsMessageBodyIn::Welcome(_) => return Err(malformed("it is a welcome: give it to its guest")),
-            MlsMessageBodyIn::KeyPackage(_) => return Err(malformed("it is a card: give it to a host")),
             _ => return Err(malformed("it is an MLS message of another kind")),
         };
         self.check_where(&message)?;

@@ -7,10 +7,14 @@ use openmls::prelude::{
     JoinBuilder, MlsGroup, MlsMessageBodyIn, MlsMessageIn, ProcessedWelcome, RatchetTreeIn, StagedWelcome, Welcome,
     WelcomeError,
 };
-use tls_codec::{Deserialize as _, DeserializeBytes as _};
+use tls_codec::{Deserialize as _, DeserializeBytes as _, Serialize as _};
 
 use super::{
-    CIPHERSUITE, Group, Provider, Sweep, TREE_KEY, commit::read_charter, join_config, leaf, required_capabilities,
+    CIPHERSUITE, Group, Provider, Sweep, TREE_KEY,
+    bounds::{MLS_WELCOME, check_tree, check_welcome},
+    bug,
+    commit::read_charter,
+    join_config, leaf, required_capabilities,
     storage::Records,
 };
 use crate::{
@@ -83,6 +87,9 @@ fn try_join(
     let processed = ProcessedWelcome::new_from_welcome(provider, &join_config(), welcome).map_err(refused)?;
 
     let info = processed.unverified_group_info();
+    if let Some(extension) = info.extensions().ratchet_tree() {
+        check_tree(&extension.ratchet_tree().tls_serialize_detached().map_err(bug)?)?;
+    }
     let tree = match (info.extensions().unknown(TREE_KEY), sealed_tree) {
         (None, None) => None,
         (Some(key), Some(sealed)) => {
@@ -121,6 +128,10 @@ fn try_join(
 
 pub(super) fn read_welcome(bytes: &[u8]) -> Result<Welcome> {
     let malformed = |why| Error::Malformed { what: Item::Welcome, why };
+    match bytes.get(2..4) {
+        Some([0, MLS_WELCOME]) => check_welcome(bytes)?,
+        _ => return Err(malformed("it is an MLS message of another kind")),
+    }
     let message = MlsMessageIn::tls_deserialize_exact_bytes(bytes)
         .map_err(|_| malformed("it is no MLS message, or was cut short"))?;
     let MlsMessageBodyIn::Welcome(welcome) = message.extract() else {
@@ -133,6 +144,7 @@ pub(super) fn read_welcome(bytes: &[u8]) -> Result<Welcome> {
 }
 
 fn read_tree(mut bytes: &[u8]) -> Result<RatchetTreeIn> {
+    check_tree(bytes)?;
     // Not by `tls_deserialize_exact_bytes`, which in builds with debug assertions panics where a vector of bytes ends
     // before its length.
     match RatchetTreeIn::tls_deserialize(&mut bytes) {

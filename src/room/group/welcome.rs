@@ -11,17 +11,16 @@ use openmls::{
 use openmls_rust_crypto::RustCrypto;
 use tls_codec::{DeserializeBytes as _, Serialize as _, VLBytes};
 
-use super::{CIPHERSUITE, bug, join::read_welcome};
+use super::{
+    CIPHERSUITE,
+    bounds::{MESSAGE_HEADER, MLS_WELCOME},
+    bug,
+    join::read_welcome,
+};
 use crate::{
     error::{Error, Item, Result},
     room::card::Card,
 };
-
-/// The wire format of a Welcome in an MLSMessage (RFC 9420 §6).
-const MLS_WELCOME: u16 = 3;
-
-/// The bytes of an MLSMessage before what it holds: its version and wire format.
-const MESSAGE_HEADER: usize = 4;
 
 /// What `welcome` holds for the owner of `card`, as a welcome for them alone: as long as any other's, and it tells
 /// nobody how many came with them.
@@ -36,7 +35,7 @@ pub(crate) fn split_welcome(welcome: &[u8], card: &Card) -> Result<Vec<u8>> {
     if mine.len() != 1 {
         return Err(malformed("it holds nothing for this card, or too much"));
     }
-    (ProtocolVersion::Mls10, MLS_WELCOME, (suite, mine, info)).tls_serialize_detached().map_err(bug)
+    (ProtocolVersion::Mls10, u16::from(MLS_WELCOME), (suite, mine, info)).tls_serialize_detached().map_err(bug)
 }
 
 /// What MLS names a card by (RFC 9420 §5.2).
