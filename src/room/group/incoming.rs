@@ -1,12 +1,16 @@
 //! Messages off the wire (RFC 9420 §6): parsed, authenticated, decrypted, told in the room's terms.
 
+use std::time::Duration;
+
 use openmls::prelude::{
-    ApplyUpdatePathError, ContentType, MlsMessageBodyIn, MlsMessageIn, ProcessMessageError, ProcessedMessageContent,
-    ProtocolMessage, Sender, StageCommitError, StagedCommit,
+    ApplyUpdatePathError, ContentType, KeyPackageVerifyError, MlsMessageBodyIn, MlsMessageIn, ProcessMessageError,
+    ProcessedMessageContent, ProposalValidationError, ProtocolMessage, Sender, StageCommitError, StagedCommit,
+    ValidationError,
 };
+use openmls::treesync::errors::{LeafNodeValidationError, LifetimeError};
 use tls_codec::DeserializeBytes as _;
 
-use super::{Group, PAST_EPOCHS, Sweep, bug};
+use super::{Group, PAST_EPOCHS, Sweep, bug, clock};
 use crate::{
     error::{Detail, Error, Item, Result},
     identity::{Identity, LeafIndex},
@@ -52,6 +56,16 @@ const fn is_mine_alone(error: &StageCommitError) -> bool {
     }
 }
 
+/// A key package in a commit is out of date by this machine's clock; others may be able to read it.
+fn wrong_clock(error: &LifetimeError) -> Error {
+    let (by, ahead) = match error {
+        LifetimeError::NotValidYet { not_before, now } => (not_before.saturating_sub(*now), false),
+        LifetimeError::Expired { not_after, now } => (now.saturating_sub(*not_after), true),
+        LifetimeError::SystemTimeBeforeUnixEpoch => (clock::before_1970(), false),
+    };
+    Error::WrongClock { by: Duration::from_secs(by), ahead }
+}
+
 impl Group {
     /// Reads a message of others. Nothing changes but, if it authenticates, its sender's ratchet: the same
     /// message does not authenticate twice.
@@ -75,6 +89,12 @@ impl Group {
             // Its signature stands, so a member made it; openmls does not say which.
             Err(ProcessMessageError::InvalidCommit(error)) if is_mine_alone(&error) => return Ok(Incoming::Unreadable),
             Err(ProcessMessageError::InvalidCommit(error)) => {
+                if let StageCommitError::ProposalValidationError(ProposalValidationError::LeafNodeValidation(
+                    LeafNodeValidationError::Lifetime(error),
+                )) = &error
+                {
+                    return Err(wrong_clock(error));
+                }
                 let what = match error {
                     StageCommitError::MissingProposal => "commit a proposal by reference",
                     StageCommitError::PskError(_) | StageCommitError::DuplicatePskId(_) => "inject a pre-shared key",
@@ -84,6 +104,9 @@ impl Group {
             }
             Err(ProcessMessageError::LibraryError(error)) => return Err(bug(error)),
             Err(ProcessMessageError::StorageError(error)) => return Err(bug(error)),
+            Err(ProcessMessageError::ValidationError(ValidationError::KeyPackageVerifyError(
+                KeyPackageVerifyError::LifetimeError(error),
+            ))) => return Err(wrong_clock(&error)),
             Err(error) => return Err(self.unauthentic(error)),
         };
         let Sender::Member(from) = processed.sender() else {
