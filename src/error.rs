@@ -3,7 +3,7 @@
 //! A message says what happened, to whom or in which epoch, and what to do next. A call that fails leaves the
 //! object as it was.
 
-use std::{fmt, path::PathBuf};
+use std::{borrow::Cow, fmt, path::PathBuf, time::Duration};
 
 use crate::{
     identity::LeafIndex,
@@ -36,6 +36,12 @@ pub enum Error {
         bytes: usize,
         /// How many there may be.
         limit: usize,
+    },
+    /// A card is signed as it should be, and is none to let anybody in by.
+    #[error("card refused: {flaw}; {}", .flaw.remedy())]
+    Unfit {
+        /// Why not.
+        flaw: Flaw,
     },
     /// A tag did not verify: nobody in the room sealed these bytes as they stand. Drop them.
     #[error(
@@ -136,6 +142,18 @@ pub enum Error {
         message: u64,
         /// The room's.
         room: u64,
+    },
+    /// A member lets somebody in whose key package, made by another implementation, is out of date by this machine's
+    /// clock. The same bytes are taken once the clock is right.
+    #[error(
+        "control message cannot be read by this machine's clock: either the clock is at least {} {}, or who was let in has a key package that is dated wrong; nothing has changed: if the clock is wrong, set it and receive this message again",
+        Amount(.by.as_secs()), if *.ahead { "ahead" } else { "behind" }
+    )]
+    WrongClock {
+        /// By how much the clock is wrong at least, if it is.
+        by: Duration,
+        /// Whether it is ahead then, rather than behind.
+        ahead: bool,
     },
     /// A commit of one's own is on its way; a second one would be lost for certain.
     #[error(
@@ -424,12 +442,210 @@ pub struct Denial {
     /// What they wanted.
     pub action: String,
     /// The rule against it, and what to do instead.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} may not {}: {}", Shown(&self.actor), Shown(&self.action), self.why)
+    }
+}
+
+/// Why somebody's leaf, or the key package that would bring it into a room, is not taken.
+///
+/// Dates and amounts of time are in seconds. All members of a room judge alike what does not depend on a clock; what
+/// does is for whoever admits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// It is of another MLS version.
+    Version(u16),
+    /// It is for another MLS suite.
+    Suite(u16),
+    /// It was not made to be let in by.
+    NoKeyPackage,
+    /// The credential is not Basic, or not UTF-8.
+    NoBasicCredential,
+    /// The signature key is none of Ed25519's.
+    NoEd25519Key,
+    /// Its capabilities do not list something that every room needs.
+    Lacks(&'static str),
+    /// It carries an extension that its capabilities do not list.
+    Unlisted(u16),
+    /// It carries a GREASE extension (RFC 9420 §13.5), which the group layer cannot find in the capabilities.
+    Grease(u16),
+    /// As [`Unlisted`](Self::Unlisted) or [`Grease`](Self::Grease), beside the leaf.
+    UnlistedBesideLeaf,
+    /// It carries an extension in a place that is not for it.
+    Misplaced,
+    /// Its leaf is too large: every leaf is in every later welcome.
+    LeafTooLarge {
+        /// How many bytes it has.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// Nothing can be encrypted to its leaf's encryption key.
+    EncryptionKey,
+    /// Nothing can be encrypted to its init key.
+    InitKey,
+    /// Its init key is its leaf's encryption key.
+    SameKeys,
+    /// Its door key, or the date with it, cannot be read.
+    DoorKey,
+    /// Its media keys are not certified by its own key and name.
+    MediaKeys,
+    /// The proof of a link in it cannot be read.
+    LinkProof,
+    /// The word in it, by which its owner asks to be brought back, cannot be read.
+    ReturnWord,
+    /// It may be used more than once.
+    LastResort,
+    /// Its MLS lifetime is longer than any that is taken.
+    LivesTooLong {
+        /// How long that is.
+        lifetime: u64,
+        /// How long it may be.
+        limit: u64,
+    },
+    /// It is dated too far ahead of this machine's clock.
+    Ahead {
+        /// How far.
+        by: u64,
+    },
+    /// It was made too long ago, by this machine's clock.
+    Old {
+        /// How long.
+        age: u64,
+    },
+    /// Its MLS lifetime has not begun long enough ago, by this machine's clock.
+    NotYet {
+        /// How long until it has.
+        by: u64,
+    },
+    /// Its MLS lifetime is over, by this machine's clock.
+    Expired {
+        /// How long it has been.
+        by: u64,
+    },
+    /// Its MLS lifetime ends too soon, by this machine's clock.
+    EndsSoon {
+        /// How soon.
+        left: u64,
+    },
+    /// This machine's clock reads a time before 1970.
+    NoClock,
+}
+
+impl Flaw {
+    const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Version(_) | Self::Suite(_) | Self::Lacks(_) => "its owner needs an app that parlor rooms are for",
+            Self::Ahead { .. } | Self::NotYet { .. } => {
+                "set the wrong clock, and if it was theirs ask for a fresh card then"
+            }
+            Self::Old { .. } | Self::Expired { .. } | Self::EndsSoon { .. } => {
+                "ask its owner for a fresh one, and if that is refused too set the wrong clock"
+            }
+            Self::NoClock => "set the clock",
+            _ => "ask its owner for a fresh one, made otherwise",
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "it is of MLS version {version:#06x}, and rooms are of 0x0001"),
+            Self::Suite(suite) => write!(f, "it is for MLS suite {suite:#06x}, and rooms are of suite 0x0003"),
+            Self::NoKeyPackage => f.write_str("its leaf is of another kind than a key package's"),
+            Self::NoBasicCredential => f.write_str("it carries no basic credential with a name in UTF-8"),
+            Self::NoEd25519Key => f.write_str("it carries no Ed25519 key"),
+            Self::Lacks(what) => write!(f, "its capabilities do not list {what}, which every room needs"),
+            Self::Unlisted(kind) => {
+                write!(f, "it carries the extension {kind:#06x}, which its own capabilities do not list")
+            }
+            Self::Grease(kind) => write!(
+                f,
+                "it carries the GREASE extension {kind:#06x}, which openmls 0.9 cannot find among its capabilities: \
+                 they may list GREASE, and nothing else may carry it"
+            ),
+            Self::UnlistedBesideLeaf => f.write_str(
+                "beside its leaf it carries an extension that its own capabilities do not list, or a GREASE one, which \
+                 openmls 0.9 cannot find among them",
+            ),
+            Self::Misplaced => f.write_str("it carries an extension in a place where MLS does not allow it"),
+            Self::LeafTooLarge { bytes, limit } => write!(f, "its leaf has {bytes} bytes, and may have {limit}"),
+            Self::EncryptionKey => f.write_str("nothing can be encrypted to its leaf's key"),
+            Self::InitKey => f.write_str("nothing can be encrypted to its init key"),
+            Self::SameKeys => f.write_str("its init key and its leaf's key are the same"),
+            Self::DoorKey => f.write_str("the door key in its leaf cannot be read"),
+            Self::MediaKeys => f.write_str("its media keys are not certified by its own key and name"),
+            Self::LinkProof => f.write_str("the proof in it that its owner holds a link cannot be read"),
+            Self::ReturnWord => {
+                f.write_str("the word in it, by which its owner asks to be brought back, cannot be read")
+            }
+            Self::LastResort => f.write_str("it may be used more than once"),
+            Self::LivesTooLong { lifetime, limit } => {
+                write!(f, "its MLS lifetime is {}, and may be {}", Amount(*lifetime), Amount(*limit))
+            }
+            Self::Ahead { by } => write!(
+                f,
+                "it is dated {} ahead of this machine's clock: its maker's clock is that much ahead of yours, or yours is \
+                 behind",
+                Amount(*by)
+            ),
+            Self::Old { age } => write!(
+                f,
+                "it was made {} ago by this machine's clock: it is out of date, its maker's clock is behind, or yours is \
+                 ahead",
+                Amount(*age)
+            ),
+            Self::NotYet { by } => write!(
+                f,
+                "it is not valid for another {} by this machine's clock: its maker's clock is that much ahead of yours, \
+                 or yours is behind",
+                Amount(*by)
+            ),
+            Self::Expired { by } => write!(
+                f,
+                "it expired {} ago by this machine's clock: it is out of date, its maker's clock is behind, or yours is \
+                 ahead",
+                Amount(*by)
+            ),
+            Self::EndsSoon { left } => write!(
+                f,
+                "it expires in {} by this machine's clock, and a card has to be good for a week more",
+                Amount(*left)
+            ),
+            Self::NoClock => f.write_str("this machine's clock reads a time before 1970"),
+        }
+    }
+}
+
+/// An amount of time in seconds, in the two largest units that say it.
+pub(crate) struct Amount(pub(crate) u64);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str, &str); 5] = [
+            (365 * 24 * 3_600, "year", "years"),
+            (24 * 3_600, "day", "days"),
+            (3_600, "h", "h"),
+            (60, "min", "min"),
+            (1, "s", "s"),
+        ];
+        let first = UNITS.iter().position(|(seconds, ..)| self.0 >= *seconds).unwrap_or(UNITS.len() - 1);
+        let mut rest = self.0;
+        for (at, (seconds, one, many)) in UNITS.iter().enumerate().skip(first).take(2) {
+            let count = rest / seconds;
+            rest %= seconds;
+            if at == first || count > 0 {
+                let space = if at == first { "" } else { " " };
+                write!(f, "{space}{count} {}", if count == 1 { one } else { many })?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -446,5 +662,28 @@ impl Detail {
 impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_of_time_is_told_in_two_units() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3_665, "1 h 1 min"),
+            (86_399, "23 h 59 min"),
+            (86_400, "1 day"),
+            (90_000, "1 day 1 h"),
+            (365 * 86_400 + 3_600, "1 year"),
+            (10 * 365 * 86_400 + 2 * 86_400, "10 years 2 days"),
+            (u64::MAX, "584942417355 years 26 days"),
+        ] {
+            assert_eq!(Amount(seconds).to_string(), text);
+        }
     }
 }

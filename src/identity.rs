@@ -35,6 +35,9 @@ pub const MAX_NAME: usize = 64;
 pub struct Identity {
     name: String,
     key: Key,
+    /// When this person last asked to be brought back into a room, as far as this object knows; 0 if never. A card made
+    /// later is dated no earlier, by whatever clock, so that the wish is over.
+    asked_at: u64,
 }
 
 impl Identity {
@@ -48,7 +51,7 @@ impl Identity {
     pub fn generate(name: &str) -> Result<Self> {
         check_own_name(name)?;
         let seed = random::bytes()?;
-        Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(&seed))) })
+        Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(&seed))), asked_at: 0 })
     }
 
     /// The identity whose secret [`secret`](Self::secret) gave: the same person as before, to everybody who knows them.
@@ -57,7 +60,7 @@ impl Identity {
     /// [`Error::Malformed`] as [`generate`](Self::generate).
     pub fn from_secret(name: &str, secret: &[u8; 32]) -> Result<Self> {
         check_own_name(name)?;
-        Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(secret))) })
+        Ok(Self { name: name.to_owned(), key: Key(Box::new(SigningKey::from_bytes(secret))), asked_at: 0 })
     }
 
     /// The secret key (an Ed25519 seed, RFC 8032), for the app to keep where it keeps secrets: whoever has it is this
@@ -87,6 +90,16 @@ impl Identity {
     /// The digits to compare with what others see for this identity.
     pub fn fingerprint(&self) -> Fingerprint {
         self.id().fingerprint()
+    }
+
+    /// They ask to be brought back at `at`, by their clock.
+    pub(crate) fn asks(&mut self, at: u64) {
+        self.asked_at = self.asked_at.max(at);
+    }
+
+    /// When they last did, as far as this object knows; 0 if never.
+    pub(crate) const fn asked_at(&self) -> u64 {
+        self.asked_at
     }
 
     pub(crate) const fn signer(&self) -> &Key {

@@ -74,7 +74,7 @@ pub mod sound;
 mod text;
 pub mod vault;
 
-pub use error::{Denial, Detail, Error, Item, Result};
+pub use error::{Denial, Detail, Error, Flaw, Item, Result};
 pub use identity::{Fingerprint, Identity, LeafIndex, MAX_NAME, Member, MemberId, Role, RoomCode};
 pub use media::{Cause, Clip, EpochKeys, Heard, Hearing, KeyIdLayout, Suite, Voice};
 pub use room::{

@@ -262,3 +262,24 @@ fn not_even_a_host_restarts_the_group() {
     }
     assert!(party.rooms.iter().all(|room| room.code() == code));
 }
+
+#[test]
+fn a_card_as_mls_rs_makes_it_by_default_is_refused_with_the_reason() {
+    let (mel, _) = client("mel");
+    let now = mel.generate_key_package_message(Default::default(), Default::default(), None).unwrap();
+    let error = Card::from_bytes(&now.to_bytes().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("it is not valid for another 5 min by this machine's clock"), "{error}");
+    // A year, unless it is told another.
+    let crypto = RustCryptoProvider::default();
+    let (secret, public) = crypto.cipher_suite_provider(SUITE).unwrap().signature_key_generate().unwrap();
+    let identity = SigningIdentity::new(BasicCredential::new(b"mel".to_vec()).into_credential(), public);
+    let mel = Client::builder()
+        .crypto_provider(crypto)
+        .identity_provider(BasicIdentityProvider::new())
+        .extension_type(ExtensionType::new(0xF0C1))
+        .signing_identity(identity, secret, SUITE)
+        .build();
+    let year = mel.generate_key_package_message(Default::default(), Default::default(), Some(an_hour_ago())).unwrap();
+    let error = Card::from_bytes(&year.to_bytes().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("its MLS lifetime is 1 year, and may be 84 days 1 h"), "{error}");
+}

@@ -6,8 +6,6 @@
 
 mod party;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use openmls::{
     messages::external_proposals::JoinProposal,
     prelude::{
@@ -26,21 +24,12 @@ use party::{
     mal::{Bare, CHARTER, DOOR_KEY, LINK_PROOF, SUITE, State, World, add, capabilities, psk, remove, state},
 };
 
-/// Leaf extensions that no room takes: beside the door key, or a door key that is none.
+/// Leaf extensions that no room takes: a door key that is none, or one of no date.
 fn odd_leaves() -> Vec<Extensions<LeafNode>> {
-    let door = |length| Extension::Unknown(DOOR_KEY, UnknownExtension(vec![7; length]));
-    let tracking = || Extension::ApplicationId(ApplicationIdExtension::new(b"tracking"));
-    let proof = || Extension::Unknown(LINK_PROOF, UnknownExtension(vec![7; 32]));
-    [
-        vec![tracking()],
-        vec![door(32), tracking()],
-        vec![door(32), proof()],
-        vec![door(31)],
-        vec![door(33)],
-        vec![door(0)],
-    ]
-    .map(|extensions| Extensions::from_vec(extensions).unwrap())
-    .into()
+    let door = |fill, length| Extension::Unknown(DOOR_KEY, UnknownExtension(vec![fill; length]));
+    [door(7, 31), door(7, 33), door(7, 0), door(7, 41), door(0, 40)]
+        .map(|door| Extensions::single(door).unwrap())
+        .into()
 }
 
 #[test]
@@ -289,7 +278,7 @@ fn a_name_nobody_could_show_is_not_admitted() {
 }
 
 #[test]
-fn a_card_valid_for_years_or_with_extras_is_not_admitted() {
+fn a_card_valid_for_years_or_with_odd_parts_is_not_admitted() {
     let ghost = Bare::new("ghost");
     let year = ghost.key_package_with(|builder| builder.key_package_lifetime(Lifetime::new(366 * 24 * 3600)));
     let extras = odd_leaves()
@@ -301,34 +290,10 @@ fn a_card_valid_for_years_or_with_extras_is_not_admitted() {
     });
     for package in extras.chain(proofs).chain([year]) {
         let card = MlsMessageOut::from(package.clone()).to_bytes().unwrap();
-        assert!(matches!(Card::from_bytes(&card), Err(Error::Malformed { .. })));
+        assert!(matches!(Card::from_bytes(&card), Err(Error::Unfit { .. })));
         let mut world = World::new(Role::Host);
         let commit = world.mal.commit(vec![add(package)]);
         world.refuse(&commit, Some("mal"), "admit ghost");
-    }
-}
-
-#[test]
-fn a_card_that_expires_before_everybody_has_seen_the_commit_is_not_admitted() {
-    // Each member's MLS checks the dates as it reads the commit, by its own clock: with a card of a few minutes,
-    // who reads it later, or whose clock is a little off, would be left behind.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let (hour, day) = (3600, 24 * 3600);
-    for (lifetime, good) in [
-        (Lifetime::init(now - hour, now + 60), false),
-        (Lifetime::init(now - hour, now + 7 * day - 60), false),
-        (Lifetime::init(now - 60, now + 30 * day), false),
-        (Lifetime::init(now - hour, now + 7 * day + 60), true),
-    ] {
-        let package = Bare::new("ghost").key_package_with(|builder| builder.key_package_lifetime(lifetime));
-        let card = Card::from_bytes(&MlsMessageOut::from(package).to_bytes().unwrap());
-        match card {
-            Ok(_) => assert!(good, "{lifetime:?}"),
-            Err(error) => {
-                assert!(!good, "{lifetime:?}: {error}");
-                assert!(matches!(error, Error::Malformed { what: Item::Card, .. }), "{error}");
-            }
-        }
     }
 }
 
@@ -378,16 +343,6 @@ fn a_command_makes_no_message_that_is_too_large_to_be_taken() {
     let few = ana.admit_all(&cards[..100]).unwrap();
     party.deliver(&few.commit);
     assert_eq!(party.rooms[1].roster().len(), 102);
-}
-
-#[test]
-fn a_card_that_may_be_used_again_and_again_is_not_read() {
-    let extensions = [ExtensionType::Unknown(CHARTER), ExtensionType::LastResort];
-    let able = Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]));
-    let package = Bare::new("ghost")
-        .key_package_with(|builder| builder.leaf_node_capabilities(able.clone()).mark_as_last_resort());
-    let card = Card::from_bytes(&MlsMessageOut::from(package).to_bytes().unwrap());
-    assert!(matches!(&card, Err(Error::Malformed { why, .. }) if why.contains("more than once")), "{card:?}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ const KINDS: &[Kind] = &[
     ("into a full room, made larger by the same commit", HOSTS, people::into_a_room_made_larger),
     ("under a name nobody could show", DOOR, people::unshowable_name),
     ("with a card valid for years", DOOR, people::long_card),
-    ("with more in their leaf than a name and a key", DOOR, people::leaf_with_extras),
+    ("with a door key in their leaf that is none", DOOR, people::leaf_with_extras),
     ("with a swollen leaf", DOOR, people::swollen_card),
     ("with media keys of another's", DOOR, people::card_with_false_media_keys),
     ("in a role with a forged date", DOOR, people::newcomer_with_seniority),
@@ -164,7 +164,7 @@ const KINDS: &[Kind] = &[
     ("other required capabilities", ALL, wire::required_capabilities),
     ("another's name", ALL, wire::credential),
     ("another signature key", ALL, wire::signature_key),
-    ("more in one's own leaf", ALL, wire::own_leaf_with_extras),
+    ("a door key in one's own leaf that is none", ALL, wire::own_leaf_with_extras),
     ("one's own leaf swollen", ALL, wire::own_leaf_swollen),
     ("media keys that are not one's own", ALL, wire::false_media_keys),
     ("a key of the group's past", ALL, wire::past_key),
@@ -307,7 +307,8 @@ impl Evening {
         let mut log = Vec::new();
         for (name, role) in bare {
             let client = Bare::new(name);
-            let admission = party.rooms[0].admit(&client.card(), role).unwrap();
+            let card = if name == "hal" { client.card_with_door() } else { client.card() };
+            let admission = party.rooms[0].admit(&card, role).unwrap();
             party.deliver(&admission.commit);
             inside.iter_mut().for_each(|mal| mal.follow(&admission.commit));
             inside.push(client.enter(&admission));

@@ -18,7 +18,12 @@ pub const MAX_CARD: usize = 4 * 1024;
 /// Somebody's request to be let in: their name, their keys, and a signature over both. Nothing in it is secret.
 ///
 /// On the wire it is an MLS KeyPackage in an MLSMessage (RFC 9420 §10), so that other implementations can make
-/// one. It admits its owner once: after that they need another, and after eleven weeks too.
+/// one. It admits its owner once: after that they need another, and after twelve weeks too.
+///
+/// It is dated by the clock of the machine that makes it, and held against the clock of the machine that admits by it: good
+/// from an hour before its date to twelve weeks after. Nobody else's clock has a say in it. One of another implementation
+/// that knows no such date has an MLS lifetime of twelve weeks at most, which must have begun five minutes ago and have a
+/// week left; then members' clocks have a say ([`Error::WrongClock`](crate::Error::WrongClock)).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Card {
     bytes: Box<[u8]>,
@@ -30,13 +35,14 @@ pub struct Card {
 
 impl Card {
     /// Reads a card that came over any channel, and checks all that can be checked without a room: its
-    /// signatures, its MLS suite, that it supports what every room needs, its dates, its name.
+    /// signatures, its MLS suite, that it supports what every room needs, its date, its name.
     ///
     /// Whether name and key belong together is for people to check, by [`Card::fingerprint`].
     ///
     /// # Errors
-    /// [`Error::TooLarge`](crate::Error::TooLarge) above [`MAX_CARD`]; [`Error::Malformed`](crate::Error::Malformed)
-    /// if a check fails.
+    /// [`Error::TooLarge`](crate::Error::TooLarge) above [`MAX_CARD`]; [`Error::Malformed`](crate::Error::Malformed) if it
+    /// is none, or not signed as it stands, or its name is none to show; [`Error::Unfit`](crate::Error::Unfit) with the
+    /// [`Flaw`](crate::Flaw) that is in the way.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (id, name, proof, word) = group::read_card(bytes)?;
         Ok(Self { bytes: bytes.into(), id, name, proof, word })

@@ -22,7 +22,7 @@ use std::{
 
 use self::request::Sealed;
 use crate::{
-    error::{Error, Result},
+    error::{Amount, Error, Result},
     identity::{LeafIndex, MemberId},
     room::{
         Admission, Card, Event, Intent, Room,
@@ -92,6 +92,8 @@ struct Asking {
     /// When they made it, by their clock.
     at: UnixTime,
     came: Duration,
+    /// Whether it was of no use for that date, by which theirs may be put right backwards.
+    refused: bool,
     /// How long the next has to wait.
     pause: Duration,
     /// The epoch since which they sat where they did.
@@ -128,15 +130,24 @@ impl Comeback {
         let mut pause = PAUSE;
         if let Some(last) = self.asked.get(&id) {
             let waited = now.saturating_sub(last.came);
-            if waited < last.pause || (waited < OVER && at <= last.at) {
+            let is_over = at == last.at || (at < last.at && !last.refused);
+            if waited < last.pause || (waited < OVER && is_over) {
                 return false;
             }
             if waited < QUIET {
                 pause = if since == last.since { last.pause } else { last.pause.saturating_mul(2).min(LONGEST_PAUSE) };
             }
         }
-        self.asked.insert(id, Asking { at, came: now, pause, since });
+        self.asked.insert(id, Asking { at, came: now, refused: false, pause, since });
         true
+    }
+
+    /// What `id` asked at `asked_at` is of no use, because of one's own clock or theirs: if theirs is put right, the next
+    /// may be of an earlier time.
+    fn refuse(&mut self, id: &MemberId, asked_at: UnixTime) {
+        if let Some(last) = self.asked.get_mut(id).filter(|last| last.at == asked_at) {
+            last.refused = true;
+        }
     }
 
     /// One is back oneself, and has met everybody anew.
@@ -182,18 +193,27 @@ impl Room {
     /// # Errors
     /// As every command; [`Error::NotAMember`] if its owner is not in the room: admit them; [`Error::Unusable`] if they
     /// are back by that card, or go by another name in the room; [`Error::Denied`] too if they asked for it by that card
-    /// more than ten minutes ago, or their clock or one's own is wrong.
+    /// more than ten minutes ago, or their clock or one's own is wrong; [`Error::Unfit`] if it has no word and is out of date.
     pub fn bring_back(&mut self, card: &Card, wall: UnixTime) -> Result<Admission> {
         self.group()?;
         if let Some(asked_at) = card.asked_back_at() {
-            let oldest = UnixTime(wall.0.saturating_sub(FRESH + UnixTime::SLACK));
-            let why = if asked_at < oldest {
-                "they asked more than ten minutes ago, or their clock or yours is wrong: they may ask again"
-            } else if asked_at > wall.plus(UnixTime::SLACK) {
-                "they ask by a time that is yet to come: their clock or yours is wrong"
+            let (age, ahead) = (wall.0.saturating_sub(asked_at.0), asked_at.0.saturating_sub(wall.0));
+            let why = if age > FRESH + UnixTime::SLACK {
+                format!(
+                    "they asked {} ago by your clock, which is too long: they may ask again, and if that is refused too \
+                     their clock is behind, or yours is ahead",
+                    Amount(age)
+                )
+            } else if ahead > UnixTime::SLACK {
+                format!(
+                    "they ask by a time that is {} ahead of your clock: theirs is ahead, or yours is behind; once the wrong \
+                     one is set they may ask again",
+                    Amount(ahead)
+                )
             } else {
                 return self.bring_back_now(card);
             };
+            self.comeback.refuse(&card.id(), asked_at);
             return Err(Error::Denied(Box::new(denial(card.name(), "come back", why))));
         }
         self.bring_back_now(card)
@@ -315,6 +335,19 @@ mod tests {
         }
         assert_eq!(comeback.committer(ending(1_999)), Some(id(1_999)));
         assert_eq!(comeback.committer(ending(1_999 - COMMITS as u64)), None);
+    }
+
+    #[test]
+    fn who_was_refused_for_a_date_is_heard_by_an_earlier_one_and_not_by_the_same() {
+        let mut comeback = Comeback::default();
+        let at = Duration::from_secs;
+        let hears = |comeback: &mut Comeback, asked_at, now| comeback.is_fresh(id(1), UnixTime(asked_at), 0, at(now));
+        assert!(hears(&mut comeback, 900, 0) && !hears(&mut comeback, 100, 2));
+        comeback.refuse(&id(1), UnixTime(899));
+        assert!(!hears(&mut comeback, 100, 2), "that was another");
+        comeback.refuse(&id(1), UnixTime(900));
+        assert!(!hears(&mut comeback, 900, 2), "said again");
+        assert!(hears(&mut comeback, 100, 2) && !hears(&mut comeback, 99, 4));
     }
 
     #[test]

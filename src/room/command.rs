@@ -67,7 +67,7 @@ impl Room {
     ///
     /// # Errors
     /// [`Error::Denied`] if one's role does not allow it, if one of them is in already or banned, or if the room is
-    /// locked or full; [`Error::Malformed`] if a card has expired or will within a week; [`Error::TooLarge`] if they
+    /// locked or full; [`Error::Unfit`] if a card is out of date by this machine's clock; [`Error::TooLarge`] if they
     /// are too many for one message, or the room for one tree; [`Error::CommitPending`]; [`Error::Closed`].
     pub fn admit_all(&mut self, cards: &[(Card, Role)]) -> Result<Admission> {
         match self.carry_out(Intent::Admit(cards.to_vec()))? {

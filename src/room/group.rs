@@ -5,6 +5,7 @@
 //! openmls, and moves no state but the ratchet of the member who signed it, for commits alone.
 
 mod bounds;
+mod clock;
 mod commit;
 mod crypto;
 mod hpke;
@@ -54,8 +55,9 @@ const CHARTER: u16 = 0xF0C1;
 /// The GroupInfo extension with the key of a ratchet tree that travels apart.
 const TREE_KEY: u16 = 0xF0C2;
 
-/// The leaf extension with a member's door key (32); if they ever asked to be brought back, with when they last did, by
-/// their clock (8): a word of theirs counts if it is later.
+/// The leaf extension with a member's door key (32) and their date (8): when the key package was made that brought them
+/// in, or when they last asked to be brought back if that was later, in seconds since 1970 by their clock. A word of theirs
+/// counts if it is later, or names this very leaf. Other implementations may leave out the date, or all of it.
 const DOOR_KEY: u16 = 0xF0C3;
 
 /// The key package extension with the proof of a link: the link's id (32) and a signature (64).
@@ -80,13 +82,12 @@ pub(super) const LOST_IN_A_ROW: u32 = 16;
 /// The primitives and the memory that openmls works with, and the keys that its owner's leaves certify.
 pub(crate) struct Provider {
     crypto: Crypto,
-    random: RustCrypto,
     storage: Storage,
     door: DoorKey,
     /// What seals are signed with in this epoch, or will be in the first.
     media: MediaKey,
-    /// When its owner last asked to be brought back, for their leaves to say; 0 if they never did.
-    asked_at: u64,
+    /// The date that its owner's next leaf is to say; 0 until it is known which card they enter by.
+    date: u64,
 }
 
 impl Provider {
@@ -95,18 +96,8 @@ impl Provider {
         Ok(Box::new(Self::with(Storage::default(), DoorKey::random()?, MediaKey::generate()?, 0)))
     }
 
-    fn with(storage: Storage, door: DoorKey, media: MediaKey, asked_at: u64) -> Self {
-        Self { crypto: Crypto::default(), random: RustCrypto::default(), storage, door, media, asked_at }
-    }
-
-    /// Its owner asks to be brought back: their leaves say so from here on.
-    pub(crate) fn asks(&mut self, at: UnixTime) {
-        self.asked_at = self.asked_at.max(at.0);
-    }
-
-    /// When they last did; 0 if never.
-    pub(crate) const fn asked_at(&self) -> UnixTime {
-        UnixTime(self.asked_at)
+    fn with(storage: Storage, door: DoorKey, media: MediaKey, date: u64) -> Self {
+        Self { crypto: Crypto::default(), storage, door, media, date }
     }
 
     /// Hands out what it keeps: two secrets, and the records of a guest, which are JSON.
@@ -145,7 +136,7 @@ impl OpenMlsProvider for Provider {
     }
 
     fn rand(&self) -> &RustCrypto {
-        &self.random
+        &self.crypto.primitives
     }
 }
 
@@ -173,16 +164,22 @@ impl Drop for Sweep {
 impl Group {
     /// A group of one, under a random id.
     pub(crate) fn create(identity: &Identity, charter: &Charter) -> Result<Self> {
-        let provider = Provider::new()?;
+        let mut provider = Provider::new()?;
+        // openmls would panic: it dates all that it makes by itself an hour back, before it asks how.
+        if clock::now().is_none_or(|now| now < 3_600) {
+            return Err(Error::Unusable { what: "this machine's clock", why: "it reads 1970 or before: set it" });
+        }
+        provider.date = leaf::today(identity);
         let config = MlsGroupCreateConfig::builder()
             .ciphersuite(CIPHERSUITE)
+            .lifetime(leaf::always())
             .wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
             .use_ratchet_tree_extension(false)
             .max_past_epochs(0)
             .number_of_resumption_psks(0)
             .sender_ratchet_configuration(ratchet())
             .capabilities(capabilities())
-            .with_leaf_node_extensions(leaf_extensions(identity, &provider, &provider.media)?)
+            .with_leaf_node_extensions(leaf_extensions(identity, &provider, &provider.media, provider.date)?)
             .map_err(bug)?
             .with_group_context_extensions(context_extensions(charter)?)
             .build();
@@ -222,19 +219,26 @@ impl Group {
         &self.provider.door
     }
 
-    /// One has asked to be brought back, and is here all the same: one's leaf is to say when, so that it counts no more.
-    pub(crate) fn asks(&mut self, at: UnixTime) {
-        self.provider.asks(at);
+    /// One's own leaf as words tell it from others: its door key, and its date.
+    pub(crate) fn dated_leaf(&self) -> (DoorKeyPublic, u64) {
+        (self.provider.door.public(), self.mls.own_leaf_node().map_or(0, leaf::date))
     }
 
-    /// When one last asked to be brought back; 0 if never.
-    pub(crate) fn asked_at(&self) -> UnixTime {
-        self.provider.asked_at()
+    /// One has asked to be brought back, and is here all the same: from here on one's own leaves say so, and words of before
+    /// count no more. By whatever clock that was, it is another date than that of the leaf they name.
+    pub(crate) fn asks(&mut self, at: UnixTime) {
+        let (_, date) = self.dated_leaf();
+        self.provider.date = self.provider.date.max(date.saturating_add(1)).max(at.0);
+    }
+
+    /// The date that one's own next leaf will say.
+    pub(crate) fn date(&self) -> UnixTime {
+        UnixTime(self.provider.date)
     }
 
     /// Whether one has asked to be brought back since one's leaf was made.
     pub(crate) fn has_words_out(&self) -> bool {
-        self.mls.own_leaf_node().is_some_and(|leaf| leaf::asked_at(leaf) < self.provider.asked_at)
+        self.dated_leaf().1 < self.provider.date
     }
 
     /// One's own media key of this epoch, which one's leaf certifies.
@@ -317,11 +321,13 @@ fn required_capabilities() -> RequiredCapabilitiesExtension {
 }
 
 /// What a leaf of ours certifies beside its name and keys. A commit that changes one of these names them all.
-fn leaf_extensions(identity: &Identity, provider: &Provider, media: &MediaKey) -> Result<Extensions<LeafNode>> {
-    let mut door = provider.door.public().0.to_vec();
-    if provider.asked_at > 0 {
-        door.extend_from_slice(&provider.asked_at.to_be_bytes());
-    }
+fn leaf_extensions(
+    identity: &Identity,
+    provider: &Provider,
+    media: &MediaKey,
+    date: u64,
+) -> Result<Extensions<LeafNode>> {
+    let door = [&provider.door.public().0[..], &date.to_be_bytes()].concat();
     let certificate = MediaCertificate::new(identity, media).to_bytes();
     Extensions::from_vec(vec![
         Extension::Unknown(DOOR_KEY, UnknownExtension(door)),

@@ -7,10 +7,13 @@
 //! An attacker here is a member with a patched client. What MLS itself proves (who signed it, that its tree and
 //! keys are consistent) is proved before; whether they may is proved here and nowhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crate::{
-    error::{Denial, Result},
+    error::{Denial, Flaw, Result},
     identity::{LeafIndex, Member, MemberId, Role, check_name},
     room::{
         Card,
@@ -66,7 +69,7 @@ pub(crate) struct Newcomer {
     /// `None` if the credential is not Basic, or not UTF-8.
     pub(crate) name: Option<String>,
     /// Whether it lists what every room needs, its size and lifetime are within bounds, and its keys can be encrypted to.
-    pub(crate) capable: bool,
+    pub(crate) fit: Result<(), Flaw>,
     /// Whether its media keys, if it has any, are certified by that id and name.
     pub(crate) certified: bool,
     /// Whether no parent node of the tree has its encryption key: else nobody could enter any more.
@@ -83,7 +86,7 @@ impl Newcomer {
         Self {
             id: Some(card.id()),
             name: Some(card.name().to_owned()),
-            capable: true,
+            fit: Ok(()),
             certified: true,
             has_new_key: true,
             proof: card.proof().copied(),
@@ -199,7 +202,7 @@ struct Return {
 }
 
 impl Case<'_> {
-    fn deny<T>(&self, action: &str, why: &'static str) -> Result<T, Denial> {
+    fn deny<T>(&self, action: &str, why: impl Into<Cow<'static, str>>) -> Result<T, Denial> {
         Err(denial(&self.actor.name, action, why))
     }
 
@@ -232,8 +235,8 @@ impl Case<'_> {
         if leaf.name.as_ref() != Some(&self.actor.name) {
             return self.deny("change their credential", "a member's name stays; leave, and come back with a new card");
         }
-        if !leaf.capable {
-            return self.deny("drop a capability or swell their leaf", "every member supports what the room needs");
+        if let Err(flaw) = leaf.fit {
+            return self.deny("drop a capability or swell their leaf", format!("nobody could take it: {flaw}"));
         }
         if !leaf.certified {
             return self
@@ -249,7 +252,7 @@ impl Case<'_> {
         let Ground { room, roster, charter, .. } = self.ground;
         for add in &proposed.adds {
             let Some(member) = add.id.and_then(|id| roster.find(&id)) else { continue };
-            if add.word.is_some_and(|word| !word.replaces(roster.last_word(&member.id))) {
+            if add.word.is_some_and(|word| !word.replaces(roster.dated_leaf(&member.id))) {
                 let what = format!("bring back {}, a {}", member.name, member.role);
                 return self.deny(&what, "they asked before they had the keys they have now; ask them to again");
             }
@@ -315,9 +318,8 @@ impl Case<'_> {
             }
             let role = self.after.role(&id);
             let what = format!("admit {name} as a {role}");
-            if !add.capable {
-                return self
-                    .deny(&what, "their card lacks what the room needs, is too large, or is valid for too long");
+            if let Err(flaw) = add.fit {
+                return self.deny(&what, format!("no room takes their card: {flaw}"));
             }
             if !add.certified {
                 return self.deny(&what, "the media keys on their card are not certified by their own key and name");
@@ -590,8 +592,8 @@ impl Case<'_> {
     }
 }
 
-pub(crate) fn denial(actor: &str, action: &str, why: &'static str) -> Denial {
-    Denial { actor: actor.to_owned(), action: action.to_owned(), why }
+pub(crate) fn denial(actor: &str, action: &str, why: impl Into<Cow<'static, str>>) -> Denial {
+    Denial { actor: actor.to_owned(), action: action.to_owned(), why: why.into() }
 }
 
 #[cfg(test)]
@@ -623,7 +625,7 @@ mod tests {
             id: id(n),
             name: (*name).to_owned(),
             door: None,
-            asked_at: 0,
+            date: 0,
             media: None,
             bound: false,
         });
@@ -646,7 +648,7 @@ mod tests {
         Newcomer {
             id: Some(id(n)),
             name: Some(format!("guest {n}")),
-            capable: true,
+            fit: Ok(()),
             certified: true,
             has_new_key: true,
             proof: None,
@@ -721,7 +723,7 @@ mod tests {
             (Newcomer { id: None, ..newcomer(9) }, "admit somebody"),
             (Newcomer { name: None, ..newcomer(9) }, "admit somebody"),
             (Newcomer { name: Some(String::new()), ..newcomer(9) }, "admit somebody"),
-            (Newcomer { capable: false, ..newcomer(9) }, "admit guest 9"),
+            (Newcomer { fit: Err(Flaw::SameKeys), ..newcomer(9) }, "admit guest 9"),
             (Newcomer { certified: false, ..newcomer(9) }, "admit guest 9"),
         ] {
             refused(Proposed { adds: vec![flaw], ..by(0) }, action);
@@ -733,7 +735,7 @@ mod tests {
         let eve = || Newcomer {
             id: Some(id(3)),
             name: Some("eve".into()),
-            capable: true,
+            fit: Ok(()),
             certified: true,
             has_new_key: true,
             proof: None,
@@ -745,7 +747,7 @@ mod tests {
             (Newcomer { id: None, ..eve() }, "signature key"),
             (Newcomer { name: Some("ana".into()), ..eve() }, "credential"),
             (Newcomer { name: None, ..eve() }, "credential"),
-            (Newcomer { capable: false, ..eve() }, "capability"),
+            (Newcomer { fit: Err(Flaw::SameKeys), ..eve() }, "capability"),
             (Newcomer { certified: false, ..eve() }, "media keys"),
         ] {
             refused(Proposed { path: Some(leaf), ..by(3) }, action);
@@ -969,7 +971,7 @@ mod tests {
                     id: m.id,
                     name: m.name.clone(),
                     door: None,
-                    asked_at: 0,
+                    date: 0,
                     media: None,
                     bound: false,
                 })

@@ -63,7 +63,8 @@ impl Room {
     ///
     /// # Errors
     /// The room is as it was: [`Error::TooLarge`] above [`MAX_MESSAGE`]; [`Error::Malformed`];
-    /// [`Error::WrongEpoch`]; [`Error::Unauthentic`] (of another room, damaged, seen before);
+    /// [`Error::WrongEpoch`]; [`Error::Unauthentic`] (of another room, damaged, seen before); [`Error::WrongClock`] if this
+    /// machine's clock, set right, may let it be read;
     /// [`Error::Unusable`] if it is a commit of one's own that was abandoned: others go on without you;
     /// [`Error::Closed`] once one is out.
     pub fn receive(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {

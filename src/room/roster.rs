@@ -16,8 +16,8 @@ pub(crate) struct Seat {
     pub(crate) name: String,
     /// Their door key, if their leaf certifies one: only who has one can read knocks.
     pub(crate) door: Option<DoorKeyPublic>,
-    /// When they last asked to be brought back, as their leaf says; 0 if it says nothing.
-    pub(crate) asked_at: u64,
+    /// The date their leaf says; 0 if it says none.
+    pub(crate) date: u64,
     /// Their media keys as their leaf has them; whether they are theirs is not checked here.
     pub(crate) media: Option<MediaCertificate>,
     /// Whether a commit of theirs made the leaf, so that their signature over it names this group (RFC 9420 §7.2). That
@@ -38,7 +38,7 @@ struct Sitting {
     /// The epoch since which that leaf is theirs, as far as this room has seen.
     since: u64,
     door: Option<DoorKeyPublic>,
-    asked_at: u64,
+    date: u64,
     /// Their media keys, if they are on stage and the keys are theirs.
     media: Option<MediaCertificate>,
 }
@@ -53,7 +53,7 @@ impl Roster {
         let hosted = charter.hosts() > 0;
         let mut seats: Vec<Sitting> = seats
             .into_iter()
-            .map(|Seat { leaf, id, name, door, asked_at, media, bound }| {
+            .map(|Seat { leaf, id, name, door, date, media, bound }| {
                 let before = before.seat(leaf).filter(|sitting| sitting.member.id == id);
                 let since = before.map_or(epoch, |sitting| sitting.since);
                 let media =
@@ -64,7 +64,7 @@ impl Roster {
                     });
                 let standing = charter.standing(&id);
                 let member = Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by };
-                Sitting { member, since, door, asked_at, media }
+                Sitting { member, since, door, date, media }
             })
             .collect();
         seats.sort_unstable_by_key(|sitting| sitting.member.leaf);
@@ -118,9 +118,9 @@ impl Roster {
         self.of(id).map(|sitting| &sitting.member)
     }
 
-    /// What the leaf of `id` says for words to be held against: its door key, and when they last asked to be brought back.
-    pub(crate) fn last_word(&self, id: &MemberId) -> (Option<DoorKeyPublic>, u64) {
-        self.of(id).map_or((None, 0), |sitting| (sitting.door, sitting.asked_at))
+    /// What the leaf of `id` says for words to be held against: its door key, and its date.
+    pub(crate) fn dated_leaf(&self, id: &MemberId) -> (Option<DoorKeyPublic>, u64) {
+        self.of(id).map_or((None, 0), |sitting| (sitting.door, sitting.date))
     }
 
     /// The door key of `id`, if their leaf certifies one.

@@ -248,8 +248,10 @@ fn broken(from: &MemberId) -> Error {
     Error::Denied(Box::new(Denial {
         actor: from.to_string(),
         action: "reveal another number than the one they committed to".to_owned(),
-        why: "somebody may be trying for a short code of their choice; trust no code of this exchange, and compare the \
-              room code's words instead",
+        why:
+            "somebody may be trying for a short code of their choice; trust no code of this exchange, and compare the \
+              room code's words instead"
+                .into(),
     }))
 }
 

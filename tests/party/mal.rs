@@ -23,6 +23,9 @@ pub const LINK_PROOF: u16 = 0xF0C4;
 pub const MEDIA_KEYS: u16 = 0xF0C5;
 pub const RETURN: u16 = 0xF0C6;
 
+/// The door key in cards that have one: nobody knows its secret.
+pub const DOOR: [u8; 32] = [9; 32];
+
 /// A client of bare openmls.
 pub struct Bare {
     pub provider: OpenMlsRustCrypto,
@@ -69,6 +72,13 @@ impl Bare {
 
     pub fn card(&self) -> Card {
         Card::from_bytes(&MlsMessageOut::from(self.key_package()).to_bytes().unwrap()).unwrap()
+    }
+
+    /// A card whose leaf has a door key, [`DOOR`], and no date: words can name it.
+    pub fn card_with_door(&self) -> Card {
+        let door = Extensions::single(Extension::Unknown(DOOR_KEY, UnknownExtension(DOOR.to_vec()))).unwrap();
+        let package = self.key_package_with(|builder| builder.leaf_node_extensions(door.clone()));
+        Card::from_bytes(&MlsMessageOut::from(package).to_bytes().unwrap()).unwrap()
     }
 
     /// Enters without a look at what is entered.

@@ -19,7 +19,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 impl World {
     /// The time of day by somebody's clock.
     fn wall(&self, who: usize) -> UnixTime {
-        UnixTime((1_800_000_000 + self.now.as_secs()).saturating_add_signed(self.ends[who].wrong_by.into()))
+        UnixTime(self.begun.plus(self.now.as_secs()).0.saturating_add_signed(self.ends[who].wrong_by.into()))
     }
 
     fn identity_at(&self, who: usize) -> Identity {

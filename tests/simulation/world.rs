@@ -4,13 +4,13 @@
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     fmt::Write as _,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use parlor::{
     Card, Error, Guest, Identity, Kept, KeyIdLayout, MemberId, Room, Settings, Voice,
     media::seal::SealMode,
-    room::{Intent, MessageId, Returning, Setting},
+    room::{Intent, MessageId, Returning, Setting, door::UnixTime},
     vault::MemoryVault,
 };
 
@@ -186,6 +186,8 @@ pub struct World {
     pub model: Model,
     pub layout: KeyIdLayout,
     pub now: Duration,
+    /// The time of day as it begins: cards are dated by this machine's own clock.
+    pub begun: UnixTime,
     pub tally: Tally,
     /// What happened in words, if somebody wants to read it.
     told: Option<String>,
@@ -238,6 +240,7 @@ impl World {
             model,
             layout,
             now: Duration::ZERO,
+            begun: SystemTime::now().into(),
             tally: Tally::default(),
             told: None,
             stolen: false,

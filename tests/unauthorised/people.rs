@@ -8,7 +8,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use super::{Attempt, EVERYBODY, Evening, Expect, FLOOR, Seat, byte, key, leaf, role, stand};
 use crate::party::{
     charter::{HOST, LISTENER, SPEAKER},
-    mal::{Bare, CHARTER, Part, SUITE, add, media_extension, remove},
+    mal::{Bare, CHARTER, DOOR_KEY, Part, SUITE, add, media_extension, remove},
 };
 
 // ---- who comes in ----
@@ -102,12 +102,16 @@ pub fn long_card(e: &mut Evening) -> Attempt {
 
 pub fn leaf_with_extras(e: &mut Evening) -> Attempt {
     e.with_room();
-    let bytes: [u8; 8] = e.rng.random();
-    let card = Bare::new("ghost").key_package_with(|builder| {
-        let extension = Extension::ApplicationId(ApplicationIdExtension::new(&bytes));
-        builder.leaf_node_extensions(Extensions::single(extension).unwrap())
-    });
+    let door = odd_door(e);
+    let card = Bare::new("ghost").key_package_with(|builder| builder.leaf_node_extensions(door.clone()));
     (e.mal.commit(vec![add(card)]), Expect::Mal("admit ghost".into()))
+}
+
+/// A leaf's extensions: a door key that is none, or is of no date.
+pub fn odd_door(e: &mut Evening) -> Extensions<LeafNode> {
+    let length = [0, 31, 33, 39, 41, 40][e.rng.random_range(0..6)];
+    let fill = if length == 40 { 0 } else { e.rng.random() };
+    Extensions::single(Extension::Unknown(DOOR_KEY, UnknownExtension(vec![fill; length]))).unwrap()
 }
 
 pub fn swollen(e: &mut Evening) -> Capabilities {

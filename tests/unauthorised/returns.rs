@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Attempt, Evening, Expect, key, stand};
 use crate::party::{
     charter::{SPEAKER, Standing},
-    mal::{Part, RETURN, add, remove},
+    mal::{DOOR, Part, RETURN, add, remove},
 };
 
 /// What hal's card says of his wish to be brought back.
@@ -15,21 +15,22 @@ struct Word {
     room: Vec<u8>,
     since: u64,
     asked_at: u64,
+    door: [u8; 32],
 }
 
 /// A good one.
 fn word(e: &mut Evening) -> Word {
     let charter = e.mal.charter();
     let since = charter.standings[&key(e.hal.client.id())].since;
-    Word { room: e.party.rooms[0].id().to_vec(), since, asked_at: 1 + e.rng.random_range(0..u64::MAX) }
+    Word { room: e.party.rooms[0].id().to_vec(), since, asked_at: 1 + e.rng.random_range(0..u64::MAX), door: DOOR }
 }
 
 /// The commit that would bring hal back by a card with that word, if any, and change what the charter says of him.
 fn back(e: &mut Evening, word: Option<Word>, change: impl FnOnce(&mut Standing)) -> Vec<u8> {
     let words: Vec<_> = word
         .iter()
-        .map(|Word { room, since, asked_at }| {
-            [&Sha256::digest(room)[..], &since.to_be_bytes(), &asked_at.to_be_bytes(), &[0; 32]].concat()
+        .map(|Word { room, since, asked_at, door }| {
+            [&Sha256::digest(room)[..], &since.to_be_bytes(), &asked_at.to_be_bytes(), door, &[0; 8]].concat()
         })
         .map(|bytes| Extension::Unknown(RETURN, UnknownExtension(bytes)))
         .collect();
@@ -62,19 +63,19 @@ pub fn without_a_word(e: &mut Evening) -> Attempt {
 const NO_PROOF: &str = "bring back hal, a host: their card does not prove";
 const EARLY: &str = "bring back hal, a host: they asked before they had the keys";
 
-/// For another room, in another role, or from before they last came back.
+/// For another room, in another role, or out of a leaf that they have no more.
 pub fn by_a_word_that_does_not_count(e: &mut Evening) -> Attempt {
     let mut word = word(e);
     match e.rng.random_range(0..3) {
         0 => word.room = e.rng.random::<[u8; 16]>().to_vec(),
         1 => word.since = e.wrong_date(),
-        _ => word.asked_at = 0,
+        _ => word.door = e.rng.random(),
     }
-    let early = word.asked_at == 0;
+    let early = word.door != DOOR;
     if e.rng.random() {
         return refused(back(e, Some(word), |_| {}), if early { EARLY } else { NO_PROOF });
     }
-    let asked_at = word.asked_at.max(1);
+    let asked_at = word.asked_at;
     if early {
         return refused(back(e, Some(word), |hal| hal.returned = asked_at), EARLY);
     }

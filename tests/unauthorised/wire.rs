@@ -75,9 +75,7 @@ pub fn signature_key(e: &mut Evening) -> Attempt {
 }
 
 pub fn own_leaf_with_extras(e: &mut Evening) -> Attempt {
-    let bytes: [u8; 8] = e.rng.random();
-    let extension = Extension::ApplicationId(ApplicationIdExtension::new(&bytes));
-    let leaf = LeafNodeParameters::builder().with_extensions(Extensions::single(extension).unwrap()).build();
+    let leaf = LeafNodeParameters::builder().with_extensions(people::odd_door(e)).build();
     (e.mal.commit_with(leaf, vec![]), Expect::Mal("drop a capability or swell their leaf".into()))
 }
 

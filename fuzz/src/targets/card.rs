@@ -14,9 +14,9 @@ const LEAF: usize = INIT_KEY + 32;
 const SIGNATURE: usize = 2 + 64;
 /// The extension with the word that one asks to be brought back.
 const RETURN: u16 = 0xF0C6;
-/// The extension of a leaf with its door key; how long that and the media keys are.
+/// The extension of a leaf with its door key and date; how long that and the media keys are.
 const DOOR_KEY: u16 = 0xF0C3;
-const DOOR: usize = 2 + 1 + 32;
+const DOOR: usize = 2 + 1 + 32 + 8;
 const MEDIA: usize = 2 + 2 + 128;
 
 thread_local! {
@@ -85,14 +85,15 @@ pub fn asking(owner: &SigningKey, genuine: &[u8], door: Option<&[u8]>, word: Opt
 
 /// The door key in the leaf of such a card.
 pub fn door_of(genuine: &[u8]) -> &[u8] {
-    &genuine[genuine.len() - SIGNATURE - 1 - SIGNATURE - MEDIA - 32..][..32]
+    &genuine[genuine.len() - SIGNATURE - 1 - SIGNATURE - MEDIA - 40..][..32]
 }
 
 /// Lets the card's owner in and out again; gives whether they were.
 fn admit(party: &mut Party, card: &Card, with_commit: bool) -> bool {
     let admission = match party.rooms[0].admit(card, Role::Listener) {
         Ok(admission) => admission,
-        Err(Error::Denied(_)) => return false,
+        // By a word nobody is let in who is not in already.
+        Err(Error::Denied(_) | Error::Unfit { .. }) => return false,
         Err(error) => panic!("{card:?} cannot be admitted: {error}"),
     };
     let agree = |party: &Party| assert!(party.rooms.windows(2).all(|two| two[0].code() == two[1].code()));

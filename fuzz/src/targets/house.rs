@@ -28,9 +28,9 @@ use crate::party::{
 const KEY: [u8; 32] = [4; 32];
 /// Bytes of a request's body.
 const BODY: usize = 1_136;
-/// Where a ticket has its owner's door key, its room, and whom to ask, if the room's id has 16 bytes.
+/// Where a ticket has its owner's leaf (door key and date), its room, and whom to ask, if the room's id has 16 bytes.
 pub const OWN_DOOR: usize = 1 + 8 + 8;
-pub const ROOM: usize = OWN_DOOR + 32;
+pub const ROOM: usize = OWN_DOOR + 32 + 8;
 pub const READERS: usize = ROOM + 1 + 16 + 1;
 
 /// Name and seed of whom the target plays; of all but the last there is somebody in the room.
@@ -63,7 +63,9 @@ pub struct Asker {
     /// A request of their own up to its signature: what the library makes of their ticket.
     pub signed: Vec<u8>,
     pub since: u64,
+    /// The door key and the date of their leaf.
     pub door: [u8; 32],
+    pub date: u64,
 }
 
 /// What the room knows of a member that their word is judged by.
@@ -74,9 +76,9 @@ pub struct Seat {
     pub since: u64,
     /// By which word the charter says that they came back last.
     pub returned: u64,
-    /// The door key of their leaf, and when they last asked by it.
+    /// The door key of their leaf, and its date.
     pub door: Option<[u8; 32]>,
-    pub asked_at: u64,
+    pub date: u64,
     /// What others encrypt to, if they came by a card that is known.
     pub key: Vec<u8>,
 }
@@ -98,7 +100,9 @@ pub struct Word {
     pub is_ours: bool,
     pub since: u64,
     pub asked_at: u64,
+    /// The leaf that it names.
     pub door: [u8; 32],
+    pub date: u64,
 }
 
 impl House {
@@ -134,7 +138,9 @@ impl House {
             door: (0..rooms.len())
                 .find(|who| id_of(*who) == member.id)
                 .map(|who| tickets[who][OWN_DOOR..][..32].try_into().unwrap()),
-            asked_at: 0,
+            date: (0..rooms.len())
+                .find(|who| id_of(*who) == member.id)
+                .map_or(0, |who| u64_at(&tickets[who], OWN_DOOR + 32)),
             key: Vec::new(),
         };
         let seats = rooms[0].roster().map(|member| (member.id, seat(member))).collect();
@@ -165,7 +171,7 @@ impl House {
             since: 0,
             returned: 0,
             door: leaf.map(|door| door[..32].try_into().unwrap()),
-            asked_at: leaf.filter(|door| door.len() > 32).map_or(0, |door| u64_at(door, 32)),
+            date: leaf.filter(|door| door.len() > 32).map_or(0, |door| u64_at(door, 32)),
             key: package.leaf_node().encryption_key().tls_serialize_detached().unwrap(),
         };
         (seat, word)
@@ -184,6 +190,7 @@ impl Asker {
             signed: in_form(card, 0, 0),
             since: u64_at(ticket, 9),
             door: ticket[OWN_DOOR..][..32].try_into().unwrap(),
+            date: u64_at(ticket, OWN_DOOR + 32),
         }
     }
 
@@ -224,12 +231,13 @@ pub fn card_in(signed: &[u8]) -> Option<&[u8]> {
 
 impl Word {
     fn read(bytes: &[u8], room: &[u8]) -> Self {
-        assert_eq!(bytes.len(), 80, "a word has another length");
+        assert_eq!(bytes.len(), 88, "a word has another length");
         Self {
             is_ours: bytes[..32] == *Sha256::digest(room),
             since: u64_at(bytes, 32),
             asked_at: u64_at(bytes, 40),
-            door: bytes[48..].try_into().unwrap(),
+            door: bytes[48..80].try_into().unwrap(),
+            date: u64_at(bytes, 80),
         }
     }
 
@@ -243,7 +251,8 @@ impl Word {
 /// Whether somebody in that role may bring back who sits there, by a card with that word; `seats` are all there are.
 pub fn may(actor: Role, seat: &Seat, word: Option<&Word>, seats: &BTreeMap<MemberId, Seat>) -> bool {
     let is_of_their_leaf = word.is_none_or(|word| {
-        word.asked_at > seat.asked_at && (seat.asked_at > 0 || seat.door == Some(word.door) || word.door == [0; 32])
+        let names_it = seat.door == Some(word.door) && seat.date == word.date;
+        names_it || (seat.date > 0 && word.asked_at > seat.date)
     });
     let in_charge = seats.values().filter(|other| other.role >= Role::Moderator).count();
     let is_alone = seat.role == Role::Host && in_charge == 1;

@@ -201,7 +201,11 @@ impl<'a> Visit<'a> {
                 assert!(!is_late && !is_early, "a word of {asked_at} brings somebody back at {wall:?}");
                 self.follow(&admission.commit, card);
             }
-            Err(Error::Denied(_)) if is_late || is_early => assert_eq!(state(&self.rooms[at]), before),
+            Err(Error::Denied(_)) if is_late || is_early => {
+                assert_eq!(state(&self.rooms[at]), before);
+                // A clock was wrong: the next counts, by whatever clock.
+                self.heard[at].insert(card.id(), (0, self.now));
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -219,8 +223,8 @@ impl<'a> Visit<'a> {
         let leaf = self.rooms[0].member(&card.id()).unwrap().leaf.0;
         let was = &self.seats[&card.id()];
         let returned = word.filter(|word| word.counts(was)).map_or(was.returned, |word| word.asked_at);
-        let Seat { door, asked_at, key, .. } = theirs;
-        let seat = Seat { leaf, returned, door, asked_at, key, ..was.clone() };
+        let Seat { door, date, key, .. } = theirs;
+        let seat = Seat { leaf, returned, door, date, key, ..was.clone() };
         self.seats.insert(card.id(), seat);
     }
 
@@ -259,7 +263,7 @@ impl<'a> Visit<'a> {
         self.now += Duration::from_secs(2_000);
         let who = [EVE, 3, 2, EVE][input.below(4)];
         let (at, id) = (input.below(WATCHERS), id_of(who));
-        let last = self.heard[at].get(&id).map_or(WALL.0, |(asked_at, _)| *asked_at);
+        let last = self.heard[at].get(&id).map_or(WALL.0, |(asked_at, _)| WALL.0.max(*asked_at));
         let wall = UnixTime(last.saturating_add(1 + u64::from(input.byte())));
         let ticket = Ticket::from_bytes(&self.house.tickets[who]).unwrap();
         let (returning, request) = Returning::with_ticket(identity(who), &ticket, wall).unwrap();
@@ -311,7 +315,8 @@ fn write(house: &House, asker: &Asker, input: &mut Input<'_>) -> Vec<u8> {
         2 => house.doors[input.below(WATCHERS)],
         _ => key_pair(input.byte()).1,
     };
-    let mut word = [&room[..], &since.to_be_bytes(), &asked_at.to_be_bytes(), &door].concat();
+    let date = if input.below(4) == 3 { input.number() } else { asker.date };
+    let mut word = [&room[..], &since.to_be_bytes(), &asked_at.to_be_bytes(), &door, &date.to_be_bytes()].concat();
     if input.below(8) == 7 {
         word = input.mutate(&word);
     }

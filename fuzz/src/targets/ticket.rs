@@ -73,7 +73,7 @@ fn asks(house: &House, who: usize, ticket: &Ticket, bytes: &[u8], input: &mut In
     let events = events.unwrap();
     let (_, word) = house.read(returning.card().as_bytes());
     let word = word.expect("who asks has a word");
-    let said = (word.is_ours, word.since, &word.door[..]);
+    let said = (word.is_ours, word.since, &[&word.door[..], &word.date.to_be_bytes()].concat()[..]);
     assert_eq!(said, (true, u64_at(bytes, 9), &bytes[OWN_DOOR..ROOM]));
     let actor = rooms[at].me().unwrap().role;
     let is_named = named.iter().any(|reader| reader[32..] == house.doors[at]);
@@ -117,8 +117,11 @@ fn write(input: &mut Input<'_>, house: &House, who: usize) -> Vec<u8> {
     let since = if input.below(4) == 3 { input.number() } else { u64_at(genuine, 9) };
     out.extend(since.to_be_bytes());
     match input.below(4) {
-        0 => out.extend([0; 32]),
-        1 => out.extend(house.doors[input.below(WATCHERS)]),
+        0 => out.extend([0; ROOM - OWN_DOOR]),
+        1 => {
+            out.extend(house.doors[input.below(WATCHERS)]);
+            out.extend(input.number().to_be_bytes());
+        }
         _ => out.extend(&genuine[OWN_DOOR..ROOM]),
     }
     let room = if input.below(4) == 3 { input.run() } else { &house.id };

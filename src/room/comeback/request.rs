@@ -233,7 +233,7 @@ mod tests {
     const ROOM: &[u8] = b"room";
 
     fn card_of(identity: &Identity, room: &[u8]) -> Card {
-        let word = ReturnWord::new(room, 0, UnixTime(9), DoorKeyPublic([1; 32]));
+        let word = ReturnWord::new(room, 0, UnixTime(9), (DoorKeyPublic([1; 32]), 5));
         new_card(&Provider::new().unwrap(), identity, None, Some(word)).unwrap()
     }
 

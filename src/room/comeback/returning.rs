@@ -5,7 +5,6 @@ use std::{fmt, time::Duration};
 use super::{
     ReturnWord,
     request::{RequestId, State, make},
-    word::ANY_LEAF,
 };
 use crate::{
     bytes::Reader,
@@ -35,8 +34,8 @@ pub struct Ticket {
     epoch: u64,
     /// Since when one has one's role, as the charter says.
     since: u64,
-    /// One's own door key, which tells one's leaf from later ones.
-    door: DoorKeyPublic,
+    /// One's own leaf: its door key and its date.
+    leaf: (DoorKeyPublic, u64),
     readers: Vec<(MemberId, DoorKeyPublic)>,
 }
 
@@ -49,7 +48,7 @@ impl Ticket {
         let mut reader = Reader::new(Item::Ticket, bytes);
         reader.version(VERSION)?;
         let [epoch, since] = [reader.array()?, reader.array()?].map(u64::from_be_bytes);
-        let door = DoorKeyPublic(reader.array()?);
+        let leaf = (DoorKeyPublic(reader.array()?), reader.number()?);
         let room = reader.short()?.into();
         let count = usize::from(reader.byte()?);
         if count == 0 || count > MAX_ADMITTERS {
@@ -60,16 +59,17 @@ impl Ticket {
             readers.push((MemberId::from_bytes(reader.array()?), DoorKeyPublic(reader.array()?)));
         }
         reader.end()?;
-        Ok(Self { room, epoch, since, door, readers })
+        Ok(Self { room, epoch, since, leaf, readers })
     }
 
-    /// The ticket to keep: version 1 (1) ‖ epoch (8) ‖ since when one has one's role (8) ‖ one's door key (32)
-    /// ‖ room id's length (1) ‖ room id ‖ count (1), 1 to 8 ‖ count × [member's Ed25519 key (32) ‖ door key (32)].
+    /// The ticket to keep: version 1 (1) ‖ epoch (8) ‖ since when one has one's role (8)
+    /// ‖ the door key (32) and the date (8) of one's own leaf ‖ room id's length (1) ‖ room id ‖ count (1), 1 to 8 ‖ count × [member's Ed25519 key (32) ‖ door key (32)].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.epoch.to_be_bytes());
         out.extend_from_slice(&self.since.to_be_bytes());
-        out.extend_from_slice(&self.door.0);
+        out.extend_from_slice(&self.leaf.0.0);
+        out.extend_from_slice(&self.leaf.1.to_be_bytes());
         // Both fit: a ticket is made or read with no more.
         out.push(u8::try_from(self.room.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(&self.room);
@@ -107,8 +107,7 @@ impl Room {
     pub fn ticket(&self) -> Result<Ticket> {
         let group = self.group()?;
         let me = self.identity.id();
-        let came_by_word = self.roster.last_word(&me).1 > 0;
-        let door = if came_by_word { ANY_LEAF } else { group.door_key().public() };
+        let leaf = group.dated_leaf();
         let with_door = |id: MemberId| Some((id, self.roster.door_key(&id)?));
         let others = |id: &MemberId| *id != me;
         let mut readers: Vec<_> =
@@ -124,7 +123,7 @@ impl Room {
             return Err(Error::Unusable { what: "room", why: "nobody else is in it who could be asked" });
         }
         let since = self.charter.standing(&me).since;
-        Ok(Ticket { room: self.id.clone(), epoch: self.epoch, since, door, readers })
+        Ok(Ticket { room: self.id.clone(), epoch: self.epoch, since, leaf, readers })
     }
 
     /// Asks to be brought back into this room, whose keys are old or of no use: a request for the relay to hand to
@@ -141,7 +140,7 @@ impl Room {
     /// [`Error::Unusable`] if there is nobody else to ask, or the time of day is 1970; [`Error::Randomness`].
     pub fn come_back(mut self, now: Duration, wall: UnixTime) -> Result<(Returning, Vec<u8>), ComeBackError> {
         let state = self.comeback.stuck.map_or(State::In(self.epoch), State::Stuck);
-        let last = self.group.as_ref().map_or(UnixTime(0), Group::asked_at);
+        let last = self.group.as_ref().map_or(UnixTime(0), Group::date);
         let asked = self.ticket().and_then(|it| Ok((Asked::new(&self.identity, &it, state, last, wall)?, it)));
         match asked {
             Ok((asked, ticket)) => {
@@ -159,6 +158,7 @@ impl Room {
         if let Some(group) = &mut self.group {
             group.asks(at);
         }
+        self.identity.asks(at.0);
         self.journal.whole();
     }
 }
@@ -188,18 +188,18 @@ struct Asked {
 }
 
 impl Asked {
-    /// A request of who has asked at `last` before.
+    /// A request of who has asked at `last` before, or whose leaf is of then.
     fn new(identity: &Identity, ticket: &Ticket, state: State, last: UnixTime, made: UnixTime) -> Result<Self> {
         if made.0 == 0 {
             let why = "it is 1970 by it: others could not tell this request from none; set the clock";
             return Err(Error::Unusable { what: "time of day", why });
         }
-        // It counts only after the last; which a clock that was put right since may show as yet to come.
+        // It counts only after the last; which a clock that was put right since may show as yet to come. Then it is good
+        // for the leaf that they know.
         let next = last.plus(1);
         let at = if next <= made.plus(UnixTime::SLACK) { made.max(next) } else { made };
-        let mut provider = Provider::new()?;
-        provider.asks(at);
-        let word = ReturnWord::new(&ticket.room, ticket.since, at, ticket.door);
+        let provider = Provider::new()?;
+        let word = ReturnWord::new(&ticket.room, ticket.since, at, ticket.leaf);
         let card = group::new_card(&provider, identity, None, Some(word))?;
         let readers = ticket.readers.iter().filter(|(id, _)| *id != identity.id()).map(|(_, door)| *door);
         let request = make(&ticket.room, readers, identity, &card, state)?;
@@ -207,8 +207,8 @@ impl Asked {
     }
 
     /// When that was, as the request says.
-    const fn at(&self) -> UnixTime {
-        self.provider.asked_at()
+    fn at(&self) -> UnixTime {
+        self.card.asked_back_at().unwrap_or(self.made)
     }
 }
 
@@ -216,13 +216,14 @@ impl Returning {
     /// Asks to be brought back when nothing is left but the identity and a ticket of the room: the request is as that of
     /// [`Room::come_back`].
     ///
-    /// It counts if it is later, by the time of day, than the last that brought one back: a clock that is behind by as much
-    /// has one wait.
+    /// It counts if one's leaf is the one that the ticket names, or is dated earlier than this: to who has come back since
+    /// the ticket was made, a clock that is behind by as much gives a wait.
     ///
     /// # Errors
     /// [`Error::Unusable`] if the ticket names nobody else, or the time of day is 1970; [`Error::Randomness`].
-    pub fn with_ticket(identity: Identity, ticket: &Ticket, wall: UnixTime) -> Result<(Self, Vec<u8>)> {
-        let asked = Asked::new(&identity, ticket, State::Lost, UnixTime(0), wall)?;
+    pub fn with_ticket(mut identity: Identity, ticket: &Ticket, wall: UnixTime) -> Result<(Self, Vec<u8>)> {
+        let asked = Asked::new(&identity, ticket, State::Lost, UnixTime(ticket.leaf.1), wall)?;
+        identity.asks(asked.at().0);
         let (stale, request) = (Stale::Nothing(identity), asked.request.clone());
         Ok((Self { stale, ticket: ticket.clone(), state: State::Lost, asked, now: Duration::ZERO }, request))
     }
@@ -236,8 +237,9 @@ impl Returning {
     pub fn ask_again(&mut self, wall: UnixTime) -> Result<Vec<u8>> {
         if wall.0.abs_diff(self.asked.made.0) >= ANSWERED_WITHIN {
             self.asked = Asked::new(self.identity(), &self.ticket, self.state, self.asked.at(), wall)?;
-            if let Stale::Room(room) = &mut self.stale {
-                room.asks(self.asked.at());
+            match &mut self.stale {
+                Stale::Room(room) => room.asks(self.asked.at()),
+                Stale::Nothing(identity) => identity.asks(self.asked.at().0),
             }
         }
         Ok(self.asked.request.clone())
@@ -450,7 +452,7 @@ mod tests {
             room: vec![7; 16].into(),
             epoch: 5,
             since: 3,
-            door: DoorKeyPublic([9; 32]),
+            leaf: (DoorKeyPublic([9; 32]), 11),
             readers: (0..count).map(reader).collect(),
         };
         for count in 1..=8 {

@@ -621,7 +621,7 @@ impl Room {
             let verdict = Verdict::Refused { for_good: *for_good, reason: why };
             // One that fails, for want of randomness, leaves somebody waiting who may knock again.
             answers.extend(seal_answer(&verdict, knock, bucket).map(|bytes| Answer { knock: knock.id(), bytes }));
-            events.push(Event::Refused { actor: Some(knock.member()), why: denial(knock.name(), "enter", why) });
+            events.push(Event::Refused { actor: Some(knock.member()), why: denial(knock.name(), "enter", *why) });
         }
         if !answers.is_empty() {
             events.push(Event::Answered { answers, tree: None });

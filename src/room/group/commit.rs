@@ -89,6 +89,7 @@ impl Group {
         let adds: Vec<KeyPackage> =
             plan.adds.iter().map(|card| leaf::key_package(card.as_bytes())).collect::<Result<_>>()?;
         self.check_keys(plan, &adds)?;
+        self.check_dates(plan, &adds)?;
         let refresh = adds.is_empty() && plan.removes.is_empty() && plan.charter.is_none();
         let admits = !adds.is_empty();
         let tree_key = if admits && plan.tree_apart { Some(TreeKey::random()?) } else { None };
@@ -106,7 +107,8 @@ impl Group {
             .propose_removals(plan.removes.iter().copied().map(index))
             .propose_adds(adds);
         if fresh.is_some() || words_out {
-            let extensions = leaf_extensions(identity, provider, fresh.as_ref().unwrap_or(&provider.media))?;
+            let media = fresh.as_ref().unwrap_or(&provider.media);
+            let extensions = leaf_extensions(identity, provider, media, provider.date)?;
             builder = builder.leaf_node_parameters(LeafNodeParameters::builder().with_extensions(extensions).build());
         }
         if let Some(charter) = plan.charter {

@@ -1,9 +1,11 @@
-//! The primitives that openmls works with, and what it does not tell: whose signature over a message has verified, and
-//! how far ahead a message says it is, before anything is done about it.
+//! The primitives under MLS, for this library's suite alone; and what openmls does not tell of a message.
 //!
-//! openmls walks a ratchet as far as a message says, opens the message, and checks the signature of it first and all that is in it afterwards. If something is wrong with what
-//! is in it, it says what, and not who signed it; and of a commit's update path it shows the leaf, and not the keys above it.
-//! Both are in what was signed, and that passes through here.
+//! A key package in a commit names its own suite, and openmls verifies it by that before it looks whether it is the
+//! group's. What our suite does not use is refused here, so that no member can have others run it.
+//!
+//! openmls walks a ratchet as far as a message says, opens the message, checks its signature, and then all that is in it.
+//! It does not say how far a message would have it walk before it walks, nor who signed a message that has something wrong
+//! in it; and of a commit's update path it shows the leaf, and not the keys above it. All three pass through here.
 
 use std::{
     collections::BTreeMap,
@@ -11,13 +13,13 @@ use std::{
 };
 
 use openmls::prelude::{
-    CryptoError, ExporterSecret, HashType, HpkeCiphertext, HpkeConfig, HpkeKeyPair, KemOutput, OpenMlsCrypto,
-    SignatureScheme,
+    AeadType, Ciphersuite, CryptoError, ExporterSecret, HashType, HpkeCiphertext, HpkeConfig, HpkeKeyPair, KemOutput,
+    OpenMlsCrypto, SignatureScheme,
 };
 use openmls_rust_crypto::RustCrypto;
-use openmls_traits::types::{AeadType, Ciphersuite};
 use tls_codec::{DeserializeBytes as _, SecretVLBytes, VLBytes};
 
+use super::CIPHERSUITE;
 use crate::identity::{KnownKeys, LeafIndex};
 
 /// What a signature over a message begins with (RFC 9420 §5.1.2, §6.1).
@@ -35,7 +37,7 @@ const SENDER_DATA: usize = 4 + 4 + 4;
 /// RustCrypto, and what passes through it of the message that is read.
 #[derive(Default)]
 pub(crate) struct Crypto {
-    primitives: RustCrypto,
+    pub(super) primitives: RustCrypto,
     passing: Mutex<Passing>,
 }
 
@@ -138,80 +140,70 @@ impl Signed {
     }
 }
 
-impl OpenMlsCrypto for Crypto {
-    fn verify_signature(
-        &self,
-        alg: SignatureScheme,
-        data: &[u8],
-        pk: &[u8],
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        let (SignatureScheme::ED25519, Ok(key), Ok(bytes)) = (alg, pk.try_into(), signature.try_into()) else {
-            return Err(CryptoError::InvalidSignature);
-        };
-        let mut passing = self.passing();
-        if !passing.keys.have_signed(key, data, bytes) {
-            return Err(CryptoError::InvalidSignature);
-        }
-        if let Ok((label, content)) = VLBytes::tls_deserialize_bytes(data)
-            && label.as_slice() == LABEL
-            && let Ok((content, _)) = VLBytes::tls_deserialize_bytes(content)
-        {
-            passing.signed = Some(content.into());
-        }
-        Ok(())
-    }
+fn check<T: PartialEq>(given: &T, ours: &T) -> Result<(), CryptoError> {
+    if given == ours { Ok(()) } else { Err(CryptoError::UnsupportedCiphersuite) }
+}
 
-    fn supports(&self, ciphersuite: Ciphersuite) -> Result<(), CryptoError> {
-        self.primitives.supports(ciphersuite)
+fn check_signature(given: SignatureScheme) -> Result<(), CryptoError> {
+    if given == CIPHERSUITE.signature_algorithm() { Ok(()) } else { Err(CryptoError::UnsupportedSignatureScheme) }
+}
+
+fn check_hpke(given: &HpkeConfig) -> Result<(), CryptoError> {
+    let ours = CIPHERSUITE.hpke_config();
+    check(&(given.0 as u16, given.1 as u16, given.2 as u16), &(ours.0 as u16, ours.1 as u16, ours.2 as u16))
+}
+
+impl OpenMlsCrypto for Crypto {
+    fn supports(&self, suite: Ciphersuite) -> Result<(), CryptoError> {
+        check(&suite, &CIPHERSUITE)
     }
 
     fn supported_ciphersuites(&self) -> Vec<Ciphersuite> {
-        self.primitives.supported_ciphersuites()
+        vec![CIPHERSUITE]
     }
 
-    fn hkdf_extract(&self, hash_type: HashType, salt: &[u8], ikm: &[u8]) -> Result<SecretVLBytes, CryptoError> {
-        self.primitives.hkdf_extract(hash_type, salt, ikm)
+    fn hkdf_extract(&self, hash: HashType, salt: &[u8], ikm: &[u8]) -> Result<SecretVLBytes, CryptoError> {
+        check(&hash, &CIPHERSUITE.hash_algorithm())?;
+        self.primitives.hkdf_extract(hash, salt, ikm)
     }
 
-    fn hmac(&self, hash_type: HashType, key: &[u8], message: &[u8]) -> Result<SecretVLBytes, CryptoError> {
-        self.primitives.hmac(hash_type, key, message)
+    fn hmac(&self, hash: HashType, key: &[u8], message: &[u8]) -> Result<SecretVLBytes, CryptoError> {
+        check(&hash, &CIPHERSUITE.hash_algorithm())?;
+        self.primitives.hmac(hash, key, message)
     }
 
-    fn hkdf_expand(
-        &self,
-        hash_type: HashType,
-        prk: &[u8],
-        info: &[u8],
-        okm_len: usize,
-    ) -> Result<SecretVLBytes, CryptoError> {
-        self.primitives.hkdf_expand(hash_type, prk, info, okm_len)
+    fn hkdf_expand(&self, hash: HashType, prk: &[u8], info: &[u8], len: usize) -> Result<SecretVLBytes, CryptoError> {
+        check(&hash, &CIPHERSUITE.hash_algorithm())?;
+        self.primitives.hkdf_expand(hash, prk, info, len)
     }
 
-    fn hash(&self, hash_type: HashType, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        self.primitives.hash(hash_type, data)
+    fn hash(&self, hash: HashType, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        check(&hash, &CIPHERSUITE.hash_algorithm())?;
+        self.primitives.hash(hash, data)
     }
 
     fn aead_encrypt(
         &self,
-        alg: AeadType,
+        aead: AeadType,
         key: &[u8],
         data: &[u8],
         nonce: &[u8],
         aad: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        self.primitives.aead_encrypt(alg, key, data, nonce, aad)
+        check(&aead, &CIPHERSUITE.aead_algorithm())?;
+        self.primitives.aead_encrypt(aead, key, data, nonce, aad)
     }
 
     fn aead_decrypt(
         &self,
-        alg: AeadType,
+        aead: AeadType,
         key: &[u8],
-        ct_tag: &[u8],
+        data: &[u8],
         nonce: &[u8],
         aad: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        let plain = self.primitives.aead_decrypt(alg, key, ct_tag, nonce, aad)?;
+        check(&aead, &CIPHERSUITE.aead_algorithm())?;
+        let plain = self.primitives.aead_decrypt(aead, key, data, nonce, aad)?;
         let mut passing = self.passing();
         if passing.claimed.is_none()
             && plain.len() == SENDER_DATA
@@ -225,60 +217,115 @@ impl OpenMlsCrypto for Crypto {
         Ok(plain)
     }
 
-    fn signature_key_gen(&self, alg: SignatureScheme) -> Result<(Vec<u8>, Vec<u8>), CryptoError> {
-        self.primitives.signature_key_gen(alg)
+    fn signature_key_gen(&self, scheme: SignatureScheme) -> Result<(Vec<u8>, Vec<u8>), CryptoError> {
+        check_signature(scheme)?;
+        self.primitives.signature_key_gen(scheme)
     }
 
-    fn sign(&self, alg: SignatureScheme, data: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        self.primitives.sign(alg, data, key)
+    fn verify_signature(
+        &self,
+        scheme: SignatureScheme,
+        data: &[u8],
+        key: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        check_signature(scheme)?;
+        let (Ok(key), Ok(signature)) = (key.try_into(), signature.try_into()) else {
+            return Err(CryptoError::InvalidSignature);
+        };
+        let mut passing = self.passing();
+        if !passing.keys.have_signed(key, data, signature) {
+            return Err(CryptoError::InvalidSignature);
+        }
+        if let Ok((label, content)) = VLBytes::tls_deserialize_bytes(data)
+            && label.as_slice() == LABEL
+            && let Ok((content, _)) = VLBytes::tls_deserialize_bytes(content)
+        {
+            passing.signed = Some(content.into());
+        }
+        Ok(())
+    }
+
+    fn sign(&self, scheme: SignatureScheme, data: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        check_signature(scheme)?;
+        self.primitives.sign(scheme, data, key)
     }
 
     fn hpke_seal(
         &self,
         config: HpkeConfig,
-        pk_r: &[u8],
+        key: &[u8],
         info: &[u8],
         aad: &[u8],
-        ptxt: &[u8],
+        plain: &[u8],
     ) -> Result<HpkeCiphertext, CryptoError> {
-        self.primitives.hpke_seal(config, pk_r, info, aad, ptxt)
+        check_hpke(&config)?;
+        self.primitives.hpke_seal(config, key, info, aad, plain)
     }
 
     fn hpke_open(
         &self,
         config: HpkeConfig,
         input: &HpkeCiphertext,
-        sk_r: &[u8],
+        key: &[u8],
         info: &[u8],
         aad: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        self.primitives.hpke_open(config, input, sk_r, info, aad)
+        check_hpke(&config)?;
+        self.primitives.hpke_open(config, input, key, info, aad)
     }
 
     fn hpke_setup_sender_and_export(
         &self,
         config: HpkeConfig,
-        pk_r: &[u8],
+        key: &[u8],
         info: &[u8],
-        exporter_context: &[u8],
-        exporter_length: usize,
+        context: &[u8],
+        len: usize,
     ) -> Result<(KemOutput, ExporterSecret), CryptoError> {
-        self.primitives.hpke_setup_sender_and_export(config, pk_r, info, exporter_context, exporter_length)
+        check_hpke(&config)?;
+        self.primitives.hpke_setup_sender_and_export(config, key, info, context, len)
     }
 
     fn hpke_setup_receiver_and_export(
         &self,
         config: HpkeConfig,
-        enc: &[u8],
-        sk_r: &[u8],
+        encapsulated: &[u8],
+        key: &[u8],
         info: &[u8],
-        exporter_context: &[u8],
-        exporter_length: usize,
+        context: &[u8],
+        len: usize,
     ) -> Result<ExporterSecret, CryptoError> {
-        self.primitives.hpke_setup_receiver_and_export(config, enc, sk_r, info, exporter_context, exporter_length)
+        check_hpke(&config)?;
+        self.primitives.hpke_setup_receiver_and_export(config, encapsulated, key, info, context, len)
     }
 
     fn derive_hpke_keypair(&self, config: HpkeConfig, ikm: &[u8]) -> Result<HpkeKeyPair, CryptoError> {
+        check_hpke(&config)?;
         self.primitives.derive_hpke_keypair(config, ikm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_another_suite_would_use_is_refused() {
+        let crypto = Crypto::default();
+        assert_eq!(crypto.supported_ciphersuites(), [CIPHERSUITE]);
+        for suite in RustCrypto::default().supported_ciphersuites() {
+            let is_ours = suite == CIPHERSUITE;
+            assert_eq!(crypto.supports(suite).is_ok(), is_ours, "{suite:?}");
+            let scheme = suite.signature_algorithm();
+            let verdict = crypto.verify_signature(scheme, b"", &[0; 32], &[0; 64]).unwrap_err();
+            assert_eq!(
+                verdict == CryptoError::UnsupportedSignatureScheme,
+                scheme != SignatureScheme::ED25519,
+                "{suite:?}: {verdict:?}"
+            );
+            let key = crypto.derive_hpke_keypair(suite.hpke_config(), &[7; 32]);
+            assert_eq!(key.is_ok(), is_ours, "{suite:?}");
+        }
     }
 }

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use openmls::prelude::{
-    ApplyUpdatePathError, ContentType, MlsMessageBodyIn, MlsMessageIn, ProcessMessageError, ProcessedMessageContent,
-    ProtocolMessage, Sender, StageCommitError, StagedCommit,
+    ApplyUpdatePathError, ContentType, KeyPackageVerifyError, MlsMessageBodyIn, MlsMessageIn, ProcessMessageError,
+    ProcessedMessageContent, ProposalValidationError, ProtocolMessage, Sender, StageCommitError, StagedCommit,
+    ValidationError,
 };
+use openmls::treesync::errors::{LeafNodeValidationError, LifetimeError};
 use tls_codec::DeserializeBytes as _;
 
 use super::{
     Group,
     bounds::{MLS_GROUP_INFO, MLS_KEY_PACKAGE, MLS_WELCOME},
-    bug,
+    bug, clock,
 };
 use crate::{
     error::{Detail, Error, Item, Result},
@@ -56,6 +58,16 @@ const fn is_mine_alone(error: &StageCommitError) -> bool {
     }
 }
 
+/// A key package in a commit is out of date by this machine's clock; others may be able to read it.
+fn wrong_clock(error: &LifetimeError) -> Error {
+    let (by, ahead) = match error {
+        LifetimeError::NotValidYet { not_before, now } => (not_before.saturating_sub(*now), false),
+        LifetimeError::Expired { not_after, now } => (now.saturating_sub(*not_after), true),
+        LifetimeError::SystemTimeBeforeUnixEpoch => (clock::before_1970(), false),
+    };
+    Error::WrongClock { by: Duration::from_secs(by), ahead }
+}
+
 impl Group {
     /// Reads a message of others at `now`. Nothing changes but, if it authenticates, its sender's ratchet: the same
     /// message does not authenticate twice.
@@ -90,6 +102,12 @@ impl Group {
                 return Ok(Incoming::Unreadable { from });
             }
             Err(ProcessMessageError::InvalidCommit(error)) => {
+                if let StageCommitError::ProposalValidationError(ProposalValidationError::LeafNodeValidation(
+                    LeafNodeValidationError::Lifetime(error),
+                )) = &error
+                {
+                    return Err(wrong_clock(error));
+                }
                 let what = match error {
                     StageCommitError::MissingProposal => "commit a proposal by reference",
                     StageCommitError::PskError(_) | StageCommitError::DuplicatePskId(_) => "inject a pre-shared key",
@@ -99,6 +117,9 @@ impl Group {
             }
             Err(ProcessMessageError::LibraryError(error)) => return Err(bug(error)),
             Err(ProcessMessageError::StorageError(error)) => return Err(bug(error)),
+            Err(ProcessMessageError::ValidationError(ValidationError::KeyPackageVerifyError(
+                KeyPackageVerifyError::LifetimeError(error),
+            ))) => return Err(wrong_clock(&error)),
             // Its signature stands, and what is in it does not: all members see the same.
             Err(ProcessMessageError::ValidationError(_)) if from.is_some() => {
                 return Ok(Incoming::Foreign { from, what: "commit what MLS forbids" });

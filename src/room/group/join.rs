@@ -54,7 +54,7 @@ impl Group {
 
 /// Enters the group that `welcome` is for, if `check` agrees. On failure the provider comes back as it was.
 pub(crate) fn join(
-    provider: Box<Provider>,
+    mut provider: Box<Provider>,
     welcome: &[u8],
     sealed_tree: Option<&[u8]>,
     check: impl FnOnce(&Doorstep) -> Result<()>,
@@ -66,6 +66,7 @@ pub(crate) fn join(
         Ok((mls, charter, seats)) => {
             // A guest has one membership to give: what other cards of theirs are about goes with it.
             provider.storage.forget_key_packages();
+            provider.date = mls.own_leaf_node().map_or(0, leaf::date);
             let group = Group { provider, mls: Box::new(mls), fresh_media: None, made: 0, _sweep: Sweep };
             Ok(Joined { group, charter, seats, undo })
         }

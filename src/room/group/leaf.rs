@@ -1,26 +1,32 @@
 //! Leaves and key packages (RFC 9420 §7.2, §10): reading them in the room's terms, and making one's own.
+//!
+//! MLS gives a key package a lifetime, and every member's openmls holds that against its own clock as it reads the commit
+//! that brings it in: members whose clocks disagree would part. So key packages of ours live for ever as MLS has it
+//! (0 to 2^64 - 1), and their leaf says when they were made ([`DOOR_KEY`]): whoever admits holds that date against their
+//! own clock, once, and nobody else looks at a clock. Key packages of other implementations have no date; their MLS
+//! lifetime is what counts then, and members' clocks do with it.
 
 use openmls::prelude::{
     BasicCredential, Capabilities, Credential, CredentialType, Extension, ExtensionType, Extensions, KeyPackage,
     KeyPackageVerifyError, LeafNode, LeafNodeIndex, Lifetime, Member, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut,
     ProtocolVersion, UnknownExtension,
 };
-use openmls::treesync::LeafNodeSource;
+use openmls::treesync::{LeafNodeSource, errors::LifetimeError};
 use openmls_traits::storage::StorageProvider as _;
 use tls_codec::{DeserializeBytes as _, Serialize as _, Size as _};
 
 use super::{
-    CHARTER, CIPHERSUITE, DOOR_KEY, DoorKeyPublic, Group, LINK_PROOF, MEDIA_KEYS, Provider, RETURN, bug, capabilities,
-    credential, index, leaf_extensions, welcome::card_reference,
+    CHARTER, CIPHERSUITE, DOOR_KEY, DoorKeyPublic, Group, LINK_PROOF, MEDIA_KEYS, Plan, Provider, RETURN, bug,
+    capabilities, clock, credential, crypto::Crypto, index, leaf_extensions, welcome::card_reference,
 };
 use crate::{
-    error::{Error, Item, Result},
+    error::{Error, Flaw, Item, Result},
     identity::{Identity, LeafIndex, MemberId, check_name, check_own_name},
     media::seal::MediaCertificate,
     room::{
         card::{Card, MAX_CARD},
         comeback::ReturnWord,
-        door::{LinkId, LinkProof},
+        door::{LinkId, LinkProof, UnixTime},
         judge::Newcomer,
         roster::Seat,
     },
@@ -29,12 +35,26 @@ use crate::{
 /// The largest leaf in bytes. One of ours with the longest name has up to 432; every leaf is in every later welcome.
 const MAX_LEAF: usize = 512;
 
-/// How long a card must still be valid, and have been valid already, in seconds: a week and five minutes.
+/// How far ahead of the clock of whoever admits a key package of ours may be dated, and how old it may be, in seconds: an
+/// hour and twelve weeks.
+const AHEAD: u64 = 3_600;
+const GOOD_FOR: u64 = 12 * 7 * 24 * 3_600;
+
+/// How long a key package that has no date must still be valid, and have been valid already, in seconds: a week and five
+/// minutes.
 ///
-/// Each member's openmls checks the dates again as it reads the commit, by its own clock and whenever that is, and
-/// whoever finds them bad cannot follow. So whoever admits sees to it that all will find them good.
-const VALID_FOR: u64 = 7 * 24 * 3600;
+/// Each member's openmls checks its lifetime again as it reads the commit, by its own clock and whenever that is, and
+/// whoever finds it over cannot follow until their clock is right. So whoever admits leaves them some time.
+const VALID_FOR: u64 = 7 * 24 * 3_600;
 const VALID_SINCE: u64 = 5 * 60;
+
+/// The longest MLS lifetime of a key package that has no date, in seconds: twelve weeks and an hour.
+const LONGEST: u64 = GOOD_FOR + AHEAD;
+
+/// The MLS lifetime of our own: no clock that reads 1970 or later finds it bad.
+pub(super) fn always() -> Lifetime {
+    Lifetime::init(0, u64::MAX)
+}
 
 /// Makes a card of `identity`'s, with the proof of a link and the word that they ask to be brought back, if there are
 /// any; its secrets stay in `provider`.
@@ -44,9 +64,12 @@ pub(crate) fn new_card(
     proof: Option<LinkProof>,
     word: Option<ReturnWord>,
 ) -> Result<Card> {
+    // A word is later than its maker's leaf by their clock as the app reads it, and so is the date of what it brings.
+    let date = word.map_or_else(|| today(identity), |word| word.asked_at.0);
     let mut builder = KeyPackage::builder()
+        .key_package_lifetime(always())
         .leaf_node_capabilities(capabilities())
-        .leaf_node_extensions(leaf_extensions(identity, provider, &provider.media)?);
+        .leaf_node_extensions(leaf_extensions(identity, provider, &provider.media, date)?);
     let proved =
         proof.map(|LinkProof { link, signature }| (LINK_PROOF, [link.as_bytes().as_slice(), &signature].concat()));
     let asked = word.map(|word| (RETURN, word.to_bytes()));
@@ -63,6 +86,13 @@ pub(crate) fn new_card(
     Ok(Card::new(bytes, identity.id(), identity.name().to_owned(), proof, word))
 }
 
+/// The date of what `identity` makes: later than any word of theirs that somebody may act on, so that none is left behind
+/// that would bring them out of a room again. If they asked by a clock that was put back by more, nobody acts on it yet.
+pub(super) fn today(identity: &Identity) -> u64 {
+    let (now, asked_at) = (clock::now().unwrap_or(0), identity.asked_at());
+    if asked_at <= now.saturating_add(2 * UnixTime::SLACK) { now.max(asked_at).max(1) } else { now.max(1) }
+}
+
 /// Wipes the secrets of a card, which admits nobody any more.
 pub(crate) fn forget_card(provider: &Provider, card: &Card) {
     // The records are in our memory: there is nothing to fail but the making of the reference, and then there are none.
@@ -72,18 +102,19 @@ pub(crate) fn forget_card(provider: &Provider, card: &Card) {
 /// Checks a card, and says whose it is, and which link it proves and when its owner asked to be brought back, if so.
 pub(crate) fn read_card(bytes: &[u8]) -> Result<(MemberId, String, Option<LinkProof>, Option<ReturnWord>)> {
     let package = key_package(bytes)?;
-    let malformed = |why| Error::Malformed { what: Item::Card, why };
-    match admitted(&package) {
-        Newcomer { certified: false, .. } => Err(malformed("its media keys are not certified by its own key and name")),
-        Newcomer { id: Some(id), name: Some(name), capable: true, proof, word, .. } => {
-            check_own_name(&name)?;
-            Ok((id, name, proof, word))
-        }
-        Newcomer { capable: false, .. } => {
-            Err(malformed("it lacks what every room needs, is too large, or is valid for more than three months"))
-        }
-        _ => Err(malformed("it carries no basic credential with an Ed25519 key")),
+    let Newcomer { id, name, fit, certified, proof, word, .. } = admitted(&package);
+    let id = id.ok_or(unfit(Flaw::NoEd25519Key))?;
+    let name = name.ok_or(unfit(Flaw::NoBasicCredential))?;
+    fit.map_err(unfit)?;
+    if !certified {
+        return Err(unfit(Flaw::MediaKeys));
     }
+    check_own_name(&name)?;
+    // How old a word may be is for whoever brings its owner back, by the time of day they give.
+    if word.is_none() {
+        check_date(&package).map_err(unfit)?;
+    }
+    Ok((id, name, proof, word))
 }
 
 /// The verified key package of a card's bytes.
@@ -92,53 +123,127 @@ pub(super) fn key_package(bytes: &[u8]) -> Result<KeyPackage> {
     if bytes.len() > limit {
         return Err(Error::TooLarge { what, bytes: bytes.len(), limit });
     }
+    check_suite(bytes).map_err(unfit)?;
     let malformed = |why| Error::Malformed { what, why };
     let message = MlsMessageIn::tls_deserialize_exact_bytes(bytes)
-        .map_err(|_| malformed("it is no MLS message, or was cut short"))?;
+        .map_err(|_| malformed("it is no MLS message, was cut short, or carries what MLS does not allow there"))?;
     let MlsMessageBodyIn::KeyPackage(package) = message.extract() else {
         return Err(malformed("it is an MLS message of another kind"));
     };
-    // The signature and the dates, by the clock of this machine.
-    let crypto = openmls_rust_crypto::RustCrypto::default();
-    let package = package.validate(&crypto, ProtocolVersion::Mls10).map_err(|error| {
-        malformed(match error {
+    // The signatures; and the MLS lifetime, by this machine's clock.
+    let crypto = Crypto::default();
+    package.validate(&crypto, ProtocolVersion::Mls10).map_err(|error| {
+        unfit(match error {
             KeyPackageVerifyError::InvalidLeafNodeSignature | KeyPackageVerifyError::InvalidSignature => {
-                "its signature does not verify"
+                return malformed("its signature does not verify");
             }
-            KeyPackageVerifyError::LifetimeError(_) => "it has expired, or is not valid yet by this machine's clock",
-            _ => "it is no valid key package",
+            KeyPackageVerifyError::LifetimeError(LifetimeError::Expired { not_after, now }) => {
+                Flaw::Expired { by: now.saturating_sub(not_after) }
+            }
+            KeyPackageVerifyError::LifetimeError(LifetimeError::NotValidYet { not_before, now }) => {
+                Flaw::NotYet { by: not_before.saturating_add(VALID_SINCE).saturating_sub(now) }
+            }
+            KeyPackageVerifyError::LifetimeError(_) => Flaw::NoClock,
+            KeyPackageVerifyError::UnsupportedExtension => Flaw::UnlistedBesideLeaf,
+            KeyPackageVerifyError::ExtensionTypeNotValidInKeyPackage(_) => Flaw::Misplaced,
+            KeyPackageVerifyError::InitKeyEqualsEncryptionKey => Flaw::SameKeys,
+            KeyPackageVerifyError::InvalidLeafNodeSourceType | KeyPackageVerifyError::MissingLifetime => {
+                Flaw::NoKeyPackage
+            }
+            KeyPackageVerifyError::InvalidProtocolVersion | KeyPackageVerifyError::LibraryError(_) => {
+                return malformed("it is no valid key package");
+            }
         })
-    })?;
-    if package.ciphersuite() != CIPHERSUITE {
-        return Err(malformed("it is for another MLS suite than parlor's"));
-    }
-    if package.last_resort() {
-        return Err(malformed("it may be used more than once"));
-    }
-    if !outlasts_its_commit(package.life_time()) {
-        return Err(malformed("it expires within a week, or is not yet valid for five minutes: ask for a fresh one"));
-    }
-    Ok(package)
+    })
 }
 
-fn outlasts_its_commit(lifetime: &Lifetime) -> bool {
-    // By openmls's clock, which every target has.
-    let now = Lifetime::new(0).not_after();
-    lifetime.not_before().saturating_add(VALID_SINCE) <= now && now.saturating_add(VALID_FOR) <= lifetime.not_after()
+/// Whether a card is for our suite, before anything of it is verified by the code of the suite that it names.
+fn check_suite(card: &[u8]) -> Result<(), Flaw> {
+    /// MLS 1.0, and a KeyPackage in it (RFC 9420 §6).
+    const HEADER: [u8; 4] = [0, 1, 0, 5];
+    const MLS_10: u16 = 1;
+    let &[a, b, c, d, e, f, g, h, ..] = card else { return Ok(()) };
+    let (version, suite) = (u16::from_be_bytes([e, f]), u16::from_be_bytes([g, h]));
+    if [a, b, c, d] != HEADER {
+        return Ok(());
+    }
+    if version != MLS_10 {
+        return Err(Flaw::Version(version));
+    }
+    if suite != u16::from(CIPHERSUITE) {
+        return Err(Flaw::Suite(suite));
+    }
+    Ok(())
 }
 
-/// The leaf of somebody to be admitted, in the room's terms.
+/// Whether somebody may be let in by a key package, by this machine's clock.
+fn check_date(package: &KeyPackage) -> Result<(), Flaw> {
+    let now = clock::now().ok_or(Flaw::NoClock)?;
+    let date = date(package.leaf_node());
+    if date > now.saturating_add(AHEAD) {
+        return Err(Flaw::Ahead { by: date - now });
+    }
+    if date > 0 && now.saturating_sub(date) > GOOD_FOR {
+        return Err(Flaw::Old { age: now - date });
+    }
+    let lifetime = package.life_time();
+    if date > 0 && *lifetime == always() {
+        return Ok(());
+    }
+    let (from, left) = (lifetime.not_before().saturating_add(VALID_SINCE), lifetime.not_after().saturating_sub(now));
+    if from > now {
+        return Err(Flaw::NotYet { by: from - now });
+    }
+    if left < VALID_FOR { Err(Flaw::EndsSoon { left }) } else { Ok(()) }
+}
+
+/// The leaf of somebody to be admitted, in the room's terms. No clock has a say in it: every member has to come to the same.
 pub(super) fn admitted(package: &KeyPackage) -> Newcomer {
     let leaf = newcomer(package.leaf_node());
     let proof = package.extensions().unknown(LINK_PROOF).map(|extension| link_proof(&extension.0));
     let word = package.extensions().unknown(RETURN).map(|extension| ReturnWord::from_bytes(&extension.0).ok());
-    // openmls checks the dates, and leaves it to us how far apart they may be.
-    let capable = leaf.capable
-        && package.life_time().has_acceptable_range()
-        && is_usable(package.hpke_init_key().as_slice())
-        && proof != Some(None)
-        && word != Some(None);
-    Newcomer { capable, proof: proof.flatten(), word: word.flatten(), ..leaf }
+    let rest = || {
+        check_lifetime(package)?;
+        check(is_usable(package.hpke_init_key().as_slice()), Flaw::InitKey)?;
+        check(proof != Some(None), Flaw::LinkProof)?;
+        check(word != Some(None), Flaw::ReturnWord)?;
+        check(!package.last_resort(), Flaw::LastResort)
+    };
+    Newcomer { fit: leaf.fit.and_then(|()| rest()), proof: proof.flatten(), word: word.flatten(), ..leaf }
+}
+
+/// Whether it is bounded how long a key package is good for (RFC 9420 §7.2): by its lifetime, if not by its date.
+fn check_lifetime(package: &KeyPackage) -> Result<(), Flaw> {
+    let lifetime = package.life_time();
+    let long = lifetime.not_after().saturating_sub(lifetime.not_before());
+    let is_dated = date(package.leaf_node()) > 0 && *lifetime == always();
+    check(is_dated || long <= LONGEST, Flaw::LivesTooLong { lifetime: long, limit: LONGEST })
+}
+
+const fn unfit(flaw: Flaw) -> Error {
+    Error::Unfit { flaw }
+}
+
+const fn check(holds: bool, flaw: Flaw) -> Result<(), Flaw> {
+    if holds { Ok(()) } else { Err(flaw) }
+}
+
+impl Group {
+    /// Whether everybody may be let in whom `plan` lets in by those `packages`, by this machine's clock.
+    ///
+    /// That of who comes back by a word is not looked at: the word was held against the time of day.
+    pub(super) fn check_dates(&self, plan: &Plan<'_>, packages: &[KeyPackage]) -> Result<()> {
+        for (card, package) in plan.adds.iter().zip(packages) {
+            let key = package.leaf_node().signature_key();
+            let is_theirs = |(at, leaf): (LeafNodeIndex, &LeafNode)| {
+                plan.removes.contains(&LeafIndex(at.u32())) && leaf.signature_key() == key
+            };
+            if card.word().is_none() || !self.mls.treesync().full_leaves().any(is_theirs) {
+                check_date(package).map_err(unfit)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Group {
@@ -161,25 +266,34 @@ fn link_proof(bytes: &[u8]) -> Option<LinkProof> {
 
 /// A leaf in the room's terms.
 pub(super) fn newcomer(leaf: &LeafNode) -> Newcomer {
-    let (door, media) = (door_key(leaf), media_keys(leaf));
+    let media = media_keys(leaf);
     let (id, name) = (MemberId::from_slice(leaf.signature_key().as_slice()), name(leaf.credential()));
     let certified = match (media, &id, &name) {
         (None, ..) => true,
         (Some(Some(certificate)), Some(id), Some(name)) => certificate.is_of(id, name),
         _ => false,
     };
-    Newcomer {
-        id,
-        name,
-        certified,
-        capable: supports(leaf.capabilities())
-            && leaf.extensions().iter().count() == usize::from(door.is_some()) + usize::from(media.is_some())
-            && leaf.tls_serialized_len() <= MAX_LEAF
-            && encryption_key(leaf).is_some_and(|key| is_usable(&key)),
-        has_new_key: true,
-        proof: None,
-        word: None,
+    Newcomer { id, name, certified, has_new_key: true, fit: check_leaf(leaf), proof: None, word: None }
+}
+
+/// Whether a leaf is one that a room has. What it carries that is of no room's business is ignored (RFC 9420 §13.4), if
+/// there is room for it and openmls lets it be.
+fn check_leaf(leaf: &LeafNode) -> Result<(), Flaw> {
+    check_capabilities(leaf.capabilities())?;
+    for kind in leaf.extensions().iter().map(Extension::extension_type) {
+        let number = u16::from(kind);
+        match kind {
+            ExtensionType::ApplicationId => {}
+            // openmls finds no GREASE here: it reads what an extension carries as unknown, what capabilities list as GREASE.
+            _ if leaf.capabilities().extensions().contains(&kind) => {}
+            _ if ExtensionType::from(number).is_grease() => return Err(Flaw::Grease(number)),
+            _ => return Err(Flaw::Unlisted(number)),
+        }
     }
+    check(leaf.extensions().unknown(DOOR_KEY).is_none() || door_and_date(leaf).is_some(), Flaw::DoorKey)?;
+    let bytes = leaf.tls_serialized_len();
+    check(bytes <= MAX_LEAF, Flaw::LeafTooLarge { bytes, limit: MAX_LEAF })?;
+    check(encryption_key(leaf).is_some_and(|key| is_usable(&key)), Flaw::EncryptionKey)
 }
 
 /// What path secrets are encrypted to; openmls shows it encoded only, after its length.
@@ -199,15 +313,16 @@ fn door_key(leaf: &LeafNode) -> Option<DoorKeyPublic> {
     door_and_date(leaf).map(|(door, _)| door)
 }
 
-/// When a leaf's owner last asked to be brought back, as it says; 0 if they never did.
-pub(super) fn asked_at(leaf: &LeafNode) -> u64 {
-    door_and_date(leaf).map_or(0, |(_, asked_at)| asked_at)
+/// The date that a leaf says; 0 if it says none.
+pub(super) fn date(leaf: &LeafNode) -> u64 {
+    door_and_date(leaf).map_or(0, |(_, date)| date)
 }
 
 fn door_and_date(leaf: &LeafNode) -> Option<(DoorKeyPublic, u64)> {
     let (door, date) = leaf.extensions().unknown(DOOR_KEY)?.0.split_first_chunk()?;
-    let asked_at = if date.is_empty() { 0 } else { u64::from_be_bytes(date.try_into().ok()?) };
-    Some((DoorKeyPublic(*door), asked_at)).filter(|_| date.is_empty() || asked_at > 0)
+    let is_dated = !date.is_empty();
+    let date = if is_dated { u64::from_be_bytes(date.try_into().ok()?) } else { 0 };
+    Some((DoorKeyPublic(*door), date)).filter(|_| !is_dated || date > 0)
 }
 
 /// The media certificate in a leaf, if it has any; `None` within if that cannot be read.
@@ -215,11 +330,12 @@ fn media_keys(leaf: &LeafNode) -> Option<Option<MediaCertificate>> {
     leaf.extensions().unknown(MEDIA_KEYS).map(|extension| MediaCertificate::from_bytes(&extension.0))
 }
 
-fn supports(capabilities: &Capabilities) -> bool {
-    capabilities.versions().contains(&ProtocolVersion::Mls10)
-        && capabilities.ciphersuites().contains(&CIPHERSUITE.into())
-        && capabilities.extensions().contains(&ExtensionType::Unknown(CHARTER))
-        && capabilities.credentials().contains(&CredentialType::Basic)
+fn check_capabilities(capabilities: &Capabilities) -> Result<(), Flaw> {
+    let charter = ExtensionType::Unknown(CHARTER);
+    check(capabilities.versions().contains(&ProtocolVersion::Mls10), Flaw::Lacks("MLS 1.0"))?;
+    check(capabilities.ciphersuites().contains(&CIPHERSUITE.into()), Flaw::Lacks("suite 0x0003"))?;
+    check(capabilities.extensions().contains(&charter), Flaw::Lacks("extension 0xF0C1 (the room's charter)"))?;
+    check(capabilities.credentials().contains(&CredentialType::Basic), Flaw::Lacks("basic credentials"))
 }
 
 /// The name in a Basic credential.
@@ -233,7 +349,7 @@ pub(super) fn seats<'a>(leaves: impl Iterator<Item = (LeafNodeIndex, &'a LeafNod
     let seat = |(index, leaf): (LeafNodeIndex, &LeafNode)| {
         let seat = seat(index, leaf.signature_key().as_slice(), leaf.credential())?;
         let bound = matches!(leaf.leaf_node_source(), LeafNodeSource::Commit(_));
-        Ok(Seat { door: door_key(leaf), asked_at: asked_at(leaf), media: media_keys(leaf).flatten(), bound, ..seat })
+        Ok(Seat { door: door_key(leaf), date: date(leaf), media: media_keys(leaf).flatten(), bound, ..seat })
     };
     leaves.map(seat).collect()
 }
@@ -246,7 +362,7 @@ pub(super) fn strangers(members: impl Iterator<Item = Member>) -> Result<Vec<Sea
 fn seat(index: LeafNodeIndex, key: &[u8], credential: &Credential) -> Result<Seat> {
     match (MemberId::from_slice(key), name(credential)) {
         (Some(id), Some(name)) if check_name(&name).is_ok() => {
-            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None, asked_at: 0, media: None, bound: false })
+            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None, date: 0, media: None, bound: false })
         }
         _ => {
             let why = "it has a member without a proper name and an Ed25519 key";
@@ -268,7 +384,7 @@ mod tests {
     };
 
     /// What the comment on [`MAX_LEAF`] says: with a parent hash (33) in place of a lifetime (16).
-    const LONGEST_LEAF: usize = 424;
+    const LONGEST_LEAF: usize = 432;
 
     impl Guest {
         pub(crate) fn certificate(&self) -> MediaCertificate {
@@ -309,11 +425,11 @@ mod tests {
     #[test]
     fn a_card_with_a_key_that_nobody_can_encrypt_to_is_refused() {
         let guest = Guest::new(Identity::generate("mal").unwrap()).unwrap();
-        for at in [INIT_KEY, ENCRYPTION_KEY] {
+        for (at, flaw) in [(INIT_KEY, Flaw::InitKey), (ENCRYPTION_KEY, Flaw::EncryptionKey)] {
             let key = guest.card().as_bytes()[at..at + 32].try_into().unwrap();
             assert!(read_card(&with_key(&guest, at, key)).is_ok());
             let error = read_card(&with_key(&guest, at, [0; 32])).unwrap_err();
-            assert!(error.to_string().contains("lacks what every room needs"), "{error}");
+            assert!(matches!(error, Error::Unfit { flaw: found } if found == flaw), "{error}");
         }
     }
 
@@ -373,7 +489,7 @@ mod tests {
             id: mal.identity.id(),
             name: "mal".into(),
             door: None,
-            asked_at: 0,
+            date: 0,
             media: Some(media),
             bound: true,
         };
@@ -401,6 +517,6 @@ mod tests {
         let refresh = room.refresh().unwrap();
         room.receive(&refresh, Duration::ZERO).unwrap();
         let (_, leaf) = room.group.as_ref().unwrap().mls.treesync().full_leaves().next().unwrap();
-        assert!(leaf.tls_serialized_len() <= LONGEST_LEAF && newcomer(leaf).capable);
+        assert!(leaf.tls_serialized_len() <= LONGEST_LEAF && newcomer(leaf).fit.is_ok());
     }
 }

@@ -4,7 +4,7 @@
 //! id length (4) ‖ id
 //!   ‖ count (4) ‖ count × [ kind (1) ‖ length (4) ‖ key ‖ length (4) ‖ record ]
 //!   ‖ door key: public (32) ‖ length (4) ‖ secret
-//!   ‖ when one last asked to be brought back, 0 if never (8) ‖ media key's seed (32) ‖ 1 and the seed (32) that a pending commit brings in, or 0
+//!   ‖ the date of one's own next leaf (8) ‖ media key's seed (32) ‖ 1 and the seed (32) that a pending commit brings in, or 0
 //!   ‖ how many commits were made in this epoch (8)
 //! ```
 //!
@@ -37,7 +37,7 @@ impl Group {
     pub(crate) fn save(&mut self, out: &mut Writer) -> Result<()> {
         let _sweep = Sweep;
         self.store_message_secrets()?;
-        let Provider { storage, door, media, asked_at, .. } = self.provider.as_ref();
+        let Provider { storage, door, media, date, .. } = self.provider.as_ref();
         storage.put_part(Part::Tree, self.mls.treesync()).map_err(bug)?;
         storage.put_part(Part::Context, self.mls.public_group().group_context()).map_err(bug)?;
 
@@ -52,7 +52,7 @@ impl Group {
             out.long("record", record)?;
         }
         door.save(out)?;
-        out.put(&asked_at.to_be_bytes());
+        out.put(&date.to_be_bytes());
         out.put(media.seed());
         out.flag(self.fresh_media.is_some());
         self.fresh_media.iter().for_each(|media| out.put(media.seed()));
@@ -77,7 +77,7 @@ impl Group {
             let key = Key::from_bytes(kind, key).ok_or_else(|| saved.malformed("it holds a record of unknown kind"))?;
             records.insert(key, Zeroizing::new(saved.long()?.to_vec()));
         }
-        let (door, asked_at) = (DoorKey::restore(saved)?, saved.number()?);
+        let (door, date) = (DoorKey::restore(saved)?, saved.number()?);
         let media = MediaKey::from_seed(&Zeroizing::new(saved.array()?));
         let fresh_media = if saved.flag()? { Some(MediaKey::from_seed(&Zeroizing::new(saved.array()?))) } else { None };
         let made = u32::try_from(saved.number()?).unwrap_or(u32::MAX);
@@ -93,7 +93,7 @@ impl Group {
         let mls = Box::new(mls.ok_or_else(|| unreadable("a part of its group is missing"))?);
         // The group holds what is large by itself.
         drop(storage.for_snapshot());
-        let provider = Box::new(Provider::with(storage, door, media, asked_at));
+        let provider = Box::new(Provider::with(storage, door, media, date));
         Ok(Self { provider, mls, fresh_media, made, _sweep: Sweep })
     }
 
