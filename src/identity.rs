@@ -110,6 +110,12 @@ impl Identity {
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.key.0.sign(message).to_bytes()
     }
+
+    /// The X25519 secret that goes with the signature key (RFC 7748 clamps it). Both uses of one key are safe together:
+    /// <https://eprint.iacr.org/2021/509>.
+    pub(crate) fn exchange_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.0.to_scalar_bytes())
+    }
 }
 
 /// Whether the Ed25519 key `key` made `signature` over `message`. Strictly: no weak keys, one form of each signature.
@@ -209,6 +215,11 @@ impl MemberId {
     /// Whether their key made `signature` over `message`.
     pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         has_signed(&self.0, message, signature)
+    }
+
+    /// The public half of [`Identity::exchange_secret`]; `None` if this is no Ed25519 key.
+    pub(crate) fn exchange_key(&self) -> Option<[u8; 32]> {
+        VerifyingKey::from_bytes(&self.0).ok().map(|key| key.to_montgomery().to_bytes())
     }
 
     /// The Ed25519 public key.

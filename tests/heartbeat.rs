@@ -5,13 +5,26 @@ mod party;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use Role::{Host, Listener, Speaker};
+use Role::{Host, Listener, Moderator, Speaker};
+use chacha20poly1305::{
+    ChaCha20Poly1305, KeyInit as _, Nonce,
+    aead::{Aead as _, Payload},
+};
+use openmls::prelude::OpenMlsProvider as _;
+use openmls_traits::signatures::Signer as _;
 use parlor::{
     Cause, Error, Event, Identity, MemberId, Role, Room, Settings, Voice,
-    room::heartbeat::{BEAT_EVERY, STALE_AFTER},
+    room::{
+        door::UnixTime,
+        heartbeat::{BEAT_EVERY, STALE_AFTER},
+    },
 };
-use party::guest;
+use party::{
+    guest,
+    mal::{Bare, Mal},
+};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use sha2::{Digest as _, Sha256};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -233,7 +246,7 @@ fn a_host_beats_every_five_seconds_and_nobody_else_does() {
     let pings = |who| world.log.iter().filter(|(_, from, _)| *from == who).count();
     assert!((1..=2).contains(&pings(BEN)) && (1..=2).contains(&pings(CLEO)), "one each, and one a minute");
     assert_eq!((pings(DORA), pings(EVE)), (0, 0), "listeners ask nothing");
-    assert!(world.log.iter().all(|(.., bytes)| bytes.len() == 440));
+    assert!(world.log.iter().all(|(.., bytes)| bytes.len() == 469));
     // Nothing is due before the time that next_tick gives, and with it nothing is late.
     for at in &mut world.people {
         let next = at.room.next_tick().unwrap();
@@ -514,6 +527,226 @@ fn a_host_left_behind_in_an_epoch_gone_by_vouches_for_nothing_later() {
     assert!(world.people[1].is_stale(), "{:?}", world.people[1].told);
 }
 
+/// What seals a signal, by its third byte: an epoch's key, a host's to be asked, or that of who asked.
+fn sealed_by(signal: &[u8]) -> usize {
+    signal[2].into()
+}
+
+/// All that somebody who was put out ever held: the signal keys of the epochs they were in.
+struct Hoard {
+    mal: Mal,
+    keys: Vec<(u64, ChaCha20Poly1305)>,
+}
+
+impl Hoard {
+    fn new(mal: Mal) -> Self {
+        let mut hoard = Self { mal, keys: Vec::new() };
+        hoard.keep();
+        hoard
+    }
+
+    fn follow(&mut self, commit: &[u8]) {
+        self.mal.follow(commit);
+        self.keep();
+    }
+
+    fn keep(&mut self) {
+        let (group, crypto) = (&self.mal.group, self.mal.client.provider.crypto());
+        let key = group.export_secret(crypto, "parlor signals 2", &[], 32).unwrap();
+        self.keys.push((group.epoch().as_u64(), ChaCha20Poly1305::new_from_slice(&key).unwrap()));
+    }
+
+    fn opens(&self, signal: &[u8]) -> bool {
+        let (header, sealed) = signal.split_at(23);
+        let payload = || Payload { msg: sealed, aad: header };
+        self.keys.iter().any(|(_, key)| key.decrypt(Nonce::from_slice(&header[11..]), payload()).is_ok())
+    }
+
+    /// What she makes of her keys: beats (0) and pings (1), in her name and in others', said to be of `epoch`.
+    fn forges(
+        &self,
+        room: &[u8],
+        others: [MemberId; 2],
+        epoch: u64,
+        transcript: [u8; 32],
+    ) -> Vec<(u8, MemberId, Vec<u8>)> {
+        let mut made = Vec::new();
+        for (_, key) in &self.keys {
+            let names = [self.mal.client.id(), others[0], others[1]];
+            for (kind, who) in names.into_iter().flat_map(|who| [(0, who), (1, who)]) {
+                let mut word = [&[kind][..], &epoch.to_be_bytes(), who.as_bytes(), &[7; 16], &transcript].concat();
+                if kind == 1 {
+                    word.truncate(1 + 8 + 32 + 8);
+                }
+                word.resize(1 + 8 + 32 + 305, 0);
+                let signed = [&b"parlor signal 2\0"[..], &Sha256::digest(room), &word].concat();
+                word.extend(self.mal.client.signer.sign(&signed).unwrap());
+                word.resize(430, 0);
+                let header = [&[2, 2, 0][..], &epoch.to_be_bytes(), &[9; 12]].concat();
+                let payload = Payload { msg: &word, aad: &header };
+                let sealed = key.encrypt(Nonce::from_slice(&[9; 12]), payload).unwrap();
+                made.push((kind, who, [header, sealed].concat()));
+            }
+        }
+        made
+    }
+}
+
+#[test]
+fn a_former_member_reads_no_signal_of_a_later_epoch_and_makes_none_that_is_taken() {
+    let mut world = World::new(CLUB, ms(200), ms(50));
+    world.lets(s(5));
+    let client = Bare::new("mal");
+    let (id, admission) = (client.id(), world.people[ANA].room.admit(&client.card(), Moderator).unwrap());
+    world.send(ANA, &admission.commit);
+    world.lets(s(1));
+    let mut hoard = Hoard::new(client.enter(&admission));
+    let begun = world.log.len();
+    for who in [ANA, BEN, DORA] {
+        let commit = world.people[who].room.refresh().unwrap();
+        world.send(who, &commit);
+        world.lets(s(7));
+        hoard.follow(&commit);
+    }
+    let before: Vec<_> = world.log[begun..].iter().map(|(.., signal)| signal.clone()).collect();
+    assert!(before.len() >= 5 && before.iter().all(|signal| hoard.opens(signal)), "{}", before.len());
+
+    let is_behind = |who| who == CLEO || who == EVE;
+    // She is put out. The relay is hers: it keeps that from Cleo and Eve, and brings everybody what she makes.
+    world.rule = Some(Box::new(move |world, _, to, message| {
+        (is_signal(message) || !is_behind(to)).then_some(world.now + ms(50))
+    }));
+    world.commit(ANA, |room| room.remove(&id));
+    world.lets(ms(100));
+    let (gone, epoch) = (world.log.len(), world.people[ANA].room.epoch());
+    assert_eq!(
+        [ANA, BEN, CLEO, DORA, EVE].map(|who| world.people[who].room.epoch() == epoch),
+        [true, true, false, true, false]
+    );
+    let (room, host, ben) = (world.people[ANA].room.id().to_vec(), world.people[ANA].id, world.people[BEN].id);
+    let transcript: [u8; 32] = Sha256::digest(world.people[ANA].room.transcript()).into();
+    let mut turn = 0;
+    world.run(s(90), |world| {
+        turn += 1;
+        if turn % 50 != 0 {
+            return;
+        }
+        for said in [epoch - 3, epoch - 2, epoch - 1, epoch, epoch + 1] {
+            for (kind, named, forged) in hoard.forges(&room, [host, ben], said, transcript) {
+                for to in [ANA, BEN, DORA] {
+                    let now = world.people[to].now(world.now);
+                    // What seems to be their own they let be, and pings if they are no host, or who asks is not on stage.
+                    let is_idle = named == world.people[to].id || kind == 1 && (to != ANA || named == id);
+                    let is_later = said > world.people[to].room.epoch();
+                    match world.people[to].room.receive(&forged, now) {
+                        Err(Error::Unauthentic { .. } | Error::WrongEpoch { .. }) => {}
+                        Ok(events) if is_idle || is_later => world.tell(to, events),
+                        taken => panic!("{to}: {kind} of {said}: {taken:?}"),
+                    }
+                }
+                if said >= epoch {
+                    (0..5).for_each(|to| assert!(!world.hand(to, &forged) || said > epoch || is_behind(to)));
+                }
+            }
+        }
+        if turn == 1_000 {
+            world.commit(ANA, Room::refresh);
+        }
+    });
+    let after = &world.log[gone..];
+    let kinds = [0, 1, 2].map(|kind| after.iter().filter(|(.., signal)| sealed_by(signal) == kind).count());
+    let opened = after.iter().filter(|(.., signal)| hoard.opens(signal)).count();
+    println!("{} signals after a removal ({kinds:?} by kind): the member put out opens {opened}", after.len());
+    assert!(kinds[0] >= 20 && kinds[1] >= 10 && kinds[2] >= 10, "{kinds:?}");
+    assert_eq!(opened, 0);
+    assert!(world.log.iter().all(|(.., signal)| signal.len() == 469), "all of one length");
+    // Who is kept behind is told, and who is not is not, whatever they are shown.
+    for who in [CLEO, EVE] {
+        let alarms = world.people[who].alarms();
+        assert!(matches!(alarms[0], Event::Behind { host: by, .. } if *by == host), "{who}: {alarms:?}");
+        let now = world.people[who].now(world.now);
+        assert!(world.people[who].is_stale() && world.people[who].room.come_back_due(now), "{who}");
+    }
+    for who in [ANA, BEN, DORA] {
+        assert!(!world.people[who].is_stale() && world.people[who].alarms().is_empty(), "{who}");
+    }
+}
+
+#[test]
+fn a_member_kept_behind_the_commit_that_brought_the_only_host_back_is_told() {
+    let wall = UnixTime(1_800_000_000);
+    let mut world = World::new(&[("ana", Host), ("mo", Moderator), ("ben", Speaker)], ms(200), ms(50));
+    world.lets(s(10));
+    world.rule = Some(Box::new(|world, _, to, message| (is_signal(message) || to != 2).then_some(world.now + ms(50))));
+    // Ana has lost her place, and with it the keys that she had here; Mo brings her back.
+    let (nobody, voice) = Room::create(Identity::generate("nobody").unwrap(), Settings::default()).unwrap();
+    let lost = std::mem::replace(&mut world.people[ANA].room, nobody);
+    (world.people[ANA].voice, world.people[ANA].awake) = (voice, false);
+    let (returning, request) = lost.come_back(world.now, wall).unwrap();
+    let now = world.people[1].now(world.now);
+    let told = world.people[1].room.receive(&request, now).unwrap();
+    let card = told.iter().find_map(|event| match event {
+        Event::AsksBack { card, .. } => Some(card.clone()),
+        _ => None,
+    });
+    let admission = world.people[1].room.bring_back(&card.unwrap(), wall).unwrap();
+    world.send(1, &admission.commit);
+    world.lets(ms(200));
+    let (room, voice) = returning.enter(&admission.welcome, admission.tree.as_deref()).unwrap();
+    (world.people[ANA].room, world.people[ANA].voice, world.people[ANA].awake) = (room, voice, true);
+    world.lets(s(3));
+    let ana = world.people[ANA].id;
+    let alarms = world.people[2].alarms();
+    assert!(matches!(alarms[..], [Event::Behind { host, epoch: 2 }] if *host == ana), "{alarms:?}");
+    let due = |world: &World| world.people[2].room.come_back_due(world.people[2].now(world.now));
+    assert!(!due(&world));
+    world.lets(ms(2_500));
+    assert!(due(&world));
+}
+
+/// A signal that anybody can make: it says an epoch, and opens for nobody.
+fn hint(epoch: u64, junk: u8) -> Vec<u8> {
+    let mut signal = [&[2, 2, 0][..], &epoch.to_be_bytes()].concat();
+    signal.resize(469, junk);
+    signal
+}
+
+#[test]
+fn signals_that_open_for_nobody_bring_a_few_questions_a_minute_and_nothing_else() {
+    let names = [("ana", Host), ("hal", Host), ("ben", Speaker), ("dora", Listener)];
+    let mut world = World::new(&names, ms(200), ms(50));
+    world.lets(s(10));
+    let begun = world.log.len();
+    let mut junk = 0_u8;
+    world.run(s(600), |world| {
+        for to in 0..4 {
+            junk = junk.wrapping_add(1);
+            let epoch = [1, 2, 7, u64::MAX][usize::from(junk) % 4];
+            assert_eq!(world.hand(to, &hint(epoch, junk)), epoch > 1);
+        }
+        let now = |world: &World, to: usize| world.people[to].now(world.now);
+        assert!((0..4).all(|to| !world.people[to].room.come_back_due(now(world, to))));
+    });
+    let asked = [0, 1, 2, 3].map(|who| {
+        let sent = world.log[begun..].iter().filter(|(_, from, signal)| *from == who && sealed_by(signal) == 1);
+        sent.count()
+    });
+    println!("50 signals a second that open for nobody, for ten minutes: members ask {asked:?} times");
+    // Both hosts answer, and then a minute is quiet; a host asks another process of theirs three times in vain.
+    assert!(asked[2..].iter().all(|asked| (16..=20).contains(asked)), "{asked:?}");
+    assert!(asked[..2].iter().all(|asked| (28..=40).contains(asked)), "{asked:?}");
+    for (who, at) in world.people.iter().enumerate() {
+        assert!(!at.is_stale() && at.alarms().is_empty(), "{who}: {:?}", at.told);
+    }
+    // Where nobody answers they ask four at a time, after 1, 2 and 4 seconds, and then every five.
+    let names = [("ana", Host), ("h2", Host), ("h3", Host), ("h4", Host), ("h5", Host), ("dora", Listener)];
+    let mut world = World::new(&names, ms(200), ms(50));
+    (0..5).for_each(|host| world.people[host].awake = false);
+    world.run(s(60), |world| assert!(world.hand(5, &hint(7, 1))));
+    let asked = world.log.iter().filter(|(_, from, signal)| *from == 5 && sealed_by(signal) == 1).count();
+    assert!((4 * 11..=4 * 15).contains(&asked), "{asked}");
+}
+
 #[test]
 fn a_clock_that_jumps_costs_a_ping_and_no_more() {
     for by in [3_600_000, -3_600_000] {
@@ -572,7 +805,7 @@ fn a_signal_disturbs_nothing_else_and_costs_little() {
     for (.., signal) in &other.log {
         assert!(matches!(ana.receive(signal, now), Err(Error::Unauthentic { .. })));
     }
-    for bytes in [&own[..439], &[2], &[&own[..], &[0]].concat()] {
+    for bytes in [&own[..468], &[2], &[&own[..], &[0]].concat()] {
         assert!(matches!(ana.receive(bytes, now), Err(Error::Malformed { .. })));
     }
     let started = std::time::Instant::now();

@@ -145,7 +145,6 @@ const KINDS: &[Kind] = &[
     ("another capacity", NO_HOST, settings::capacity),
     ("the lock, by who may not", FLOOR, settings::lock),
     ("another suite or layout", ALL, settings::suite_or_layout),
-    ("another beacon key", ALL, settings::beacon),
     ("deniable words made evidence, or evidence deniable", ALL, settings::proof),
     ("settings that cannot be read", ALL, settings::unreadable),
     ("no settings at all", ALL, settings::no_settings),

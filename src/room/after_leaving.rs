@@ -15,7 +15,8 @@ use super::{
     chat::{CHAT_LABEL, SECRET_LEN},
     door::{Terms, UnixTime},
     group::Provider,
-    words::{KEY, KEY_LABEL},
+    heartbeat,
+    words,
 };
 use crate::{
     Event, Guest, Identity, Kept, LeafIndex, Link, Role, Room, Settings, Voice,
@@ -30,13 +31,14 @@ const WALL: UnixTime = UnixTime(1_800_000_000);
 const ALONE: &str = "PARLOR_ALONE";
 
 /// What is in memory all the time one is in a room.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "identity",
     "vault key",
     "record key",
     "door key",
     "media seed",
     "chat secret",
+    "signal key",
     "frame key",
     "a text",
     "private_key",
@@ -248,10 +250,12 @@ fn note_room(hunt: &mut Hunt, room: &mut Room) {
     let settings = room.charter.settings.clone();
     let (suite, layout, epoch) = (settings.suite(), settings.layout(), room.epoch);
     let leaves: Vec<LeafIndex> = room.roster().map(|member| member.leaf).collect();
+    hunt.add(&format!("{whose}: exchange secret"), room.identity.exchange_secret().as_slice());
     let group = room.group.as_mut().unwrap();
     group.secrets(&mut |name, secret| note(hunt, &whose, name, secret));
     hunt.add(&format!("{whose}: chat secret"), &group.export(CHAT_LABEL, SECRET_LEN).unwrap());
-    hunt.add(&format!("{whose}: words key"), &group.export(KEY_LABEL, KEY).unwrap());
+    hunt.add(&format!("{whose}: words key"), &group.export(words::KEY_LABEL, words::KEY).unwrap());
+    hunt.add(&format!("{whose}: signal key"), &group.export(heartbeat::KEY_LABEL, 32).unwrap());
     let base_key = group.export(BASE_KEY_LABEL, suite.key_len()).unwrap();
     hunt.add(&format!("{whose}: base key"), &base_key);
     for (leaf, stream) in leaves.into_iter().flat_map(|leaf| [(leaf, 0), (leaf, 1)]) {
@@ -340,6 +344,22 @@ fn evening(proof: Proof) -> Evening {
     for person in &mut evening.people {
         person.room.act(|room| room.tick(now)).unwrap();
     }
+    // What opens for nobody makes all of them ask the host, who answers.
+    let junk = [&[2, 2, 0][..], &u64::MAX.to_be_bytes(), &[7; 458]].concat();
+    evening.deliver(&junk);
+    evening.now += Duration::from_secs(2);
+    let now = evening.now;
+    let mut asked = Vec::new();
+    for person in &mut evening.people {
+        asked.extend(person.room.act(|room| room.tick(now)).unwrap());
+    }
+    let sent = asked.into_iter().filter_map(|event| match event {
+        Event::Send(bytes) if bytes[2] == 1 => Some(bytes),
+        _ => None,
+    });
+    let sent: Vec<_> = sent.collect();
+    assert_eq!(sent.len(), evening.people.len());
+    sent.iter().for_each(|asked| drop(evening.deliver(asked)));
     evening.restart("ben");
     evening.note_epoch();
     evening.write("ana", None);

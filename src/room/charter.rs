@@ -6,7 +6,7 @@
 //! bytes there: the decoder is strict, bounded, and has one encoding for each value.
 //!
 //! ```text
-//! version = 1 (1) ‖ suite id (2) ‖ S (1) ‖ E (1) ‖ beacon key (32)
+//! version = 2 (1) ‖ suite id (2) ‖ S (1) ‖ E (1)
 //!   ‖ entry (1): 0 invited, 1 link, 2 knock
 //!   ‖ flags (1): 1 everybody speaks, 2 unsealed frames are held, 4 recording, 8 locked, 16 ended
 //!   ‖ seals (1): 0 off, 1 live, 2 strict ‖ frames a seal (1), 1 to 50 ‖ what seals prove (1): 0 deniable, 1 evidence
@@ -23,10 +23,7 @@
 //!   ‖ its issuer's Ed25519 public key (32)
 //! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     bytes::Reader,
@@ -36,7 +33,6 @@ use crate::{
         KeyIdLayout, OffStage, Suite,
         seal::{Proof, SealMode, SealRules, Unsealed},
     },
-    random,
     room::{
         door::{LinkEntry, LinkId, Terms, UnixTime},
         settings::{Entry, Settings, Speaking},
@@ -52,7 +48,7 @@ pub const MAX_BANNED: usize = 1_000;
 /// The most links a room may have.
 pub const MAX_LINKS: usize = 64;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What the charter says of one member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -68,34 +64,10 @@ pub(crate) struct Standing {
     pub(crate) returned: u64,
 }
 
-/// What hides the room's signals ([`heartbeat`](super::heartbeat)) from outsiders, the relay among them: drawn when the
-/// room is made, and fixed.
-///
-/// No secret among members: whoever was ever in the room knows it, as they know the rest of the charter.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub(crate) struct Beacon([u8; 32]);
-
-impl Beacon {
-    pub(crate) fn random() -> Result<Self> {
-        Ok(Self(*random::bytes()?))
-    }
-
-    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Beacon {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Beacon(..)")
-    }
-}
-
 /// The settings, and everything else that all members of an epoch agree on.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Charter {
     pub(crate) settings: Settings,
-    pub(crate) beacon: Beacon,
     /// Whether a host has ended the room.
     pub(crate) ended: bool,
     /// No plain listener is in here.
@@ -240,7 +212,7 @@ impl Charter {
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
-        let Self { settings, beacon, ended, standings, banned, links } = self;
+        let Self { settings, ended, standings, banned, links } = self;
         let unusable = |what, why| Err(Error::Unusable { what, why });
         if standings.len() > MAX_ON_STAGE {
             return unusable("role", "1,000 members are on stage or muted already: move one off first");
@@ -259,7 +231,6 @@ impl Charter {
         let mut out = vec![VERSION];
         out.extend_from_slice(&suite.id().to_be_bytes());
         out.extend_from_slice(&[layout.sender_bits(), layout.epoch_bits()]);
-        out.extend_from_slice(beacon.as_bytes());
         out.push(match entry {
             Entry::Invited => 0,
             Entry::Link => 1,
@@ -314,7 +285,6 @@ impl Charter {
         let suite = suite.ok_or_else(|| malformed("its frame suite is unknown: update parlor"))?;
         let [sender_bits, epoch_bits] = rest.array()?;
         let layout = KeyIdLayout::new(sender_bits, epoch_bits)?;
-        let beacon = Beacon(rest.array()?);
         let [entry, flags] = rest.array()?;
         let entry = match entry {
             0 => Entry::Invited,
@@ -350,7 +320,7 @@ impl Charter {
         let settings = Settings { suite, layout, title, topic, entry, speaking, seals, recording, locked, capacity };
         settings.check()?;
 
-        let mut charter = Self { settings, beacon, ended, ..Self::default() };
+        let mut charter = Self { settings, ended, ..Self::default() };
         for _ in 0..count(&mut rest, MAX_ON_STAGE)? {
             let id = MemberId::from_bytes(rest.array()?);
             let [role] = rest.array()?;
@@ -469,7 +439,6 @@ mod tests {
             settings = settings.with(setting).unwrap();
         }
         let mut charter = Charter::new(settings, id(7));
-        charter.beacon = Beacon::random().unwrap();
         charter.set_role(id(9), Role::Speaker, 3);
         charter.set_role(id(1), Role::Moderator, 4);
         charter.set_returned(id(1), 1_800_000_000);
@@ -517,7 +486,7 @@ mod tests {
     #[test]
     fn seals_are_of_a_known_kind_and_cover_a_bounded_number_of_frames() {
         let good = Charter::new(Settings::default(), id(1)).encode().unwrap();
-        let rules = 1 + 2 + 2 + 32 + 1 + 1;
+        let rules = 1 + 2 + 2 + 1 + 1;
         assert_eq!(good[rules..rules + 3], [1, 25, 0]);
         for (at, known) in [(0, 0..=2), (1, 1..=50), (2, 0..=1)] {
             for value in 0..=u8::MAX {

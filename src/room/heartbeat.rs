@@ -19,6 +19,18 @@
 //! enters, comes on stage, or lacks fresh beats, and once a minute. Listeners send none: their ears say "stale" when for
 //! so long no beat of their epoch has come.
 //!
+//! Signals are sealed under keys of the epoch that their sender is in, so that who is out reads none and makes none. A
+//! member whom the relay keeps behind, or on one side of a fork, cannot open the beats of hosts elsewhere. They see that
+//! there are some, which anybody can make them see, and so they ask the hosts whom they know:
+//!
+//! ```text
+//!   member in epoch 4           relay                      host in epoch 5
+//!      │◄──── what does not open ─┤◄─────────────────────────┤   a beat of epoch 5
+//!      │ a second later: ask      │                          │
+//!      ├─────────────────────────►│─────────────────────────►│   sealed to the host, signed by the member
+//!      │◄─────────────────────────│◄──── answer: a beat ─────┤   if that is a member; sealed to who asked
+//! ```
+//!
 //! Signals go beside MLS, for they must move no ratchet: any number may be lost, come twice or in any order, and the relay
 //! need keep none. Give what [`Event::Send`] brings to the relay, hand what comes to [`Room::receive`], and call
 //! [`Room::tick`]: the heart begins to beat with the first tick. **An app that does not tick is not stopped, and hosts
@@ -27,11 +39,16 @@
 //! What this does not stop: two hosts whom the relay cuts off from each other each go on, with the members who hear them;
 //! so does a host who was put out, and those to whom the relay shows no more than that host. All of them are told
 //! ([`Event::HostSilent`]). A removal by a moderator that no host is shown is as if it had not been made, but for the
-//! moderator, who is told that the room is stale. Two sides of a fork of which neither has a host whom the other takes for
+//! moderator, who is told that the room is stale. Who is shown nothing at all goes on to ping in their epoch, as long as
+//! they are kept there, and whoever was in it can read that. A host who was put out is asked, too, by those who do not
+//! know it yet. Two sides of a fork of which neither has a host whom the other takes for
 //! one hear nothing of each other; their room codes differ. A host who lies about the epoch can silence the room, as by a removal. What one
-//! member can do by signals is bounded: a ping a second of each who is on stage, 200 signatures a second in all.
+//! member can do by signals is bounded: a ping and an ask a second of each, 200 signatures a second in all, and as many
+//! asks that a host tries to open. What anybody can do by signals that do not open is bounded in `doubt.rs`.
 
+mod ask;
 mod budget;
+mod doubt;
 mod host;
 mod signal;
 
@@ -43,11 +60,12 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-pub(super) use self::signal::is_signal;
+pub(super) use self::signal::{KEY_LABEL, is_signal};
 use self::{
     budget::Budget,
+    doubt::Doubt,
     host::Host,
-    signal::{Beat, MAX_ANSWERS, Nonce, Opened, Signal, Wire, unauthentic},
+    signal::{Beat, MAX_ANSWERS, Nonce, Opened, Read, Signal, Wire, unauthentic},
 };
 use crate::{
     error::{Error, Item, Result},
@@ -95,6 +113,12 @@ const MAX_PINGS: usize = 8;
 /// How many epochs' transcripts are kept.
 const HISTORY: usize = 64;
 
+/// How many signals of the next epoch are kept for when it comes.
+const MAX_EARLY: usize = 16;
+
+/// Those who ask for want of a key do so over this time, by their ids: 256 steps.
+const SPREAD: Duration = Duration::from_millis(2);
+
 /// Nobody ticks so seldom: a clock has jumped, or the process has slept.
 const JUMP: Duration = Duration::from_secs(10);
 
@@ -131,6 +155,9 @@ struct Beating {
     /// Who has pinged and is still here: when, and with what, if it is to be answered.
     asked: BTreeMap<MemberId, (Duration, Option<Nonce>)>,
     pings_read: Budget,
+    /// Who was last answered when.
+    answered: BTreeMap<MemberId, Duration>,
+    asks_read: Budget,
 
     // ---- as a member ----
     /// No others than those who are hosts.
@@ -151,6 +178,10 @@ struct Beating {
     /// When a beat of one's epoch last came.
     heard: Duration,
     beats_read: Budget,
+    /// What does not open, and what was asked for it.
+    doubt: Doubt,
+    /// What says that it is of the next epoch: it may have overtaken its commit.
+    early: VecDeque<Vec<u8>>,
     /// The latest epoch of which it was told that one is behind.
     behind_told: u64,
     /// What the app was told.
@@ -189,8 +220,9 @@ impl Room {
         self.with_heart(|heart, room| {
             let Some(beating) = &mut heart.beating else { return Vec::new() };
             let now = beating.clock(now);
-            beating.enter(room, now);
-            heart.pulse(room, now)
+            let mut events = beating.enter(room, now);
+            events.extend(heart.pulse(room, now));
+            events
         })
     }
 
@@ -252,6 +284,10 @@ impl Heart {
             events.extend(beating.beat_due(room).filter(|due| *due <= now).and_then(|_| beating.beat(room, now)));
             let due = beating.ping_due(now, self.trusts_itself).filter(|due| *due <= now);
             events.extend(due.and_then(|_| beating.ping(room, now)));
+            beating.doubt.expire(now);
+            if beating.doubt.due(spread(room)).is_some_and(|due| due <= now) {
+                beating.ask(room, now, &mut events);
+            }
             beating.alarms(room, now, &mut events);
         }
         let stale = room.has_heartbeat() && beating.is_stale(now, self.trusts_itself);
@@ -266,8 +302,10 @@ impl Heart {
 
 impl Beating {
     fn new(room: &Room, now: Duration) -> Result<Self> {
+        let mut wire = Wire::new(&room.id);
+        wire.enter(room.epoch, &room.group()?.export(KEY_LABEL, 32)?)?;
         Ok(Self {
-            wire: Wire::new(&room.charter.beacon, &room.id)?,
+            wire,
             now,
             history: VecDeque::from([(room.epoch, room.transcript_hash())]),
             run: None,
@@ -276,6 +314,8 @@ impl Beating {
             hurry: true,
             asked: BTreeMap::new(),
             pings_read: Budget::default(),
+            answered: BTreeMap::new(),
+            asks_read: Budget::default(),
             hosts: BTreeMap::new(),
             pings: VecDeque::new(),
             last_ping: None,
@@ -286,6 +326,8 @@ impl Beating {
             fresh_until: None,
             heard: now,
             beats_read: Budget::default(),
+            doubt: Doubt::default(),
+            early: VecDeque::new(),
             behind_told: 0,
             stale: false,
         })
@@ -305,8 +347,12 @@ impl Beating {
                 *at = at.saturating_sub(by);
             }
             self.asked.values_mut().for_each(|(at, _)| *at = at.saturating_sub(by));
-            self.pings_read.set_back(by);
-            self.beats_read.set_back(by);
+            self.answered.values_mut().for_each(|at| *at = at.saturating_sub(by));
+            for budget in [&mut self.pings_read, &mut self.asks_read, &mut self.beats_read] {
+                budget.set_back(by);
+            }
+            self.wire.set_back(by);
+            self.doubt.set_back(by);
             self.pings.clear();
             self.ask_at = Some(now);
         }
@@ -317,21 +363,27 @@ impl Beating {
             let back = Some(by).filter(|by| *by > Duration::ZERO);
             self.hosts.values_mut().for_each(|host| host.clock_jumped(back, now));
         }
+        self.wire.forget(now);
         self.now = now;
         now
     }
 
     /// Follows the room into its next epoch.
-    fn enter(&mut self, room: &Room, now: Duration) {
+    fn enter(&mut self, room: &Room, now: Duration) -> Vec<Event> {
+        self.wire.leave(now);
+        let secret = room.group().and_then(|group| group.export(KEY_LABEL, 32));
+        // Without a key nothing is sealed: those who wait for it are stopped, as by a host who is silent.
+        let _ = secret.and_then(|secret| self.wire.enter(room.epoch, &secret));
         let transcript = room.transcript_hash();
         self.history.push_back((room.epoch, transcript));
         while self.history.len() > HISTORY {
             self.history.pop_front();
         }
         self.hosts.retain(|id, _| room.charter.role(id) == Role::Host);
-        if !self.asked.is_empty() {
+        if !self.asked.is_empty() || !self.answered.is_empty() {
             let here: BTreeSet<&MemberId> = room.roster.members().map(|member| &member.id).collect();
             self.asked.retain(|id, _| here.contains(id));
+            self.answered.retain(|id, _| here.contains(id));
         }
         self.hurry = true;
         for host in self.hosts.values_mut() {
@@ -341,16 +393,45 @@ impl Beating {
                 self.fresh_until = self.fresh_until.max(Some(made + STALE_AFTER));
             }
         }
+        self.doubt.enter(room.epoch, now);
+        let early = mem::take(&mut self.early);
+        // What is wrong with one is nobody's business any more.
+        early.iter().filter_map(|signal| self.hear(room, signal, now).ok()).flatten().collect()
     }
 
     fn hear(&mut self, room: &Room, message: &[u8], now: Duration) -> Result<Vec<Event>> {
-        let opened = self.wire.open(message, room.epoch)?;
+        match self.wire.read(message, room.epoch)? {
+            Read::Opened(opened) => self.hear_opened(room, opened, now),
+            Read::Later(epoch) => {
+                self.doubt.hint(epoch, room.epoch, now);
+                if epoch == room.epoch.saturating_add(1) {
+                    if self.early.len() >= MAX_EARLY {
+                        self.early.pop_front();
+                    }
+                    self.early.push_back(message.to_vec());
+                }
+                Ok(Vec::new())
+            }
+            Read::Shut => {
+                self.doubt.hint(room.epoch, room.epoch, now);
+                Err(unauthentic(room.epoch, "nobody whom you share the epoch with sealed it"))
+            }
+            Read::Ask(sealed) => self.hear_ask(room, sealed, now),
+            Read::Answer(nonce, sealed) => self.hear_answer(room, &nonce, sealed, now),
+        }
+    }
+
+    /// Whether this member is about to be stopped, or is: then more is spent on finding a true beat among forged ones.
+    fn hurries(&self, now: Duration) -> bool {
+        self.strict && self.fresh_until.is_none_or(|until| until <= now.saturating_add(LOW))
+    }
+
+    fn hear_opened(&mut self, room: &Room, opened: Opened, now: Duration) -> Result<Vec<Event>> {
         let (who, me) = (opened.who, room.identity.id());
         if who == me {
             return Ok(self.hear_own(room, &opened, now));
         }
-        // Who is about to be stopped, or is, spends more on finding a true beat among forged ones.
-        let hurries = self.strict && self.fresh_until.is_none_or(|until| until <= now.saturating_add(LOW));
+        let hurries = self.hurries(now);
         let budget = match opened.signal {
             Signal::Beat(_) if room.charter.role(&who) == Role::Host => &mut self.beats_read,
             Signal::Beat(_) => return Err(unauthentic(room.epoch, "who it names is no host")),
@@ -362,13 +443,13 @@ impl Beating {
             Signal::Ping(_) => &mut self.pings_read,
         };
         if !budget.take(now, hurries) {
-            return Err(Error::Malformed { what: Item::Signal, why: "more came this second than anybody should send" });
+            return Err(flooded());
         }
         if !opened.is_theirs() {
             return Err(unauthentic(room.epoch, "who it names has not signed it"));
         }
         match opened.signal {
-            Signal::Beat(beat) => Ok(self.hear_beat(room, who, &beat, now)),
+            Signal::Beat(beat) => Ok(self.hear_beat(room, who, &beat, None, now)),
             Signal::Ping(nonce) => {
                 let last = self.asked.get(&who).map(|(last, _)| last.saturating_add(PING_GAP));
                 if last.is_none_or(|again| again <= now) {
@@ -379,22 +460,78 @@ impl Beating {
         }
     }
 
-    /// Takes what is signed with one's own key: mostly one's own, sent back. A beat from where one has not been is of
-    /// another process, restored from a snapshot of this one or the one that this was restored from.
+    /// Takes what is signed with one's own key: mostly one's own, sent back.
     fn hear_own(&mut self, room: &Room, opened: &Opened, now: Duration) -> Vec<Event> {
         let Signal::Beat(beat) = &opened.signal else { return Vec::new() };
-        let known = self.history.iter().find(|(epoch, _)| *epoch == beat.epoch);
-        let is_elsewhere = beat.epoch > room.epoch || known.is_some_and(|(_, known)| *known != beat.transcript);
-        let is_news = room.is_host() && self.run != Some(beat.run) && is_elsewhere;
-        if is_news && self.beats_read.take(now, false) && opened.is_theirs() {
-            return self.hear_beat(room, opened.who, beat, now);
+        if self.is_of_a_twin(room, beat) && self.beats_read.take(now, false) && opened.is_theirs() {
+            return self.hear_beat(room, opened.who, beat, None, now);
         }
         Vec::new()
     }
 
-    fn hear_beat(&mut self, room: &Room, who: MemberId, beat: &Beat, now: Duration) -> Vec<Event> {
+    /// Whether a beat signed with one's own key is from where one has not been: it is of another process, restored from a
+    /// snapshot of this one or the one that this was restored from.
+    fn is_of_a_twin(&self, room: &Room, beat: &Beat) -> bool {
+        let known = self.history.iter().find(|(epoch, _)| *epoch == beat.epoch);
+        let is_elsewhere = beat.epoch > room.epoch || known.is_some_and(|(_, known)| *known != beat.transcript);
+        room.is_host() && self.run != Some(beat.run) && is_elsewhere
+    }
+
+    /// Answers a member who asks where the room is.
+    fn hear_ask(&mut self, room: &Room, sealed: &[u8], now: Duration) -> Result<Vec<Event>> {
+        if !room.is_host() {
+            return Ok(Vec::new());
+        }
+        if !self.asks_read.take(now, false) {
+            return Err(flooded());
+        }
+        // For another host, or of nobody: there is no telling.
+        let Some(question) = self.wire.question(&room.identity, sealed) else { return Ok(Vec::new()) };
+        let again = self.answered.get(&question.who).map(|last| last.saturating_add(PING_GAP));
+        if self.doubt.asked(&question.nonce).is_some() || again.is_some_and(|again| now < again) {
+            return Ok(Vec::new());
+        }
+        if room.roster.find(&question.who).is_none() {
+            return Err(unauthentic(room.epoch, "who it says asks is not in the room"));
+        }
+        if !question.is_theirs() {
+            return Err(unauthentic(room.epoch, "who it names has not signed it"));
+        }
+        self.answered.insert(question.who, now);
+        let beat = self.word(room, now, vec![question.nonce]);
+        let answer = beat.and_then(|beat| self.wire.answer(&room.identity, &question, beat).ok());
+        Ok(answer.map(Event::Send).into_iter().collect())
+    }
+
+    /// Takes the answer to a question of this member's.
+    fn hear_answer(&mut self, room: &Room, nonce: &Nonce, sealed: &[u8], now: Duration) -> Result<Vec<Event>> {
+        let hurries = self.hurries(now);
+        let Some(ask) = self.doubt.asked(nonce) else { return Ok(Vec::new()) };
+        if !self.beats_read.take(now, hurries) {
+            return Err(flooded());
+        }
+        let (who, beat) = (ask.to, self.wire.answered(ask, sealed, room.epoch)?);
+        if room.charter.role(&who) != Role::Host {
+            return Err(unauthentic(room.epoch, "who it names is no host"));
+        }
+        let asked = self.doubt.take(nonce, &hosts(room), now);
+        if who == room.identity.id() && !self.is_of_a_twin(room, &beat) {
+            return Ok(Vec::new());
+        }
+        Ok(self.hear_beat(room, who, &beat, asked, now))
+    }
+
+    /// Takes a host's beat; if it is an answer, with when it was asked for, and since when it seemed called for.
+    fn hear_beat(
+        &mut self,
+        room: &Room,
+        who: MemberId,
+        beat: &Beat,
+        answer: Option<(Duration, Duration)>,
+        now: Duration,
+    ) -> Vec<Event> {
         let asked = beat.answers.iter().filter_map(|answer| self.pings.iter().find(|(nonce, _)| nonce == answer));
-        let asked = asked.map(|(_, at)| *at).max();
+        let asked = asked.map(|(_, at)| *at).chain(answer.map(|(at, _)| at)).max();
         if asked.is_some() {
             self.unanswered = 0;
         }
@@ -423,7 +560,8 @@ impl Beating {
             }
         } else if beat.epoch > room.epoch {
             if taken.is_new {
-                let since = host.ahead.map_or(now, |(_, since)| since);
+                let seems = answer.map_or(now, |(_, since)| since);
+                let since = host.ahead.map_or(seems, |(_, since)| since);
                 host.ahead = Some((beat.epoch, since));
             }
         } else if known.is_some() && taken.is_new {
@@ -475,7 +613,19 @@ impl Beating {
     }
 
     fn beat(&mut self, room: &Room, now: Duration) -> Option<Event> {
+        let mut waiting: Vec<_> = self.asked.iter_mut().filter(|(_, (_, nonce))| nonce.is_some()).collect();
+        // Who has waited longest goes first.
+        waiting.sort_by_key(|(_, (at, _))| *at);
+        let answers = waiting.into_iter().take(MAX_ANSWERS).filter_map(|(_, (_, nonce))| nonce.take()).collect();
         // Without randomness the beat stays due.
+        let beat = self.word(room, now, answers)?;
+        let bytes = self.wire.seal(&room.identity, &Signal::Beat(beat)).ok()?;
+        (self.last_beat, self.hurry) = (Some(now), false);
+        Some(Event::Send(bytes))
+    }
+
+    /// A host's word on where the room is.
+    fn word(&mut self, room: &Room, now: Duration, answers: Vec<Nonce>) -> Option<Beat> {
         let run = match self.run {
             Some(run) => run,
             None => {
@@ -483,20 +633,31 @@ impl Beating {
                 *self.run.insert(*random::bytes().ok()?)
             }
         };
-        let mut waiting: Vec<_> = self.asked.iter_mut().filter(|(_, (_, nonce))| nonce.is_some()).collect();
-        // Who has waited longest goes first.
-        waiting.sort_by_key(|(_, (at, _))| *at);
-        let answers = waiting.into_iter().take(MAX_ANSWERS).filter_map(|(_, (_, nonce))| nonce.take()).collect();
-        let sent = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(self.sent.saturating_add(1));
-        let beat = Beat { run, sent, epoch: room.epoch, transcript: room.transcript_hash(), answers };
-        let bytes = self.wire.seal(&room.identity, &Signal::Beat(beat)).ok()?;
-        (self.sent, self.last_beat, self.hurry) = (sent, Some(now), false);
-        Some(Event::Send(bytes))
+        self.sent = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(self.sent.saturating_add(1));
+        Some(Beat { run, sent: self.sent, epoch: room.epoch, transcript: room.transcript_hash(), answers })
+    }
+
+    /// Asks hosts where the room is.
+    fn ask(&mut self, room: &Room, now: Duration, events: &mut Vec<Event>) {
+        for host in self.doubt.round(&hosts(room), &room.identity.id(), now) {
+            // Without randomness the next round asks.
+            if let Ok((bytes, ask)) = self.wire.ask(&room.identity, host, now) {
+                self.doubt.asks(ask);
+                events.push(Event::Send(bytes));
+            }
+        }
+    }
+
+    /// When a host was last heard. One who is known to be elsewhere is taken for who is heard there.
+    fn heard_of(&self, host: &Host) -> Duration {
+        let elsewhere = self.doubt.seen().filter(|_| host.split || host.ahead.is_some());
+        host.heard.max(elsewhere.unwrap_or_default())
     }
 
     /// When one pings next; never, if one need not know how old beats are.
     fn ping_due(&self, now: Duration, trusts_itself: bool) -> Option<Duration> {
-        if !self.strict || trusts_itself {
+        // Who knows that the room has gone on has nobody to ask who is left in this epoch, but perhaps the relay's friends.
+        if !self.strict || trusts_itself || self.hosts.values().any(|host| host.ahead.is_some()) {
             return None;
         }
         let Some(last) = self.last_ping else { return Some(now) };
@@ -522,7 +683,8 @@ impl Beating {
 
     fn alarms(&mut self, room: &Room, now: Duration, events: &mut Vec<Event>) {
         let told = self.behind_told;
-        for (id, host) in &mut self.hosts {
+        let heard: Vec<_> = self.hosts.values().map(|host| self.heard_of(host)).collect();
+        for ((id, host), heard) in self.hosts.iter_mut().zip(heard) {
             if let Some((epoch, since)) = host.ahead
                 && since.saturating_add(PATIENCE) <= now
                 && epoch > told
@@ -530,7 +692,7 @@ impl Beating {
                 self.behind_told = self.behind_told.max(epoch);
                 events.push(Event::Behind { host: *id, epoch });
             }
-            let silent = now.saturating_sub(host.heard);
+            let silent = now.saturating_sub(heard);
             if silent >= STALE_AFTER
                 && *id != room.identity.id()
                 && !mem::replace(&mut host.silent, true)
@@ -569,7 +731,7 @@ impl Beating {
 
     fn next(&self, room: &Room, trusts_itself: bool) -> Option<Duration> {
         let hosts = self.hosts.values().flat_map(|host| {
-            let silent = Some(host.heard.saturating_add(STALE_AFTER)).filter(|_| !host.silent);
+            let silent = Some(self.heard_of(host).saturating_add(STALE_AFTER)).filter(|_| !host.silent);
             let behind = host.ahead.map(|(epoch, since)| {
                 let patience = if epoch > self.behind_told { PATIENCE } else { STALE_AFTER - TICK };
                 since.saturating_add(patience)
@@ -581,15 +743,31 @@ impl Beating {
             Some(until) if self.strict => Some(until.saturating_sub(TICK)),
             _ => Some(self.heard.saturating_add(STALE_AFTER)),
         };
-        let due = [self.beat_due(room), self.ping_due(self.now, trusts_itself), stale];
+        let ask = self.doubt.due(spread(room));
+        let due = [self.beat_due(room), self.ping_due(self.now, trusts_itself), ask, stale];
         hosts.chain(due.into_iter().flatten()).min()
     }
+}
+
+/// Whom a member may ask where the room is; a host asks another process of theirs, too.
+fn hosts(room: &Room) -> Vec<MemberId> {
+    let hosts = room.charter.standings().filter(|(_, standing)| standing.role == Role::Host);
+    hosts.map(|(id, _)| *id).collect()
+}
+
+/// Those who ask for want of a key do not all ask at once.
+fn spread(room: &Room) -> Duration {
+    SPREAD * u32::from(room.identity.id().as_bytes()[0])
+}
+
+const fn flooded() -> Error {
+    Error::Malformed { what: Item::Signal, why: "more came this second than anybody should send" }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Guest, Identity, Settings, Voice};
+    use crate::{Guest, Identity, Settings, Voice, room::group::DoorKeyPublic};
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -611,16 +789,43 @@ mod tests {
         people
     }
 
-    /// What a member with a patched client can make: whatever they like, in anybody's name, under the beacon key.
+    /// What a member with a patched client can make: whatever they like, in anybody's name, under the epoch's key.
     fn forge(by: &Room, in_name: &Room, signal: &Signal) -> Vec<u8> {
-        let wire = Wire::new(&by.charter.beacon, &by.id).unwrap();
+        let wire = &beating(by).wire;
         if by.identity.id() == in_name.identity.id() {
             return wire.seal(&by.identity, signal).unwrap();
         }
         // The right signature is beyond them: this is over another room.
-        let elsewhere = Wire::new(&by.charter.beacon, &[&by.id[..], &[0]].concat()).unwrap();
-        let opened = elsewhere.open(&elsewhere.seal(&in_name.identity, signal).unwrap(), 0).unwrap();
-        wire.seal_opened(&opened)
+        let elsewhere = Wire::new(&[&by.id[..], &[0]].concat());
+        wire.seal_word(elsewhere.word(&in_name.identity, signal, by.epoch).unwrap())
+    }
+
+    /// What anybody can make: it says an epoch, and opens for nobody.
+    fn hint(epoch: u64) -> Vec<u8> {
+        let mut signal = [&[2, 2, 0][..], &epoch.to_be_bytes()].concat();
+        signal.resize(signal::LENGTH, 7);
+        signal
+    }
+
+    /// The questions that go out after a hint came at `at`, by 1,600 ms later.
+    fn asks(room: &mut Room, epoch: u64, at: Duration) -> Vec<Vec<u8>> {
+        drop(room.receive(&hint(epoch), at));
+        questions(room.tick(at + ms(1_600)))
+    }
+
+    fn questions(events: Vec<Event>) -> Vec<Vec<u8>> {
+        let sent = events.into_iter().filter_map(|event| match event {
+            Event::Send(bytes) => Some(bytes),
+            _ => None,
+        });
+        sent.filter(|bytes| bytes[2] == 1).collect()
+    }
+
+    /// The answer to a question that is for `by`, who says what they like.
+    fn answer(asked: &[u8], by: &Room, beat: Beat) -> Vec<u8> {
+        let wire = Wire::new(&by.id);
+        let question = wire.question(&by.identity, &asked[3..]).unwrap();
+        wire.answer(&by.identity, &question, Beat { answers: vec![question.nonce], ..beat }).unwrap()
     }
 
     fn beat(room: &Room, sent: u64, answers: Vec<Nonce>) -> Signal {
@@ -648,7 +853,7 @@ mod tests {
         let Signal::Beat(good) = beat(ana, 1, vec![asked]) else { unreachable!() };
         for (epoch, transcript) in [(0, good.transcript), (0, [0; 32])] {
             let other = Signal::Beat(Beat { epoch, transcript, ..good.clone() });
-            ben.receive(&forge(ana, ana, &other), now).unwrap();
+            assert!(matches!(ben.receive(&forge(ana, ana, &other), now), Err(Error::Malformed { .. })));
             assert!(beating(ben).stale, "it was in that epoch, and not in this one");
         }
         // Pings: in another's name, by a listener, to one who is no host.
@@ -660,7 +865,7 @@ mod tests {
         // One that asks well is answered at once, and twice within a second it is not.
         let answer = ana.receive(&forge(ben, ben, &ping), now).unwrap();
         let [Event::Send(answer)] = &answer[..] else { panic!("{answer:?}") };
-        let opened = beating(ana).wire.open(answer, 0).unwrap();
+        let Ok(Read::Opened(opened)) = beating(ana).wire.read(answer, ana.epoch) else { panic!() };
         assert!(matches!(opened.signal, Signal::Beat(beat) if beat.answers == [[5; 8]]));
         assert!(ana.receive(&forge(ben, ben, &Signal::Ping([6; 8])), ms(1499)).unwrap().is_empty());
         assert_eq!(ana.receive(&forge(ben, ben, &Signal::Ping([7; 8])), ms(1500)).unwrap().len(), 1);
@@ -674,15 +879,31 @@ mod tests {
         let people = &mut room(&[("ben", Role::Speaker)])[..];
         let [(ana, _), (ben, _)] = people else { unreachable!() };
         let Signal::Beat(known) = beat(ana, 1, Vec::new()) else { unreachable!() };
-        let from = |beat: Beat, by: &Room, in_name: &Room| forge(by, in_name, &Signal::Beat(beat));
-        // What an earlier process sent, and what Ben makes up in her name.
         let ahead = Beat { epoch: 9, transcript: [1; 32], ..known.clone() };
-        for message in [from(known.clone(), ana, ana), from(ahead.clone(), ben, ana)] {
+        let astray = Signal::Beat(Beat { transcript: [1; 32], ..known.clone() });
+        // What an earlier process sent, and what Ben makes up in her name.
+        for message in [forge(ana, ana, &Signal::Beat(known.clone())), forge(ben, ana, &astray)] {
             assert!(ana.receive(&message, ms(10)).unwrap().is_empty());
             assert!(beating(ana).hosts.is_empty());
         }
-        // Where she has not been: the room goes on there.
-        ana.receive(&from(ahead, ana, ana), ms(20)).unwrap();
+        let asked = asks(ana, 9, ms(20));
+        assert_eq!(asked.len(), 1);
+        // Her own question sent back, which she does not answer, and Ben's answer in her place.
+        assert!(ana.receive(&asked[0], ms(1_700)).unwrap().is_empty());
+        let (sealed, nonce) = (answer(&asked[0], ana, ahead.clone()), beating(ana).doubt.asked_first().nonce);
+        let wire = Wire::new(&ana.id);
+        let (made_up, _) = wire.ask(&ben.identity, ben.identity.id(), ms(0)).unwrap();
+        let made_up = wire.question(&ben.identity, &made_up[3..]).unwrap();
+        let made_up = wire.answer(&ben.identity, &made_up, Beat { answers: vec![nonce], ..ahead.clone() }).unwrap();
+        let made_up = [&sealed[..11], &made_up[11..]].concat();
+        assert!(matches!(ana.receive(&made_up, ms(1_700)), Err(Error::Unauthentic { .. })));
+        // The same place tells nothing; another, that the room goes on there.
+        let again = answer(&asked[0], ana, known);
+        let people = &mut room(&[("ben", Role::Speaker)])[..];
+        let [(other, _), _] = people else { unreachable!() };
+        assert!(other.receive(&again, ms(1_700)).unwrap().is_empty(), "it is not for her");
+        assert!(beating(ana).hosts.is_empty());
+        ana.receive(&sealed, ms(1_700)).unwrap();
         let told = ana.tick(ms(2_100));
         let me = ana.identity.id();
         assert!(told.iter().any(|event| matches!(event, Event::Behind { host, epoch: 9 } if *host == me)), "{told:?}");
@@ -692,12 +913,14 @@ mod tests {
             let people = &mut room(&[("ben", Role::Speaker)])[..];
             let [(ana, _), _] = people else { unreachable!() };
             let Signal::Beat(own) = beat(ana, 1, Vec::new()) else { unreachable!() };
-            let events = ana.receive(&from(Beat { run, transcript: [1; 32], ..own }, ana, ana), ms(10)).unwrap();
+            let asked = asks(ana, ana.epoch, ms(10));
+            let own = answer(&asked[0], ana, Beat { run, transcript: [1; 32], ..own });
+            let events = ana.receive(&own, ms(1_700)).unwrap();
             let split = events.iter().find_map(|event| match event {
                 Event::SplitView { follow, .. } => Some(*follow),
                 _ => None,
             });
-            assert_eq!((split, ana.come_back_due(ms(20))), (Some(follow), follow));
+            assert_eq!((split, ana.come_back_due(ms(1_700))), (Some(follow), follow));
         }
     }
 
@@ -707,7 +930,7 @@ mod tests {
         let [(ana, _), (ben, _), (eve, _)] = people else { unreachable!() };
         let forged = forge(eve, ana, &beat(eve, 1, Vec::new()));
         let mut junk = forged.clone();
-        junk[20] ^= 1;
+        junk[40] ^= 1;
         let mut over = 0;
         for n in 0..100_000_u64 {
             let (now, signal) = (Duration::from_micros(n * 100), if n % 2 == 0 { &forged } else { &junk });
@@ -719,12 +942,79 @@ mod tests {
         // A host's own signature buys no memory either, nor a member's pings.
         for n in 0..2_000_u64 {
             let now = now + ms(10 * n);
-            let host = Beat { run: n.to_be_bytes(), sent: n, epoch: n, transcript: [n as u8; 32], answers: Vec::new() };
+            let transcript = [n as u8; 32];
+            let host = Beat { run: n.to_be_bytes(), sent: n, epoch: ben.epoch, transcript, answers: Vec::new() };
             ben.receive(&forge(ana, ana, &Signal::Beat(host)), now).unwrap();
             ana.receive(&forge(ben, ben, &Signal::Ping(n.to_be_bytes())), now).unwrap();
+            // What opens for nobody buys none either.
+            ben.receive(&hint(2 + n % 2), now).unwrap();
+            ben.tick(now);
         }
+        assert_eq!(beating(ben).early.len(), MAX_EARLY);
+        assert!(beating(ben).doubt.size() <= 10, "{}", beating(ben).doubt.size());
         assert_eq!((beating(ben).hosts.len(), beating(ana).asked.len()), (1, 1));
         assert!(beating(ben).pings.len() <= MAX_PINGS && beating(ben).history.len() == 1);
+    }
+
+    #[test]
+    fn a_host_answers_each_member_once_a_second_and_nobody_else() {
+        let people = &mut room(&[("ben", Role::Speaker), ("hal", Role::Host), ("eve", Role::Listener)])[..];
+        let [(ana, _), (ben, _), (hal, _), (eve, _)] = people else { unreachable!() };
+        let (now, wire) = (ms(10), Wire::new(&ana.id));
+        let answers = |events: Vec<Event>| {
+            events.iter().filter(|event| matches!(event, Event::Send(bytes) if bytes[2] == 2)).count()
+        };
+        let asks = |by: &Identity, to: &Room| wire.ask(by, to.identity.id(), now).unwrap();
+        // A listener too; the answer is a beat, and of the length of all signals.
+        let (asked, ask) = asks(&eve.identity, ana);
+        let sent = ana.receive(&asked, now).unwrap();
+        let [Event::Send(sent)] = &sent[..] else { panic!("{sent:?}") };
+        assert_eq!((sent.len(), asked.len()), (signal::LENGTH, signal::LENGTH));
+        let beat = wire.answered(&ask, &sent[11..], 1).unwrap();
+        assert_eq!((beat.epoch, beat.transcript, beat.answers), (1, ana.transcript_hash(), vec![ask.nonce]));
+        // Twice within a second, for another host, to no host, by somebody outside, and in another's name.
+        assert!(ana.receive(&asks(&eve.identity, ana).0, ms(1_009)).unwrap().is_empty());
+        assert_eq!(ana.receive(&asks(&eve.identity, ana).0, ms(1_010)).unwrap().len(), 1);
+        let later = ms(1_020);
+        assert!(ana.receive(&asks(&ben.identity, hal).0, later).unwrap().is_empty());
+        assert_eq!(answers(ben.receive(&asks(&eve.identity, ben).0, later).unwrap()), 0);
+        let zoe = Identity::generate("zoe").unwrap();
+        assert!(matches!(ana.receive(&asks(&zoe, ana).0, later), Err(Error::Unauthentic { .. })));
+        let elsewhere = Wire::new(b"elsewhere");
+        let (asked, _) = elsewhere.ask(&ben.identity, ana.identity.id(), later).unwrap();
+        assert!(ana.receive(&asked, later).unwrap().is_empty());
+        let mut in_his_name = [ben.identity.id().as_bytes(), &[1; 32][..], &[9; 72]].concat();
+        in_his_name.resize(418, 0);
+        let (key, header) = (DoorKeyPublic::of(&ana.identity.id()).unwrap(), [2, 2, 1]);
+        let sealed = key.seal(&in_his_name, &wire.purpose(b"parlor signal to a host 2"), &header).unwrap();
+        let forged = ana.receive(&[&header[..], &sealed].concat(), later);
+        assert!(matches!(&forged, Err(error) if error.to_string().contains("has not signed it")), "{forged:?}");
+        assert!(beating(ana).answered.len() == 1);
+        // A flood of what no host can open is dropped unread, and so is what is among it.
+        let junk = [&[2, 2, 1][..], &[9; signal::LENGTH - 3]].concat();
+        let read = (0..1_000).filter(|_| ana.receive(&junk, ms(5_000)).is_ok()).count() as u64;
+        assert_eq!(read, Budget::A_SECOND);
+        assert!(matches!(ana.receive(&asks(&ben.identity, ana).0, ms(5_000)), Err(Error::Malformed { .. })));
+        assert_eq!(ana.receive(&asks(&ben.identity, ana).0, ms(5_100)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_overtook_its_commit_is_heard_when_that_comes() {
+        let people = &mut room(&[("ben", Role::Speaker)])[..];
+        let [(ana, _), (ben, _)] = people else { unreachable!() };
+        let (now, commit) = (ms(10), ben.refresh().unwrap());
+        ben.receive(&commit, now).unwrap();
+        let ping = forge(ben, ben, &Signal::Ping([5; 8]));
+        assert!(ana.receive(&ping, now).unwrap().is_empty());
+        ana.receive(&hint(3), now).unwrap();
+        let events = ana.receive(&commit, ms(300)).unwrap();
+        let sent = events.iter().find_map(|event| match event {
+            Event::Send(bytes) => Some(bytes),
+            _ => None,
+        });
+        let Ok(Read::Opened(opened)) = beating(ana).wire.read(sent.unwrap(), 2) else { panic!() };
+        assert!(matches!(opened.signal, Signal::Beat(beat) if beat.answers == [[5; 8]]));
+        assert!(beating(ana).early.is_empty());
     }
 
     #[test]
@@ -734,11 +1024,13 @@ mod tests {
         let now = ms(10);
         ana.receive(&forge(hal, hal, &beat(hal, 1, Vec::new())), now).unwrap();
         ana.receive(&forge(ben, ben, &Signal::Ping([1; 8])), now).unwrap();
-        assert_eq!((beating(ana).hosts.len(), beating(ana).asked.len()), (1, 1));
+        let (asked, _) = Wire::new(&ana.id).ask(&ben.identity, ana.identity.id(), now).unwrap();
+        ana.receive(&asked, now).unwrap();
+        assert_eq!((beating(ana).hosts.len(), beating(ana).asked.len(), beating(ana).answered.len()), (1, 1, 1));
         let gone = [ben.identity.id(), hal.identity.id()];
         let commit = ana.remove_all(&gone).unwrap();
         ana.receive(&commit, now).unwrap();
-        assert_eq!((beating(ana).hosts.len(), beating(ana).asked.len()), (0, 0));
+        assert_eq!((beating(ana).hosts.len(), beating(ana).asked.len(), beating(ana).answered.len()), (0, 0, 0));
         for _ in 0..100 {
             let commit = ana.refresh().unwrap();
             ana.receive(&commit, now).unwrap();

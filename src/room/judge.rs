@@ -394,9 +394,6 @@ impl Case<'_> {
         if (after.suite(), after.layout()) != (before.suite(), before.layout()) {
             return self.deny("change the frame suite or the key-id layout", "they are fixed when the room is made");
         }
-        if self.after.beacon != self.ground.charter.beacon {
-            return self.deny("change the beacon key", "it is fixed when the room is made");
-        }
         if after.seals().proof != before.seals().proof {
             return self.deny("change what seals prove", "it is fixed when the room is made");
         }

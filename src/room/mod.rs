@@ -34,7 +34,7 @@
 //! proposals; nobody's name or signature key changes; no key is in the room twice; roles belong to members
 //! present, and go with them; nobody comes into a locked or a full room, nor whoever is banned; who claims to hold a
 //! link proves it; who comes back is who they were, and has asked for it where the policy wants that; frame suite,
-//! key-id layout, beacon key, what seals prove and all other extensions stay as they were made; a host stays, until the
+//! key-id layout, what seals prove and all other extensions stay as they were made; a host stays, until the
 //! last one leaves. A refused commit leaves the room as it was and is an [`Event::Refused`] that names who wanted what.
 
 #[cfg(all(test, target_os = "linux"))]
@@ -78,7 +78,7 @@ use std::{
 };
 
 use self::{
-    charter::{Beacon, Charter},
+    charter::Charter,
     comeback::Comeback,
     door::{Keeper, LinkEntry},
     failures::Failures,
@@ -183,8 +183,7 @@ impl Room {
     /// # Errors
     /// [`Error::Randomness`]; [`Error::Group`] if the group layer fails.
     pub fn create(identity: Identity, settings: Settings) -> Result<(Self, Voice)> {
-        let mut charter = Charter::new(settings, identity.id());
-        charter.beacon = Beacon::random()?;
+        let charter = Charter::new(settings, identity.id());
         let group = Group::create(&identity, &charter)?;
         let roster = Roster::new(group.seats()?, &charter, group.epoch(), &Roster::default());
         let entrance = Entrance::new(identity.id(), &group, &charter, &roster)?;

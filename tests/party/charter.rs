@@ -40,7 +40,6 @@ pub struct Charter {
     pub suite: u16,
     pub sender_bits: u8,
     pub epoch_bits: u8,
-    pub beacon: Key,
     /// 0 invited, 1 link, 2 knock.
     pub entry: u8,
     pub flags: u8,
@@ -63,11 +62,10 @@ impl Charter {
     /// The charter of a room with default settings, in which nobody has a role.
     pub fn empty() -> Self {
         Self {
-            version: 1,
+            version: 2,
             suite: 0xF001,
             sender_bits: 12,
             epoch_bits: 8,
-            beacon: [0; 32],
             entry: 0,
             flags: 0,
             seals: 1,
@@ -94,7 +92,6 @@ impl Charter {
         let [version] = take(1)[..] else { unreachable!() };
         let suite = number(take(2)) as u16;
         let [sender_bits, epoch_bits] = take(2)[..] else { unreachable!() };
-        let beacon = key(take(32));
         let [entry, flags, seals, seal_every, proof] = take(5)[..] else { unreachable!() };
         let capacity = number(take(4)) as u32;
         let title_len = number(take(1)) as usize;
@@ -125,7 +122,6 @@ impl Charter {
             suite,
             sender_bits,
             epoch_bits,
-            beacon,
             entry,
             flags,
             seals,
@@ -145,7 +141,6 @@ impl Charter {
         let mut out = vec![self.version];
         out.extend(self.suite.to_be_bytes());
         out.extend([self.sender_bits, self.epoch_bits]);
-        out.extend(self.beacon);
         out.extend([self.entry, self.flags]);
         out.extend([self.seals, self.seal_every, self.proof]);
         out.extend(self.capacity.to_be_bytes());

@@ -1,5 +1,5 @@
 //! Signals of the heartbeat: the relay's, who can keep them back, repeat and alter them; and those of a member with a
-//! patched client, who knows the beacon key and seals and signs what she likes.
+//! patched client, who has the keys of two epochs and seals and signs what she likes.
 //!
 //! Each input begins with ana's and ben's rooms as they were stored once, so that none depends on those before it.
 
@@ -9,9 +9,9 @@ use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit as _, Nonce,
     aead::{Aead as _, Payload},
 };
-use hkdf::Hkdf;
+use openmls::prelude::{LeafNodeParameters, OpenMlsProvider as _};
 use openmls_traits::signatures::Signer as _;
-use parlor::{Event, Identity, MemberId, Role, Room, Settings, room::heartbeat::STALE_AFTER, vault::VaultKey};
+use parlor::{Error, Event, Identity, MemberId, Role, Room, Settings, room::heartbeat::STALE_AFTER, vault::VaultKey};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -23,10 +23,12 @@ use crate::party::{
     mal::{Bare, Mal, state},
 };
 
-/// Sealed and signed: kind, who and body.
-const SIGNED: usize = 1 + 32 + BODY;
-const BODY: usize = 8 + 8 + 8 + 32 + 1 + 32 * 8;
-const LENGTH: usize = 14 + SIGNED + 64 + 16;
+/// Sealed and signed: kind, epoch, who and body.
+const SIGNED: usize = 1 + 8 + 32 + BODY;
+const BODY: usize = 8 + 8 + 32 + 1 + 32 * 8;
+const HEADER: usize = 3 + 8 + 12;
+const PLAIN: usize = SIGNED + 64 + 20;
+const LENGTH: usize = HEADER + PLAIN + 16;
 const KEY: [u8; 32] = [4; 32];
 const ANA: usize = 0;
 const BEN: usize = 1;
@@ -61,7 +63,8 @@ struct Evening {
     mal: Mal,
     id: MemberId,
     room: Vec<u8>,
-    cipher: ChaCha20Poly1305,
+    /// Of the epoch in which they were stored, and of the next.
+    ciphers: [ChaCha20Poly1305; 2],
     stored: [Vec<u8>; 2],
     people: [MemberId; 2],
     transcript: [u8; 32],
@@ -77,20 +80,25 @@ impl Evening {
         ana.receive(&admission.commit, Duration::ZERO).unwrap();
         let (mut ben, _) = ben.enter(&admission.welcome).unwrap();
         let mut mal = mal.enter(&admission);
-        let (beacon, room) = (mal.charter().beacon, ana.id().to_vec());
-        let mut key = [0; 32];
-        let info = [&b"parlor signal 1 key\0"[..], &room];
-        Hkdf::<Sha256>::new(None, &beacon).expand_multi_info(&info, &mut key).unwrap();
+        let room = ana.id().to_vec();
+        let cipher = |mal: &Mal| {
+            let crypto = mal.client.provider.crypto();
+            let key = mal.group.export_secret(crypto, "parlor signals 2", &[], 32).unwrap();
+            ChaCha20Poly1305::new_from_slice(&key).unwrap()
+        };
+        let first = cipher(&mal);
+        let (commit, _) = mal.commit_and_welcome(LeafNodeParameters::default(), Vec::new());
+        mal.merge();
         let vault_key = VaultKey::from_bytes(&KEY);
         Self {
             role,
             id: mal.client.id(),
-            cipher: ChaCha20Poly1305::new(&key.into()),
+            ciphers: [first, cipher(&mal)],
             people: [&ana, &ben].map(|room| room.me().unwrap().id),
             transcript: Sha256::digest(ana.transcript()).into(),
             epoch: ana.epoch(),
             stored: [&mut ana, &mut ben].map(|room| room.snapshot(&vault_key).unwrap()),
-            commit: mal.commit(Vec::new()),
+            commit,
             room,
             mal,
         }
@@ -103,29 +111,38 @@ impl Evening {
     }
 
     fn open(&self, signal: &[u8]) -> Vec<u8> {
-        let (header, sealed) = signal.split_at(14);
-        self.cipher.decrypt(Nonce::from_slice(&header[2..]), Payload { msg: sealed, aad: header }).unwrap()
+        let (header, sealed) = signal.split_at(HEADER);
+        let cipher = &self.ciphers[(epoch_of(signal) - self.epoch) as usize];
+        cipher.decrypt(Nonce::from_slice(&header[11..]), Payload { msg: sealed, aad: header }).unwrap()
     }
 
-    fn seal(&self, plain: &[u8]) -> Vec<u8> {
-        let header = [&[2, 1][..], &[9; 12]].concat();
-        let sealed = self.cipher.encrypt(Nonce::from_slice(&[9; 12]), Payload { msg: plain, aad: &header }).unwrap();
+    /// Seals as of `epoch`, under its key if it has one.
+    fn seal(&self, epoch: u64, mut plain: Vec<u8>) -> Vec<u8> {
+        plain.resize(PLAIN.max(plain.len()), 0);
+        let cipher = &self.ciphers[usize::from(epoch == self.epoch + 1)];
+        let header = [&[2, 2, 0][..], &epoch.to_be_bytes(), &[9; 12]].concat();
+        let sealed = cipher.encrypt(Nonce::from_slice(&[9; 12]), Payload { msg: &plain, aad: &header }).unwrap();
         [header, sealed].concat()
     }
 
     /// Sealed, and signed by mal, as a signal is; whoever it names.
-    fn sign(&self, mut signed: Vec<u8>) -> Vec<u8> {
-        let message = [b"parlor signal 1\0", &Sha256::digest(&self.room)[..], &signed].concat();
+    fn sign(&self, epoch: u64, mut signed: Vec<u8>) -> Vec<u8> {
+        let message = [b"parlor signal 2\0", &Sha256::digest(&self.room)[..], &signed].concat();
         signed.extend(self.mal.client.signer.sign(&message).unwrap());
-        self.seal(&signed)
+        self.seal(epoch, signed)
     }
+}
+
+/// The epoch that a signal says.
+fn epoch_of(signal: &[u8]) -> u64 {
+    u64::from_be_bytes(signal[3..11].try_into().unwrap())
 }
 
 /// Whether there is no other form of what this says.
 fn is_strict(signed: &[u8]) -> bool {
-    let body = &signed[33..];
-    let used = match (signed[0], body[56]) {
-        (0, count @ 0..=32) => 57 + usize::from(count) * 8,
+    let body = &signed[41..];
+    let used = match (signed[0], body[48]) {
+        (0, count @ 0..=32) => 49 + usize::from(count) * 8,
         (1, _) => 8,
         _ => return false,
     };
@@ -176,7 +193,9 @@ impl<'a> Play<'a> {
             1 => self.tick(who),
             2 | 3 if !self.sent.is_empty() => {
                 let (_, genuine) = self.sent[self.sent.len() - 1 - input.below(self.sent.len())].clone();
-                self.bring(who, &genuine).unwrap();
+                // Keys of the epoch gone by are kept for a minute.
+                let taken = self.bring(who, &genuine);
+                assert!(matches!(taken, Ok(()) | Err(Error::WrongEpoch { .. })), "{taken:?}");
             }
             4 if !self.sent.is_empty() => {
                 let (_, genuine) = input.choose(&self.sent);
@@ -223,14 +242,21 @@ impl<'a> Play<'a> {
             match event {
                 Event::Send(bytes) => {
                     assert_eq!(bytes.len(), LENGTH);
-                    let plain = self.evening.open(&bytes);
-                    assert_eq!(plain[1..33], *self.evening.people[who].as_bytes());
-                    assert!(is_strict(&plain[..SIGNED]));
-                    match plain[0] {
-                        0 => assert_eq!(who, ANA, "a beat of who is no host"),
-                        _ => self.pings.push(plain[33..41].try_into().unwrap()),
-                    }
-                    if plain[0] == 0 {
+                    let is_beat = match bytes[2] {
+                        0 => {
+                            assert_eq!(epoch_of(&bytes), self.rooms[who].epoch(), "under another epoch's key");
+                            let plain = self.evening.open(&bytes);
+                            assert_eq!(plain[9..41], *self.evening.people[who].as_bytes());
+                            assert!(is_strict(&plain[..SIGNED]) && plain[SIGNED + 64..].iter().all(|byte| *byte == 0));
+                            if plain[0] != 0 {
+                                self.pings.push(plain[41..49].try_into().unwrap());
+                            }
+                            plain[0] == 0
+                        }
+                        by => by == 2,
+                    };
+                    if is_beat {
+                        assert_eq!(who, ANA, "a beat of who is no host");
                         self.beaten = Some(self.now);
                     }
                     self.sent.push((who, bytes));
@@ -255,19 +281,26 @@ impl<'a> Play<'a> {
     /// Hands over what nobody in the room has sealed and signed.
     fn refuse(&mut self, who: usize, signal: &[u8]) {
         let sent = self.sent.len();
-        let error = self.bring(who, signal).expect_err("a signal is taken that nobody has made");
-        assert!(!error.to_string().is_empty() && sent == self.sent.len());
+        // Of a later epoch, a question and an answer: nobody can tell whose they are, and whether they are.
+        let is_quiet = signal.len() == LENGTH
+            && signal[..2] == [2, 2]
+            && (matches!(signal[2], 1 | 2) || signal[2] == 0 && epoch_of(signal) > self.rooms[who].epoch());
+        match self.bring(who, signal) {
+            Ok(()) => assert!(is_quiet, "a signal is taken that nobody has made"),
+            Err(error) => assert!(!error.to_string().is_empty() && sent == self.sent.len()),
+        }
+        assert!(self.sent[sent..].iter().all(|(_, signal)| signal[2] != 2), "it is answered");
     }
 
-    /// Of mal's making, under the beacon key.
+    /// Of mal's making, under the epoch's key.
     fn forge(&mut self, to: usize, input: &mut Input<'_>) {
         let evening = self.evening;
         let named =
             *input.choose(&[evening.id, evening.people[ANA], evening.people[BEN], MemberId::from_bytes([7; 32])]);
-        let mut signed = vec![[0, 0, 0, 1, 1, 2, 255, 0][input.below(8)]];
-        signed.extend(named.as_bytes());
+        let kind = [0, 0, 0, 1, 1, 2, 255, 0][input.below(8)];
+        let mut said = self.rooms[to].epoch();
         let mut body = Vec::new();
-        if signed[0] == 0 {
+        if kind == 0 {
             body.extend([input.byte() & 7; 8]);
             let sent = match input.below(4) {
                 0 => self.now.as_millis() as u64,
@@ -276,11 +309,10 @@ impl<'a> Play<'a> {
                 _ => input.u64(),
             };
             body.extend(sent.wrapping_add(input.byte().into()).to_be_bytes());
-            let epoch = match input.below(4) {
+            said = match input.below(4) {
                 later @ 0..3 => evening.epoch + later as u64,
                 _ => input.u64(),
             };
-            body.extend(epoch.to_be_bytes());
             body.extend(if input.below(4) == 3 { [input.byte(); 32] } else { evening.transcript });
             let count = input.below(6);
             body.push(if input.below(16) == 15 { input.byte() } else { count as u8 });
@@ -295,19 +327,23 @@ impl<'a> Play<'a> {
         if input.below(8) == 7 {
             body = input.mutate(&body);
         }
-        signed.extend(body);
+        let signed = [&[kind][..], &said.to_be_bytes(), named.as_bytes(), &body].concat();
         if signed.len() != SIGNED {
-            return self.refuse(to, &evening.sign(signed));
+            return self.refuse(to, &evening.sign(said, signed));
         }
-        let (strict, kind) = (is_strict(&signed), signed[0]);
+        let strict = is_strict(&signed);
         // Or a signature of somebody else's, over something else.
         let signs = input.below(4) != 3;
         let signal = if signs {
-            evening.sign(signed)
+            evening.sign(said, signed)
         } else {
-            let of_another = self.sent.last().map(|(_, sent)| evening.open(sent)[SIGNED..].to_vec());
-            evening.seal(&[signed, of_another.unwrap_or(vec![5; 64])].concat())
+            let sent = self.sent.iter().rev().find(|(_, sent)| sent[2] == 0);
+            let of_another = sent.map(|(_, sent)| evening.open(sent)[SIGNED..SIGNED + 64].to_vec());
+            evening.seal(said, [signed, of_another.unwrap_or(vec![5; 64])].concat())
         };
+        if said > self.rooms[to].epoch() || said < evening.epoch {
+            return self.refuse(to, &signal);
+        }
         let own = named == evening.people[to];
         let heard = self.bring(to, &signal);
         let counts = named == evening.id && signs && (kind == 1 || evening.role == Role::Host);
@@ -315,6 +351,8 @@ impl<'a> Play<'a> {
         let idle = own || kind == 1 && (to != ANA || named == MemberId::from_bytes([7; 32]));
         match heard {
             Ok(()) => assert!(strict && (counts || idle)),
+            // Of an epoch that was left long ago.
+            Err(Error::WrongEpoch { .. }) => assert!(said < self.rooms[to].epoch()),
             Err(error) => assert!(!strict || !counts && !own, "{error}"),
         }
     }

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::{
     bytes::{Reader, Writer},
     error::{Error, Result},
+    identity::{Identity, MemberId},
     random,
 };
 
@@ -27,7 +28,8 @@ pub(crate) const ENCAPSULATED: usize = 32;
 /// Bytes of the tag at the end of everything sealed.
 pub(crate) const TAG: usize = 16;
 
-/// An X25519 key pair that others seal to: a member's door key, or the reply key of one knock.
+/// An X25519 key pair that others seal to: a member's door key, the reply key of one knock or ask, or what goes with a
+/// member's identity.
 ///
 /// The secret half stays at one place in the heap while this moves, and is wiped when dropped.
 pub(crate) struct DoorKey {
@@ -41,6 +43,12 @@ impl DoorKey {
         let pair = RustCrypto::default().derive_hpke_keypair(config(), seed.as_slice()).map_err(bug)?;
         let public = pair.public.as_slice().try_into().map_err(|_| bug("an X25519 key is not 32 bytes"))?;
         Ok(Self { secret: pair.private, public: DoorKeyPublic(public) })
+    }
+
+    /// The pair that goes with an identity: whoever knows the member can seal to it ([`DoorKeyPublic::of`]).
+    pub(crate) fn of(identity: &Identity) -> Option<Self> {
+        let public = DoorKeyPublic::of(&identity.id())?;
+        Some(Self { secret: HpkePrivateKey::from(identity.exchange_secret().as_slice()), public })
     }
 
     pub(crate) const fn public(&self) -> DoorKeyPublic {
@@ -85,6 +93,11 @@ impl fmt::Debug for DoorKey {
 pub(crate) struct DoorKeyPublic(pub(crate) [u8; 32]);
 
 impl DoorKeyPublic {
+    /// The public half of [`DoorKey::of`]; `None` if the id is no Ed25519 key.
+    pub(crate) fn of(member: &MemberId) -> Option<Self> {
+        member.exchange_key().map(Self)
+    }
+
     /// Whether a secret can be agreed with these bytes: everybody finds the same.
     pub(crate) fn is_usable(&self) -> bool {
         // With one key no secret can be agreed exactly if it cannot with any; so this one, that everybody has, will do.

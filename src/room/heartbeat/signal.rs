@@ -1,51 +1,73 @@
 //! A signal as bytes: what the relay carries beside MLS, sealed from it, signed, and all of one size.
 //!
 //! ```text
-//! first byte = 2 (1) ‖ version = 1 (1) ‖ nonce (12) ‖ ChaCha20-Poly1305 with all before as associated data (410 + 16):
-//!   kind (1): 0 beat, 1 ping ‖ who (32) ‖ body (313) ‖ Ed25519 signature of who (64)
+//! signal: first byte = 2 (1) ‖ version = 2 (1) ‖ how it is sealed (1) ‖ (466)
 //!
-//! beat = run (8) ‖ sent in ms (8) ‖ epoch (8) ‖ SHA-256 of the confirmed transcript hash (32)
-//!   ‖ count (1), at most 32 ‖ count × nonce of a ping (8) ‖ zeros
+//! 0, under the epoch's key: epoch (8) ‖ nonce (12)
+//!      ‖ ChaCha20-Poly1305 with all before as associated data (430 + 16): word ‖ zeros (20)
+//! 1, to a host, an ask: HPKE encapsulated key (32) ‖ sealed (418 + 16):
+//!      who asks (32) ‖ nonce (8) ‖ X25519 key for the answer (32) ‖ Ed25519 signature of who (64) ‖ zeros
+//! 2, to who asked, an answer: the ask's nonce (8) ‖ HPKE encapsulated key (32) ‖ sealed (410 + 16): word, a beat
+//!
+//! word = kind (1): 0 beat, 1 ping ‖ epoch (8) ‖ who (32) ‖ body (305) ‖ Ed25519 signature of who (64)
+//! beat = run (8) ‖ sent in ms (8) ‖ SHA-256 of the confirmed transcript hash (32)
+//!   ‖ count (1), at most 32 ‖ count × nonce of a ping or an ask (8) ‖ zeros
 //! ping = nonce (8) ‖ zeros
 //! ```
 //!
-//! The key is HKDF-SHA256 of the charter's beacon key: it keeps outsiders from reading a signal, and makes refusing what
-//! they send cheap. What a signal is worth rests on the signature alone, which is over a label, SHA-256 of the room's id,
-//! and all that is sealed before it. An MLS message begins with 0, published keys with 1.
+//! The epoch's key is exported from MLS (RFC 9420 §8.5), so that whoever is not in that epoch neither reads a signal nor
+//! makes one. Signals are sealed under the key of the sender's own epoch. Keys of a few epochs gone by are kept for what a
+//! commit overtook, and only to open. Asks and answers (`ask.rs`) are for those who do not share an epoch.
+//!
+//! What a signal is worth rests on the signature alone, which is over a label, SHA-256 of the room's id, and all of the
+//! word before it: in an ask, the host's key goes between room and ask. An MLS message begins with 0, published keys with 1.
 
-use hkdf::Hkdf;
+use std::{collections::VecDeque, time::Duration};
+
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
+use super::LATELY;
 use crate::{
     bytes::{Reader, pad},
     error::{Detail, Error, Item, Result},
     identity::{Identity, MemberId},
     media::{Backend, Suite, sframe::Aead},
     random,
-    room::charter::Beacon,
+    room::words::PAST_EPOCHS,
 };
 
 /// What every signal begins with, and no other message.
-const FIRST: u8 = 2;
-const VERSION: u8 = 1;
+pub(super) const FIRST: u8 = 2;
+pub(super) const VERSION: u8 = 2;
+
+const BY_EPOCH: u8 = 0;
+pub(super) const TO_HOST: u8 = 1;
+pub(super) const TO_ASKER: u8 = 2;
 
 const NONCE: usize = 12;
-const HEADER: usize = 1 + 1 + NONCE;
-const BODY: usize = 8 + 8 + 8 + 32 + 1 + MAX_ANSWERS * 8;
-const SIGNED: usize = 1 + 32 + BODY;
+const HEADER: usize = 3 + 8 + NONCE;
+const BODY: usize = 8 + 8 + 32 + 1 + MAX_ANSWERS * 8;
+const SIGNED: usize = 1 + 8 + 32 + BODY;
+/// A beat or a ping with its signature.
+const WORD: usize = SIGNED + 64;
 const TAG: usize = 16;
 
-/// The length of every signal in bytes.
-const LENGTH: usize = HEADER + SIGNED + 64 + TAG;
+/// The length of every signal in bytes: an answer has the longest header.
+pub(super) const LENGTH: usize = 3 + 8 + 32 + WORD + TAG;
+
+/// A signal under the epoch's key has this much room.
+const PLAIN: usize = LENGTH - HEADER - TAG;
 
 /// How many pings one beat answers.
 pub(super) const MAX_ANSWERS: usize = 32;
 
-/// It goes before what is signed. No label of a signature is the beginning of another.
-const LABEL: &[u8] = b"parlor signal 1\0";
+/// What an epoch's key is exported by.
+pub(in crate::room) const KEY_LABEL: &str = "parlor signals 2";
 
-/// What tells one ping from all others.
+/// It goes before what is signed. No label of a signature is the beginning of another.
+const LABEL: &[u8] = b"parlor signal 2\0";
+
+/// What tells one ping or ask from all others.
 pub(super) type Nonce = [u8; 8];
 
 /// A host's word on where the room is.
@@ -68,11 +90,12 @@ pub(super) enum Signal {
     Ping(Nonce),
 }
 
-/// A signal that was opened: made by somebody who knows the beacon key, and not known to be of who it says.
+/// A signal that was opened: made by somebody who has its key, and not known to be of who it says.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) who: MemberId,
     pub(super) signal: Signal,
+    epoch: u64,
     message: Vec<u8>,
     signature: [u8; 64],
 }
@@ -84,6 +107,20 @@ impl Opened {
     }
 }
 
+/// What a member can make of a signal.
+#[derive(Debug)]
+pub(super) enum Read<'a> {
+    Opened(Opened),
+    /// It says that it is of this later epoch. Anybody can write that.
+    Later(u64),
+    /// It says that it is of an epoch that this member was in, and does not open.
+    Shut,
+    /// A question for some host.
+    Ask(&'a [u8]),
+    /// An answer to the question with this nonce.
+    Answer(Nonce, &'a [u8]),
+}
+
 /// Whether a message is a signal, or would be one.
 pub(in crate::room) fn is_signal(message: &[u8]) -> bool {
     message.first() == Some(&FIRST)
@@ -91,82 +128,129 @@ pub(in crate::room) fn is_signal(message: &[u8]) -> bool {
 
 /// Seals and opens the signals of one room.
 pub(super) struct Wire {
-    aead: Aead,
+    /// SHA-256 of its id.
     room: [u8; 32],
+    /// The epochs whose signals open, the last one last.
+    keys: VecDeque<EpochKey>,
+}
+
+struct EpochKey {
+    epoch: u64,
+    aead: Aead,
+    /// When this member went on to the next; nothing is sealed under the key from then on.
+    left: Option<Duration>,
 }
 
 impl Wire {
-    pub(super) fn new(beacon: &Beacon, room: &[u8]) -> Result<Self> {
-        let mut key = Zeroizing::new([0; 32]);
-        let info = [b"parlor signal 1 key\0".as_slice(), room];
-        Hkdf::<Sha256>::new(None, beacon.as_bytes())
-            .expand_multi_info(&info, key.as_mut_slice())
-            .map_err(|_| Error::Unusable { what: "beacon key", why: "HKDF makes no key of it" })?;
-        let aead = Aead::new(Suite::ChaCha20Poly1305, Backend::default(), key.as_slice())?;
-        Ok(Self { aead, room: Sha256::digest(room).into() })
+    /// Without a key: see [`enter`](Self::enter).
+    pub(super) fn new(room: &[u8]) -> Self {
+        Self { room: Sha256::digest(room).into(), keys: VecDeque::new() }
     }
 
-    pub(super) fn seal(&self, identity: &Identity, signal: &Signal) -> Result<Vec<u8>> {
-        let mut body = Vec::with_capacity(SIGNED + 64);
-        body.push(match signal {
-            Signal::Beat(_) => 0,
-            Signal::Ping(_) => 1,
-        });
-        body.extend_from_slice(identity.id().as_bytes());
-        match signal {
-            Signal::Beat(Beat { run, sent, epoch, transcript, answers }) => {
-                body.extend_from_slice(run);
-                body.extend_from_slice(&sent.to_be_bytes());
-                body.extend_from_slice(&epoch.to_be_bytes());
-                body.extend_from_slice(transcript);
-                body.extend(u8::try_from(answers.len()));
-                answers.iter().for_each(|nonce| body.extend_from_slice(nonce));
-            }
-            Signal::Ping(nonce) => body.extend_from_slice(nonce),
+    /// Leaves the epoch: what this member sends from here on is not for those who were in it.
+    pub(super) fn leave(&mut self, now: Duration) {
+        while self.keys.len() > PAST_EPOCHS as usize {
+            self.keys.pop_front();
         }
-        pad(&mut body, "signal", SIGNED)?;
-        body.extend_from_slice(&identity.sign(&self.message(&body)));
-        self.close(body)
+        self.keys.iter_mut().for_each(|key| key.left = key.left.or(Some(now)));
     }
 
-    fn close(&self, mut body: Vec<u8>) -> Result<Vec<u8>> {
-        let nonce = random::bytes::<NONCE>()?;
-        let mut out = Vec::with_capacity(LENGTH);
-        out.extend_from_slice(&[FIRST, VERSION]);
-        out.extend_from_slice(nonce.as_slice());
-        let tag = self.aead.seal_in_place(&nonce, &out, &mut body)?;
-        out.extend_from_slice(&body);
-        out.extend_from_slice(&tag);
-        Ok(out)
+    /// Enters `epoch`, whose exported secret this is.
+    pub(super) fn enter(&mut self, epoch: u64, secret: &[u8]) -> Result<()> {
+        let aead = Aead::new(Suite::ChaCha20Poly1305, Backend::default(), secret)?;
+        self.keys.push_back(EpochKey { epoch, aead, left: None });
+        Ok(())
     }
 
-    /// Opens a signal received in `epoch`.
-    pub(super) fn open(&self, bytes: &[u8], epoch: u64) -> Result<Opened> {
+    /// Drops keys of epochs that were left so long ago that nothing of them is on its way.
+    pub(super) fn forget(&mut self, now: Duration) {
+        self.keys.retain(|key| key.left.is_none_or(|left| now.saturating_sub(left) < LATELY));
+    }
+
+    pub(super) fn set_back(&mut self, by: Duration) {
+        self.keys.iter_mut().for_each(|key| key.left = key.left.map(|left| left.saturating_sub(by)));
+    }
+
+    /// Seals a signal under the key of this member's epoch.
+    pub(super) fn seal(&self, identity: &Identity, signal: &Signal) -> Result<Vec<u8>> {
+        let none = Error::Unusable { what: "signal key", why: "there is none of this epoch" };
+        let key = self.keys.back().filter(|key| key.left.is_none()).ok_or(none)?;
+        let word = self.word(identity, signal, key.epoch)?;
+        key.close(word)
+    }
+
+    /// A signal as it is signed, with the signature.
+    pub(super) fn word(&self, identity: &Identity, signal: &Signal, epoch: u64) -> Result<Vec<u8>> {
+        let mut word = Vec::with_capacity(PLAIN);
+        let (kind, epoch) = match signal {
+            Signal::Beat(beat) => (0, beat.epoch),
+            Signal::Ping(_) => (1, epoch),
+        };
+        word.push(kind);
+        word.extend_from_slice(&epoch.to_be_bytes());
+        word.extend_from_slice(identity.id().as_bytes());
+        match signal {
+            Signal::Beat(Beat { run, sent, transcript, answers, .. }) => {
+                word.extend_from_slice(run);
+                word.extend_from_slice(&sent.to_be_bytes());
+                word.extend_from_slice(transcript);
+                word.extend(u8::try_from(answers.len()));
+                answers.iter().for_each(|nonce| word.extend_from_slice(nonce));
+            }
+            Signal::Ping(nonce) => word.extend_from_slice(nonce),
+        }
+        pad(&mut word, "signal", SIGNED)?;
+        word.extend_from_slice(&identity.sign(&self.message(LABEL, &word)));
+        Ok(word)
+    }
+
+    /// Reads a signal received in `epoch`.
+    pub(super) fn read<'a>(&self, bytes: &'a [u8], epoch: u64) -> Result<Read<'a>> {
         let mut outer = Reader::new(Item::Signal, bytes);
         if bytes.len() != LENGTH {
             return Err(outer.malformed("its length is none that a signal has"));
         }
-        let [_first, version] = outer.array()?;
+        let [_first, version, sealed_by] = outer.array()?;
         if version != VERSION {
             return Err(outer.malformed("its version is unknown: update parlor"));
         }
+        match sealed_by {
+            BY_EPOCH => {}
+            TO_HOST => return Ok(Read::Ask(outer.bytes(LENGTH - 3)?)),
+            TO_ASKER => return Ok(Read::Answer(outer.array()?, outer.bytes(LENGTH - 3 - 8)?)),
+            _ => return Err(outer.malformed("it is sealed in an unknown way: update parlor")),
+        }
+        let said = outer.number()?;
+        if said > epoch {
+            return Ok(Read::Later(said));
+        }
+        let Some(key) = self.keys.iter().find(|key| key.epoch == said) else {
+            return Err(Error::WrongEpoch { what: Item::Signal, message: said, room: epoch });
+        };
         let nonce = outer.array()?;
         let header = outer.before();
         let mut sealed = outer.bytes(LENGTH - HEADER)?.to_vec();
-        let Ok(plain) = self.aead.open_in_place(&nonce, header, &mut sealed) else {
-            return Err(unauthentic(epoch, "nobody of this room sealed it"));
-        };
+        let Ok(plain) = key.aead.open_in_place(&nonce, header, &mut sealed) else { return Ok(Read::Shut) };
+        let mut plain = Reader::new(Item::Signal, plain);
+        let opened = self.opened(plain.bytes(WORD)?)?;
+        plain.padding()?;
+        if opened.epoch != said {
+            return Err(Error::Malformed { what: Item::Signal, why: "it was made for another epoch" });
+        }
+        Ok(Read::Opened(opened))
+    }
 
-        let mut rest = Reader::new(Item::Signal, plain);
+    /// What [`word`](Self::word) made, or somebody else.
+    pub(super) fn opened(&self, word: &[u8]) -> Result<Opened> {
+        let mut rest = Reader::new(Item::Signal, word);
         let signed = rest.bytes(SIGNED)?;
         let signature = rest.array()?;
         let mut body = Reader::new(Item::Signal, signed);
-        let kind = body.byte()?;
+        let (kind, epoch) = (body.byte()?, body.number()?);
         let who = MemberId::from_bytes(body.array()?);
         let signal = match kind {
             0 => {
-                let (run, sent) = (body.array()?, u64::from_be_bytes(body.array()?));
-                let (epoch, transcript) = (u64::from_be_bytes(body.array()?), body.array()?);
+                let (run, sent, transcript) = (body.array()?, body.number()?, body.array()?);
                 let count = usize::from(body.byte()?);
                 if count > MAX_ANSWERS {
                     return Err(body.malformed("it answers more pings than it may"));
@@ -178,18 +262,38 @@ impl Wire {
             _ => return Err(body.malformed("its kind is unknown: update parlor")),
         };
         body.padding()?;
-        Ok(Opened { who, signal, message: self.message(signed), signature })
+        Ok(Opened { who, signal, epoch, message: self.message(LABEL, signed), signature })
     }
 
-    /// What was opened, sealed again as it was signed.
+    /// Seals what anybody has signed.
     #[cfg(test)]
-    pub(super) fn seal_opened(&self, opened: &Opened) -> Vec<u8> {
-        let signed = opened.message.iter().skip(LABEL.len() + 32).chain(&opened.signature);
-        self.close(signed.copied().collect()).unwrap()
+    pub(super) fn seal_word(&self, word: Vec<u8>) -> Vec<u8> {
+        self.keys.back().unwrap().close(word).unwrap()
     }
 
-    fn message(&self, signed: &[u8]) -> Vec<u8> {
-        [LABEL, &self.room, signed].concat()
+    /// What is signed.
+    pub(super) fn message(&self, label: &[u8], signed: &[u8]) -> Vec<u8> {
+        [label, &self.room, signed].concat()
+    }
+
+    /// What HPKE seals for.
+    pub(super) fn purpose(&self, label: &[u8]) -> Vec<u8> {
+        [label, &self.room].concat()
+    }
+}
+
+impl EpochKey {
+    fn close(&self, mut word: Vec<u8>) -> Result<Vec<u8>> {
+        let nonce = random::bytes::<NONCE>()?;
+        let mut out = Vec::with_capacity(LENGTH);
+        out.extend_from_slice(&[FIRST, VERSION, BY_EPOCH]);
+        out.extend_from_slice(&self.epoch.to_be_bytes());
+        out.extend_from_slice(nonce.as_slice());
+        word.resize(PLAIN, 0);
+        let tag = self.aead.seal_in_place(&nonce, &out, &mut word)?;
+        out.extend_from_slice(&word);
+        out.extend_from_slice(&tag);
+        Ok(out)
     }
 }
 
@@ -206,14 +310,28 @@ mod tests {
         Signal::Beat(Beat { run: [1; 8], sent: 2, epoch: 3, transcript: [4; 32], answers })
     }
 
+    /// A member's end of a room in the epoch of [`beat`].
+    fn wire(room: &[u8], secret: u8) -> Wire {
+        let mut wire = Wire::new(room);
+        wire.enter(3, &[secret; 32]).unwrap();
+        wire
+    }
+
+    fn open(wire: &Wire, bytes: &[u8]) -> Result<Opened> {
+        match wire.read(bytes, 3)? {
+            Read::Opened(opened) => Ok(opened),
+            _ => Err(unauthentic(3, "it does not open")),
+        }
+    }
+
     #[test]
     fn signals_come_back_as_they_were_sealed_and_all_have_one_size() {
         let ana = Identity::generate("ana").unwrap();
-        let wire = Wire::new(&Beacon::random().unwrap(), b"room").unwrap();
+        let wire = wire(b"room", 1);
         for signal in [beat(0), beat(1), beat(MAX_ANSWERS), Signal::Ping([7; 8])] {
             let bytes = wire.seal(&ana, &signal).unwrap();
-            assert_eq!((bytes.len(), is_signal(&bytes)), (440, true));
-            let opened = wire.open(&bytes, 0).unwrap();
+            assert_eq!((bytes.len(), is_signal(&bytes)), (469, true));
+            let opened = open(&wire, &bytes).unwrap();
             assert_eq!((opened.who, &opened.signal, opened.is_theirs()), (ana.id(), &signal, true));
         }
         assert!(wire.seal(&ana, &beat(MAX_ANSWERS + 1)).is_err());
@@ -222,50 +340,96 @@ mod tests {
     #[test]
     fn no_byte_can_be_changed_and_no_other_room_opens_it_or_takes_the_signature() {
         let ana = Identity::generate("ana").unwrap();
-        let beacon = Beacon::random().unwrap();
-        let wire = Wire::new(&beacon, b"room").unwrap();
-        let bytes = wire.seal(&ana, &beat(3)).unwrap();
+        let own = wire(b"room", 1);
+        let bytes = own.seal(&ana, &beat(3)).unwrap();
         for at in 0..bytes.len() {
             let mut other = bytes.clone();
             other[at] ^= 1;
-            assert!(wire.open(&other, 0).is_err(), "byte {at}");
-            assert!(wire.open(&bytes[..at], 0).is_err(), "cut to {at}");
+            assert!(open(&own, &other).is_err(), "byte {at}");
+            assert!(own.read(&bytes[..at], 3).is_err(), "cut to {at}");
         }
-        let mut elsewhere = Wire::new(&beacon, b"another").unwrap();
-        assert!(elsewhere.open(&bytes, 0).is_err());
+        assert!(matches!(wire(b"room", 2).read(&bytes, 3), Ok(Read::Shut)));
         // Even under the same key.
-        elsewhere.aead = Wire::new(&beacon, b"room").unwrap().aead;
-        assert!(!elsewhere.open(&bytes, 0).unwrap().is_theirs());
-        assert!(Wire::new(&Beacon::random().unwrap(), b"room").unwrap().open(&bytes, 0).is_err());
+        assert!(!open(&wire(b"another", 1), &bytes).unwrap().is_theirs());
+    }
+
+    #[test]
+    fn no_signal_can_be_moved_to_another_epoch() {
+        let ana = Identity::generate("ana").unwrap();
+        let mut wire = wire(b"room", 1);
+        for signal in [beat(1), Signal::Ping([7; 8])] {
+            let bytes = wire.seal(&ana, &signal).unwrap();
+            for (to, other) in [(2_u64, "gone"), (4, "later")] {
+                let mut moved = bytes.clone();
+                moved[3..11].copy_from_slice(&to.to_be_bytes());
+                match wire.read(&moved, 3) {
+                    Err(Error::WrongEpoch { message: 2, room: 3, .. }) => assert_eq!(other, "gone"),
+                    Ok(Read::Later(4)) => assert_eq!(other, "later"),
+                    read => panic!("{read:?}"),
+                }
+            }
+        }
+        // Not by a member of both either: the epoch is signed.
+        let words = [beat(1), Signal::Ping([7; 8])].map(|signal| wire.word(&ana, &signal, 3).unwrap());
+        wire.leave(Duration::ZERO);
+        wire.enter(4, &[2; 32]).unwrap();
+        for mut word in words {
+            let moved = wire.seal_word(word.clone());
+            assert!(matches!(wire.read(&moved, 4), Err(Error::Malformed { .. })));
+            word[1..9].copy_from_slice(&4_u64.to_be_bytes());
+            let moved = wire.seal_word(word);
+            let Ok(Read::Opened(moved)) = wire.read(&moved, 4) else { panic!() };
+            assert!(!moved.is_theirs());
+        }
+    }
+
+    #[test]
+    fn keys_of_two_epochs_gone_by_are_kept_for_a_minute_and_seal_nothing() {
+        let ana = Identity::generate("ana").unwrap();
+        let mut wire = wire(b"room", 1);
+        let mut sent = vec![wire.seal(&ana, &Signal::Ping([7; 8])).unwrap()];
+        for epoch in 4..10_u8 {
+            wire.leave(Duration::from_secs(epoch.into()));
+            assert!(wire.seal(&ana, &Signal::Ping([7; 8])).is_err(), "under a key of the past");
+            wire.enter(epoch.into(), &[epoch; 32]).unwrap();
+            sent.push(wire.seal(&ana, &Signal::Ping([epoch; 8])).unwrap());
+            assert!(wire.keys.len() <= 3);
+        }
+        let open = |wire: &Wire| sent.iter().map(|bytes| wire.read(bytes, 9).is_ok()).collect::<Vec<_>>();
+        assert_eq!(open(&wire), [false, false, false, false, true, true, true]);
+        wire.forget(Duration::from_millis(67_999));
+        assert_eq!(open(&wire), [false, false, false, false, true, true, true]);
+        wire.forget(Duration::from_secs(68));
+        assert_eq!(open(&wire), [false, false, false, false, false, true, true]);
+        wire.forget(Duration::from_secs(1_000_000));
+        assert_eq!(open(&wire), [false, false, false, false, false, false, true]);
     }
 
     #[test]
     fn what_an_insider_seals_is_read_strictly() {
-        let wire = Wire::new(&Beacon::default(), b"room").unwrap();
+        let wire = wire(b"room", 1);
+        let key = &wire.keys[0];
         let good = {
             let ana = Identity::generate("ana").unwrap();
             let mut bytes = wire.seal(&ana, &beat(2)).unwrap();
             let (header, body) = bytes.split_at_mut(HEADER);
-            let nonce = header[2..].try_into().unwrap();
-            wire.aead.open_in_place(&nonce, header, body).unwrap().to_vec()
+            let nonce = header[11..].try_into().unwrap();
+            key.aead.open_in_place(&nonce, header, body).unwrap().to_vec()
         };
-        let seal = |plain: &[u8]| {
-            let (header, mut body) = ([[FIRST, VERSION].as_slice(), &[9; NONCE]].concat(), plain.to_vec());
-            let tag = wire.aead.seal_in_place(&[9; NONCE], &header, &mut body).unwrap();
-            [header, body, tag.to_vec()].concat()
-        };
-        assert!(wire.open(&seal(&good), 0).unwrap().is_theirs());
-        let count = 1 + 32 + 8 + 8 + 8 + 32;
-        for (at, byte) in [(0, 2), (count, 33), (count, 1), (SIGNED - 1, 1)] {
+        assert!(open(&wire, &key.close(good.clone()).unwrap()).unwrap().is_theirs());
+        let count = 1 + 8 + 32 + 8 + 8 + 32;
+        for (at, byte) in [(0, 2), (8, 4), (count, 33), (count, 1), (SIGNED - 1, 1), (WORD, 1), (PLAIN - 1, 1)] {
             let mut other = good.clone();
             other[at] = byte;
-            assert!(matches!(wire.open(&seal(&other), 0), Err(Error::Malformed { .. })), "byte {at} is {byte}");
+            let read = wire.read(&key.close(other).unwrap(), 3).map(drop);
+            assert!(matches!(read, Err(Error::Malformed { .. })), "byte {at} is {byte}");
         }
         // Whatever is changed of the rest, the signature does not hold.
         for at in 0..good.len() {
             let mut other = good.clone();
             other[at] ^= 1;
-            assert!(!wire.open(&seal(&other), 0).is_ok_and(|opened| opened.is_theirs()), "byte {at}");
+            let opened = open(&wire, &key.close(other).unwrap());
+            assert!(!opened.is_ok_and(|opened| opened.is_theirs()), "byte {at}");
         }
     }
 }
