@@ -1,14 +1,17 @@
 //! A room as it is kept: all that it takes to go on with it after a crash, and what has changed since.
 //!
 //! ```text
-//! version = 1 (1) ‖ who: Ed25519 public key (32) ‖ room id ‖ epoch (8) ‖ out of it (1) ‖ media keys to be published
+//! version = 2 (1) ‖ who: Ed25519 public key (32) ‖ room id ‖ epoch (8) ‖ out of it (1) ‖ media keys to be published
 //!   ‖ what was published
 //!   ‖ in a room that one is in: the group ‖ since which epoch each leaf is whose ‖ a commit on its way ‖ whom the last let in
 //!   ‖ words on their way ‖ who is leaving ‖ the stage ‖ chat ‖ the door ‖ names and their keys
 //!
 //! change = 1 (1) ‖ message           that was received, and moved its sender's ratchet
 //!        | 2 (1) ‖ message ‖ content that one has made oneself
+//!        | 3 (1) ‖ what became of a knock (`door/turn.rs`)
 //! ```
+//!
+//! In version 1 refusals at the door do not say whose they are. They are left out: nobody could take them back.
 //!
 //! Settings, roles, roster and codes are not in it: they are read off the group. Nor is the identity, which the app
 //! keeps where it keeps secrets; nor a frame key, a counter, a short code under way, or a text that is to vanish.
@@ -55,10 +58,13 @@ use crate::{
     vault::record::MAX_INCREMENT,
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before, which is read as well.
+const OLDER: u8 = 1;
 
 const RECEIVED: u8 = 1;
 const SAID: u8 = 2;
+const KNOCKED: u8 = 3;
 
 /// The most that changes are noted by, in bytes: beyond it all is stored anew.
 const MAX_ENTRIES: usize = MAX_INCREMENT / 2;
@@ -99,6 +105,11 @@ impl Journal {
     /// A message of one's own, and what it says.
     pub(super) fn said(&mut self, message: &[u8], content: &[u8]) {
         self.enter(SAID, &[message, content]);
+    }
+
+    /// What became of a knock.
+    pub(super) fn knocked(&mut self, turn: &[u8]) {
+        self.enter(KNOCKED, &[turn]);
     }
 
     fn enter(&mut self, kind: u8, parts: &[&[u8]]) {
@@ -176,7 +187,8 @@ impl Room {
         now: Duration,
     ) -> Result<(Self, Option<Voice>)> {
         let mut saved = Reader::new(Item::Snapshot, saved);
-        if saved.version(VERSION).is_err() {
+        let version = saved.byte()?;
+        if ![VERSION, OLDER].contains(&version) {
             return Err(saved.malformed("its version is unknown: a later parlor wrote it, update"));
         }
         if MemberId::from_bytes(saved.array()?) != identity.id() {
@@ -214,7 +226,7 @@ impl Room {
             saved.end()?;
             return Ok((room, None));
         }
-        room.load_open(&mut saved, now)?;
+        room.load_open(&mut saved, version, now)?;
         saved.end()?;
         for change in changes {
             room.replay(change, now)?;
@@ -226,7 +238,7 @@ impl Room {
     }
 
     /// Reads all of a room that one is in, but for what has changed since.
-    fn load_open(&mut self, saved: &mut Reader<'_>, now: Duration) -> Result<()> {
+    fn load_open(&mut self, saved: &mut Reader<'_>, version: u8, now: Duration) -> Result<()> {
         let group = Group::restore(saved)?;
         if *group.id() != *self.id || group.epoch() != self.epoch {
             return Err(saved.malformed("its group is another room's, or of another epoch"));
@@ -252,7 +264,7 @@ impl Room {
         self.stage = Stage::load(saved)?;
         let group = self.group()?;
         self.talk = Some(Talk::load(saved, self.identity.id(), group, now)?);
-        self.door = Keeper::load(saved, now)?;
+        self.door = Keeper::load(saved, version == OLDER, now)?;
         let mut trust = TrustOnFirstUse::new();
         for _ in 0..saved.count(36)? {
             let name = saved.long()?;
@@ -278,6 +290,7 @@ impl Room {
                     let (message, content) = (changes.long()?, changes.long()?);
                     self.say_again(message, content)?;
                 }
+                KNOCKED => self.take_turn_again(changes.long()?, now)?,
                 _ => {
                     return Err(changes.malformed("a change in it is of unknown kind: a later parlor wrote it, update"));
                 }
