@@ -209,6 +209,16 @@ impl Keeper {
         self.asking.len() + self.welcome.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn early_words(&self) -> usize {
+        self.early.len()
+    }
+
     /// Whoever is to be let in waits for others from `now` on, if nobody has yet.
     fn gather(&mut self, now: Duration) {
         if !self.welcome.is_empty() {

@@ -27,6 +27,8 @@ mod looks;
 mod party;
 mod plate;
 mod refusals;
+#[cfg(test)]
+mod tests;
 mod turn;
 pub(in crate::room) mod used;
 mod waiting;
