@@ -159,8 +159,8 @@ fn the_card_of_somebody_who_was_put_out_admits_nobody() {
     }
     // By a fresh one he is as welcome as anybody, by hand and at the door.
     let fresh = |secret| Guest::new(Identity::from_secret("ben", secret).unwrap()).unwrap();
-    assert!(asks(&mut party, &link, fresh(&secret)).1.iter().all(|asked| *asked));
     party.rooms.retain(parlor::Room::is_open);
+    assert_eq!(asks(&mut party, &link, fresh(&secret)).1, [true; 3]);
     party.admit(1, vec![(fresh(&secret), Role::Listener)]);
 }
 

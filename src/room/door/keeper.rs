@@ -205,13 +205,8 @@ impl Keeper {
         })
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.asking.len() + self.welcome.len()
-    }
-
-    #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
-        self.len()
     }
 
     #[cfg(test)]

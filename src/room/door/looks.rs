@@ -83,8 +83,7 @@ mod tests {
     fn floods_by_all_links_are_opened_no_more_often_than_one() {
         for links in [1, 2, 7, 64] {
             let mut looks = Looks::default();
-            let all: u32 =
-                (0..links).map(|n| flood(&mut looks, n, usize::from(links), A_SECOND)).sum();
+            let all: u32 = (0..links).map(|n| flood(&mut looks, n, usize::from(links), A_SECOND)).sum();
             assert!((KNOCKS_A_SECOND - u32::from(links)..=KNOCKS_A_SECOND).contains(&all), "{links} links: {all}");
         }
     }

@@ -91,7 +91,11 @@ impl Refusals {
 
     /// Who is kept off, and at which link.
     pub(super) fn kept_off(&self) -> impl Iterator<Item = (MemberId, LinkId)> {
-        self.by_person.values().flatten().filter(|refusal| self.ends(refusal)).map(|refusal| (refusal.whose, refusal.link))
+        self.by_person
+            .values()
+            .flatten()
+            .filter(|refusal| self.ends(refusal))
+            .map(|refusal| (refusal.whose, refusal.link))
     }
 
     /// Whether it was the last that its maker had at that link.

@@ -235,7 +235,7 @@ fn a_crash_after_anything_at_the_door_finds_everybody_where_they_were() {
             mo.receive(&word, NOW).unwrap();
             keeper.ana.act(|room| room.receive(&word, NOW)).unwrap().unwrap();
             keeper.crash("turned away by another");
-            assert_eq!((keeper.ana.knocks().count(), keeper.ana.door.waiting()), (5, 6));
+            assert_eq!((keeper.ana.knocks().count(), keeper.ana.door.len()), (5, 6));
             // The word of one that comes only later.
             let (early, bytes) = knock(party::guest("early"), "");
             mo.knocked(&bytes, NOW, WALL).unwrap();
