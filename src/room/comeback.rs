@@ -206,7 +206,10 @@ impl Room {
             let why = "its owner is in the room by that card: nothing is to be done, and it is of no more use";
             return Err(Error::Unusable { what: "card", why });
         }
-        self.check_unused(card)?;
+        // What stands against it at every member's end is told first.
+        if self.may_bring_back(card) {
+            self.check_unused(card)?;
+        }
         let Bundle { commit, welcome, tree } = self.carry_out(Intent::BringBack(Box::new(card.clone())))?;
         // There is one whenever somebody comes in.
         Ok(Admission { commit, welcome: welcome.unwrap_or_default(), tree })
