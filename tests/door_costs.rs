@@ -171,19 +171,28 @@ impl Counting {
     }
 }
 
-/// Keeps `room`; gives what it takes to restore it.
-fn keep(room: Room, secret: &[u8; 32]) -> (Kept<Shared>, impl Fn(&Kept<Shared>) -> (Kept<MemoryVault>, Duration)) {
-    let key = VaultKey::generate().unwrap();
-    let (secret, bytes) = (*secret, key.secret());
-    let kept = Kept::new(room, Shared::default(), key).unwrap();
-    let restore = move |kept: &Kept<Shared>| {
-        let identity = Identity::from_secret("ana", &secret).unwrap();
+/// What it takes to restore a room.
+struct Keys {
+    identity: [u8; 32],
+    vault: [u8; 32],
+}
+
+impl Keys {
+    /// Another process, with what is stored; and how long it took.
+    fn restore(&self, kept: &Kept<Shared>) -> (Kept<MemoryVault>, Duration) {
+        let identity = Identity::from_secret("ana", &self.identity).unwrap();
         let copy = kept.vault().0.borrow().inner.clone();
         let begun = spent();
-        let restored = Kept::restore(identity, copy, VaultKey::from_bytes(&bytes), NOW).unwrap().unwrap();
+        let restored = Kept::restore(identity, copy, VaultKey::from_bytes(&self.vault), NOW).unwrap().unwrap();
         (restored.room, spent() - begun)
-    };
-    (kept, restore)
+    }
+}
+
+/// Keeps `room`.
+fn keep(room: Room, secret: &[u8; 32]) -> (Kept<Shared>, Keys) {
+    let key = VaultKey::generate().unwrap();
+    let keys = Keys { identity: *secret, vault: *key.secret() };
+    (Kept::new(room, Shared::default(), key).unwrap(), keys)
 }
 
 /// The counting vault, where the test can get at it.
@@ -224,7 +233,7 @@ fn kept_room() -> (Room, Vec<(Link, Doorplate)>, [u8; 32]) {
 #[test]
 fn so_many_wait_at_a_kept_door_for_less_than_two_bytes_written_a_byte_and_all_are_there_after_a_crash() {
     let (room, doors, secret) = kept_room();
-    let (mut kept, restore) = keep(room, &secret);
+    let (mut kept, keys) = keep(room, &secret);
     let written = |kept: &Kept<Shared>| kept.vault().0.borrow_mut().written();
     written(&kept);
     let all = knocks(&doors[0], MAX_WAITING + 2);
@@ -263,7 +272,7 @@ fn so_many_wait_at_a_kept_door_for_less_than_two_bytes_written_a_byte_and_all_ar
     }
     assert_eq!(written(&kept), (0, 0, 0));
 
-    let (again, took) = restore(&kept);
+    let (again, took) = keys.restore(&kept);
     println!("a restore with {MAX_WAITING} who wait: {:.0} ms", took.as_secs_f64() * 1e3);
     assert_eq!(again.knocks().len(), MAX_WAITING);
     assert!(
@@ -277,7 +286,7 @@ fn so_many_wait_at_a_kept_door_for_less_than_two_bytes_written_a_byte_and_all_ar
 #[test]
 fn who_knocks_again_and_again_writes_themselves_and_not_all_who_wait() {
     let (room, doors, secret) = kept_room();
-    let (mut kept, restore) = keep(room, &secret);
+    let (mut kept, keys) = keep(room, &secret);
     for (n, knock) in knocks(&doors[0], 300).iter().enumerate() {
         kept.act(|room| room.knocked(knock, NOW + Duration::from_secs(n as u64 / 100), WALL)).unwrap().unwrap();
     }
@@ -297,7 +306,7 @@ fn who_knocks_again_and_again_writes_themselves_and_not_all_who_wait() {
     }
     let (bytes, ..) = kept.vault().0.borrow_mut().written();
     assert!(bytes <= 2 * came, "{bytes} bytes written for {came}");
-    let (again, _) = restore(&kept);
+    let (again, _) = keys.restore(&kept);
     assert_eq!(again.knocks().len(), 301);
     assert!(again.knocks().map(parlor::room::door::Knock::id).eq(kept.knocks().map(parlor::room::door::Knock::id)));
 }

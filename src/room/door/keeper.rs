@@ -345,8 +345,8 @@ impl Room {
     ///
     /// In a room whose entry is [`Entry::Link`] who knocks is let in by the next [`Room::open_door`]; else it is an
     /// [`Event::Knocked`], to be answered by [`Room::let_in`] or [`Room::turn_away`]. Who is banned, was turned away
-    /// twice at that link, shows a used card, or comes to a locked or a full room is answered at once ([`Event::Answered`]). Who knocks again while
-    /// they wait keeps their place; of their two knocks the later counts, and the other is answered. Who is in the room
+    /// twice at that link, shows a used card, or comes to a locked or a full room is answered at once
+    /// ([`Event::Answered`]). Who knocks again while they wait keeps their place; of their two knocks the later counts, and the other is answered. Who is in the room
     /// and knocks with a fresh card, because they have lost their keys or because somebody shows an old knock of theirs, is
     /// always an [`Event::Knocked`]: ask them, if you can. [`Room::let_in`] brings them back in the role they have; a lock,
     /// a full room and a link for one do not keep them out.
