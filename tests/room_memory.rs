@@ -202,7 +202,13 @@ fn door(rows: &mut Rows) {
     let fronts = [1, 33, 40, knock.len() / 2, knock.len() - 64];
     let inputs = fronts.iter().flat_map(|front| fills(&knock[..*front], knock.len())).chain(fills(&[1], MAX_MESSAGE));
     let inputs: Vec<Vec<u8>> = inputs.chain([knock.clone()]).collect();
-    rows.push(("knock", knock.len(), worst(&inputs, |bytes| drop(party.rooms[0].knocked(bytes, NOW, wall)))));
+    let mut now = NOW;
+    let took = worst(&inputs, |bytes| {
+        // A second has time for so many.
+        now += Duration::from_secs(1);
+        drop(party.rooms[0].knocked(bytes, now, wall));
+    });
+    rows.push(("knock", knock.len(), took));
 
     let mut waiting = Some(waiting);
     let inputs = fills(&[1], MAX_MESSAGE);

@@ -15,8 +15,7 @@ use super::{
     chat::{CHAT_LABEL, SECRET_LEN},
     door::{Terms, UnixTime},
     group::Provider,
-    heartbeat,
-    words,
+    heartbeat, words,
 };
 use crate::{
     Event, Guest, Identity, Kept, LeafIndex, Link, Role, Room, Settings, Voice,

@@ -226,6 +226,10 @@ impl Room {
             let why = "its owner is in the room by that card: nothing is to be done, and it is of no more use";
             return Err(Error::Unusable { what: "card", why });
         }
+        // What stands against it at every member's end is told first.
+        if self.may_bring_back(card) {
+            self.check_unused(card)?;
+        }
         let Bundle { commit, welcome, tree } = self.carry_out(Intent::BringBack(Box::new(card.clone())))?;
         // There is one whenever somebody comes in.
         Ok(Admission { commit, welcome: welcome.unwrap_or_default(), tree })
@@ -253,7 +257,8 @@ impl Room {
         }
         let Some(request) = sealed.open(self.group()?.door_key())? else { return Ok(Vec::new()) };
         let member = request.card.id();
-        if self.is_back_by(&request.card) || !self.may_bring_back(&request.card) {
+        let is_of_no_use = self.is_back_by(&request.card) || self.check_unused(&request.card).is_err();
+        if is_of_no_use || !self.may_bring_back(&request.card) {
             return Ok(Vec::new());
         }
         if self.comeback.asked.len() >= ASKED {

@@ -67,9 +67,11 @@ impl Room {
     ///
     /// # Errors
     /// [`Error::Denied`] if one's role does not allow it, if one of them is in already or banned, or if the room is
-    /// locked or full; [`Error::Unfit`] if a card is out of date by this machine's clock; [`Error::TooLarge`] if they
+    /// locked or full, or if a card has let its owner in before, as far as this member has seen; [`Error::Unfit`] if a
+    /// card is out of date by this machine's clock; [`Error::TooLarge`] if they
     /// are too many for one message, or the room for one tree; [`Error::CommitPending`]; [`Error::Closed`].
     pub fn admit_all(&mut self, cards: &[(Card, Role)]) -> Result<Admission> {
+        cards.iter().try_for_each(|(card, _)| self.check_unused(card))?;
         match self.carry_out(Intent::Admit(cards.to_vec()))? {
             Bundle { commit, welcome: Some(welcome), tree } => Ok(Admission { commit, welcome, tree }),
             Bundle { .. } => Err(Error::Unusable { what: "cards", why: "there are none: give at least one" }),

@@ -180,6 +180,24 @@ pub enum Event {
         /// The link they hold.
         link: LinkId,
     },
+    /// Somebody was turned away twice at a link, and is kept off there: whoever knocks by it again is answered no at once.
+    /// It comes to those who had that knock before them. [`Room::forgive`](crate::Room::forgive) takes it back; so does
+    /// the end of the link, or of the office of whoever turned them away.
+    KeptOff {
+        /// Who.
+        member: MemberId,
+        /// Where.
+        link: LinkId,
+        /// Who turned them away the second time.
+        by: MemberId,
+    },
+    /// Whoever was turned away may knock again.
+    Forgiven {
+        /// Who.
+        member: MemberId,
+        /// Who took it back.
+        by: MemberId,
+    },
     /// Answers to knocks: for the relay to keep for those who made them.
     Answered {
         /// One for each.

@@ -8,6 +8,10 @@
 //! seals prove stay;
 //! nobody's name or key changes; only members commit; see the room's documentation.
 //!
+//! Beside commits, whoever may admit a listener answers knocks: to turn one away, and to take that back, changes nothing
+//! in the room. It binds the one who heard it at their own end of the door, for knocks they have had, and keeps no
+//! member out ([`door`](crate::room::door)); to keep somebody out of the room is a ban.
+//!
 //! Every member asks this table about every commit before merging it: neither the relay nor a patched client can
 //! do what it does not grant. The table above is printed from the code by [`table`].
 

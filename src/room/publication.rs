@@ -187,7 +187,7 @@ impl Spent {
 mod tests {
     use super::*;
     use crate::{
-        EpochKeys, Event, Guest, Identity, Role, Room, Settings, Voice,
+        EpochKeys, Event, Guest, Identity, Intent, Role, Room, Settings, Voice,
         media::seal::{Proof, SealKeys, SealRules},
     };
 
@@ -325,8 +325,8 @@ mod tests {
         let published = PublishedKeys::from_bytes(bytes).unwrap();
         drop(ana);
 
-        // Ben sees her come again.
-        let again = mal.admit(&old_card, Role::Speaker).unwrap();
+        // Ben sees her come again: a patched client does not ask whether a card was used.
+        let again = mal.carry_out(Intent::Admit(vec![(old_card.clone(), Role::Speaker)])).unwrap();
         let now = PUBLISH_AFTER;
         ear.rekey(keys(ben.receive(&again.commit, now).unwrap())).unwrap();
         assert_eq!(ben.media_keys(&old_card.id()), None);

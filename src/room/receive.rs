@@ -226,10 +226,8 @@ impl Room {
                 vec![Event::Reacted { member: member.id, reaction: Reaction::from_peer(&reaction)? }]
             }
             Some(Said::Code { to, step }) => self.hear_code(member, &to, &step, now)?,
-            Some(Said::TurnedAway { knock, whose }) => {
-                self.hear_turned_away(member, &knock, whose);
-                Vec::new()
-            }
+            Some(Said::TurnedAway { knock, whose }) => self.hear_turned_away(member, &knock, whose),
+            Some(Said::Forgiven(whose)) => self.hear_forgiven(member, whose),
         })
     }
 
@@ -251,6 +249,7 @@ impl Room {
         let ended = mem::replace(&mut self.epoch, epoch);
         (self.code, self.since) = (code, now);
         let mut before = mem::take(&mut self.roster);
+        self.note_used_cards(&changes, &before);
         before.forget_who_came(&changes);
         self.comeback.follow(by, Ending { epoch: ended, commit });
         self.roster = Roster::new(seats, &self.charter, epoch, &before);

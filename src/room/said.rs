@@ -11,6 +11,7 @@
 //!   6 reaction   UTF-8
 //!   7 code       to whom (32) ‖ see short_code.rs
 //!   8 turned away  knock id (16) ‖ whose (32)
+//!   9 forgiven   whose (32)
 //! ```
 //!
 //! A member may have written any bytes here. A kind that is unknown is left alone: a later version says more.
@@ -43,6 +44,8 @@ pub(crate) enum Said {
     Code { to: MemberId, step: Vec<u8> },
     /// "I have turned this knock away."
     TurnedAway { knock: [u8; 16], whose: MemberId },
+    /// "Nothing is held against them at the door any more."
+    Forgiven(MemberId),
 }
 
 /// A member's word on their own hand and microphone.
@@ -67,6 +70,7 @@ impl Said {
             Self::Reaction(reaction) => (6, reaction.clone()),
             Self::Code { to, step } => (7, [to.as_bytes().as_slice(), step].concat()),
             Self::TurnedAway { knock, whose } => (8, [&knock[..], whose.as_bytes()].concat()),
+            Self::Forgiven(whose) => (9, whose.as_bytes().to_vec()),
         };
         [&[kind], body.as_slice()].concat()
     }
@@ -110,6 +114,7 @@ impl Said {
                 let (knock, whose) = body.split_first_chunk::<16>().ok_or_else(wrong_length)?;
                 Self::TurnedAway { knock: *knock, whose: MemberId::from_slice(whose).ok_or_else(wrong_length)? }
             }
+            9 => Self::Forgiven(MemberId::from_slice(body).ok_or_else(wrong_length)?),
             _ => return Ok(None),
         }))
     }
@@ -128,6 +133,7 @@ mod tests {
             Said::Invite(id),
             Said::Answer { invitation: WordId([5; 16]), yes: true },
             Said::TurnedAway { knock: [3; 16], whose: id },
+            Said::Forgiven(id),
         ] {
             let bytes = said.encode();
             assert_eq!(Said::decode(&bytes).unwrap(), Some(said));

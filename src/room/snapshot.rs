@@ -1,13 +1,14 @@
 //! A room as it is kept: all that it takes to go on with it after a crash, and what has changed since.
 //!
 //! ```text
-//! version = 1 (1) ‖ who: Ed25519 public key (32) ‖ room id ‖ epoch (8) ‖ out of it (1) ‖ media keys to be published
+//! version = 2 (1) ‖ who: Ed25519 public key (32) ‖ room id ‖ epoch (8) ‖ out of it (1) ‖ media keys to be published
 //!   ‖ what was published
 //!   ‖ in a room that one is in: the group ‖ since which epoch each leaf is whose ‖ a commit on its way ‖ whom the last let in
 //!   ‖ words on their way ‖ who is leaving ‖ the stage ‖ which words came ‖ chat ‖ the door ‖ names and their keys
 //!
 //! change = 1 (1) ‖ message           that was received, and moved its sender's ratchet or window
 //!        | 2 (1) ‖ message           that one has said oneself
+//!        | 3 (1) ‖ what became of a knock (`door/turn.rs`)
 //! ```
 //!
 //! Settings, roles, roster and codes are not in it: they are read off the group. Nor is the identity, which the app
@@ -57,10 +58,11 @@ use crate::{
     vault::record::MAX_INCREMENT,
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 const RECEIVED: u8 = 1;
 const SAID: u8 = 2;
+const KNOCKED: u8 = 3;
 
 /// The most that changes are noted by, in bytes: beyond it all is stored anew.
 const MAX_ENTRIES: usize = MAX_INCREMENT / 2;
@@ -101,6 +103,11 @@ impl Journal {
     /// A word of one's own.
     pub(super) fn said(&mut self, message: &[u8]) {
         self.enter(SAID, message);
+    }
+
+    /// What became of a knock.
+    pub(super) fn knocked(&mut self, turn: &[u8]) {
+        self.enter(KNOCKED, turn);
     }
 
     fn enter(&mut self, kind: u8, message: &[u8]) {
@@ -179,7 +186,7 @@ impl Room {
     ) -> Result<(Self, Option<Voice>)> {
         let mut saved = Reader::new(Item::Snapshot, saved);
         if saved.version(VERSION).is_err() {
-            return Err(saved.malformed("its version is unknown: a later parlor wrote it, update"));
+            return Err(saved.malformed("its version is unknown: another parlor wrote it"));
         }
         if MemberId::from_bytes(saved.array()?) != identity.id() {
             return Err(Error::Unusable { what: "identity", why: "the room was saved by somebody else than this" });
@@ -279,6 +286,7 @@ impl Room {
                 // It fails as it failed before, or does what it did.
                 RECEIVED => _ = self.receive(changes.long()?, now),
                 SAID => self.say_again(changes.long()?)?,
+                KNOCKED => self.take_turn_again(changes.long()?, now)?,
                 _ => {
                     return Err(changes.malformed("a change in it is of unknown kind: a later parlor wrote it, update"));
                 }

@@ -5,7 +5,12 @@
 //! learn of it by that.
 //!
 //! A relay may bring a knock again and again, and whoever holds a link may make as many as they like: a knock counts
-//! once, is of no use when it is old, and what is kept is bounded.
+//! once, is of no use when it is old, and what is kept is bounded. What costs least is looked at first: the form and the
+//! link, then whether the knock came before, then whether there is time for another (`looks.rs`), and only then its
+//! signatures and its seal. Only knocks that opened are remembered, so nobody spoils another's by naming it. What a
+//! knock changes is a [`Turn`], which a room that is kept writes instead of all who wait.
+//!
+//! Refusals are this member's own (`refusals.rs`): they keep nobody out who is in the room, and end with what they stand on.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,8 +19,13 @@ use std::{
 };
 
 use super::{
-    Knock, KnockId, Link, LinkEntry, LinkId, MAX_ADMITTERS, Terms, UnixTime, Verdict, bucket_for, make_doorplate,
+    Knock, KnockId, Link, LinkEntry, LinkId, MAX_ADMITTERS, Terms, UnixTime, Verdict, bucket_for,
+    looks::Looks,
+    make_doorplate,
+    refusals::{Refusal, Refusals},
     seal_answer,
+    turn::{Line, Turn},
+    used::{self, Used},
 };
 use crate::{
     bytes::{Reader, Writer},
@@ -25,8 +35,9 @@ use crate::{
         Card, Event, Intent, MAX_ON_STAGE, Room,
         draft::Draft,
         group::{Bundle, split_welcome},
-        judge::denial,
+        judge::{Change, denial},
         policy::{Action, permits},
+        roster::Roster,
         said::Said,
         settings::Entry,
     },
@@ -50,8 +61,8 @@ const REMEMBERED: usize = 4 * MAX_WAITING;
 /// How many of those a snapshot remembers.
 const SAVED: usize = 1_024;
 
-/// How many knocks of one person are turned away before they are kept off.
-const PATIENCE: u8 = 2;
+/// How many words are kept that turn away a knock which has not come yet.
+const EARLY: usize = 256;
 
 /// How many bytes more than the room's charter a welcome for one has, at most.
 const AROUND_THE_CHARTER: usize = 1_024;
@@ -72,8 +83,14 @@ pub(crate) struct Keeper {
     opening: Option<Opening>,
     /// The last such commit that was received, in a room that is kept: nobody knows whether its answers were handed out.
     opened: Option<Opening>,
-    /// How often somebody was turned away.
-    refusals: BTreeMap<MemberId, u8>,
+    /// Who was turned away, where and by whom.
+    refusals: Refusals,
+    /// Knocks that somebody else has turned away before they came here, and who; the oldest first.
+    early: VecDeque<(KnockId, MemberId)>,
+    /// Cards that have let their owners in.
+    used: Used,
+    /// How many knocks there is time for.
+    looks: Looks,
     /// When members came in or came back, as far as knocks of theirs may be from before.
     came: BTreeMap<MemberId, Came>,
     /// Answers that came about while nobody was told anything: for the next who are.
@@ -108,10 +125,16 @@ pub struct Answer {
 }
 
 impl Keeper {
-    /// Whether `id` came before; from here on it did.
-    fn is_known(&mut self, id: KnockId) -> bool {
+    /// Whether `id` came before.
+    fn is_known(&self, id: &KnockId) -> bool {
+        self.seen_at_all.contains(id)
+    }
+
+    /// From here on `id` came before.
+    fn see(&mut self, id: KnockId) {
+        self.early.retain(|(early, _)| *early != id);
         if !self.seen_at_all.insert(id) {
-            return true;
+            return;
         }
         self.seen.push_back(id);
         if self.seen.len() > REMEMBERED
@@ -119,7 +142,41 @@ impl Keeper {
         {
             self.seen_at_all.remove(&oldest);
         }
-        false
+    }
+
+    /// Does what becomes of a knock. A turn that has nothing to befall changes nothing.
+    fn take(&mut self, turn: Turn) {
+        match turn {
+            Turn::Seen(id) => self.see(id),
+            Turn::Waits(knock, line) => {
+                self.see(knock.id());
+                match (self.place_of(knock.member()), line) {
+                    (Some(place), _) => *place = *knock,
+                    (None, Line::Asking) => self.asking.push(*knock),
+                    (None, Line::Welcome) => self.welcome.push(*knock),
+                }
+            }
+            Turn::LetIn(id) => {
+                let knock = self.take_asking(&id);
+                self.welcome.extend(knock);
+            }
+            Turn::Gone(id) => self.drop_where(|knock| knock.id() == id),
+            Turn::Refused(refusal) => {
+                self.see(refusal.knock);
+                self.take_asking(&refusal.knock);
+                self.refusals.add(refusal);
+            }
+        }
+    }
+
+    /// Who turned `id` away before it came.
+    fn turned_away_early(&self, id: &KnockId) -> Option<MemberId> {
+        self.early.iter().find(|(early, _)| early == id).map(|(_, by)| *by)
+    }
+
+    fn take_asking(&mut self, id: &KnockId) -> Option<Knock> {
+        let at = self.asking.iter().position(|waiting| waiting.id() == *id)?;
+        Some(self.asking.remove(at))
     }
 
     /// `members` came in or came back at `now`.
@@ -148,27 +205,20 @@ impl Keeper {
         })
     }
 
-    fn is_kept_off(&self, id: &MemberId) -> bool {
-        self.refusals.get(id).is_some_and(|times| *times >= PATIENCE)
-    }
-
-    /// Counts a refusal; gives whether it was the last.
-    fn refuse(&mut self, id: MemberId) -> bool {
-        if self.refusals.len() >= REMEMBERED && !self.refusals.contains_key(&id) {
-            self.refusals.pop_first();
-        }
-        let times = self.refusals.entry(id).or_default();
-        *times = times.saturating_add(1);
-        *times >= PATIENCE
-    }
-
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.asking.len() + self.welcome.len()
     }
 
-    fn let_in(&mut self, knock: Knock, now: Duration) {
-        self.since.get_or_insert(now);
-        self.welcome.push(knock);
+    #[cfg(test)]
+    pub(super) fn early_words(&self) -> usize {
+        self.early.len()
+    }
+
+    /// Whoever is to be let in waits for others from `now` on, if nobody has yet.
+    fn gather(&mut self, now: Duration) {
+        if !self.welcome.is_empty() {
+            self.since.get_or_insert(now);
+        }
     }
 
     /// The door's commit lost its race: its guests wait for the next.
@@ -182,8 +232,8 @@ impl Keeper {
 
     /// Nobody waits any more. What was is remembered, for who may let in today may do so again tomorrow.
     pub(crate) fn clear(&mut self) {
-        let Self { seen, seen_at_all, refusals, opened, came, .. } = mem::take(self);
-        *self = Self { seen, seen_at_all, refusals, opened, came, ..Self::default() };
+        let Self { seen, seen_at_all, refusals, used, looks, opened, came, .. } = mem::take(self);
+        *self = Self { seen, seen_at_all, refusals, used, looks, opened, came, ..Self::default() };
     }
 
     /// Writes who knocks and who was turned away; what was seen before, as far as a relay would show it again.
@@ -191,11 +241,8 @@ impl Keeper {
         let seen = self.seen.iter().skip(self.seen.len().saturating_sub(SAVED));
         out.count("knocks", seen.len())?;
         seen.for_each(|id| out.put(&id.0));
-        out.count("refusals", self.refusals.len())?;
-        for (id, times) in &self.refusals {
-            out.put(id.as_bytes());
-            out.put(&[*times]);
-        }
+        self.refusals.save(out)?;
+        self.used.save(out)?;
         for knocks in [&self.asking, &self.welcome] {
             out.count("knocks", knocks.len())?;
             knocks.iter().try_for_each(|knock| knock.save(out))?;
@@ -207,11 +254,9 @@ impl Keeper {
     pub(crate) fn load(saved: &mut Reader<'_>, now: Duration) -> Result<Self> {
         let mut keeper = Self::default();
         for _ in 0..saved.count(16)? {
-            keeper.is_known(KnockId(saved.array()?));
+            keeper.see(KnockId(saved.array()?));
         }
-        for _ in 0..saved.count(33)? {
-            keeper.refusals.insert(MemberId::from_bytes(saved.array()?), saved.byte()?);
-        }
+        (keeper.refusals, keeper.used) = (Refusals::load(saved)?, Used::load(saved)?);
         let knocks = |saved: &mut Reader<'_>| -> Result<Vec<Knock>> {
             let knocks: Result<Vec<Option<Knock>>> = (0..saved.count(100)?).map(|_| Knock::load(saved)).collect();
             Ok(knocks?.into_iter().flatten().collect())
@@ -293,8 +338,8 @@ impl Room {
     ///
     /// In a room whose entry is [`Entry::Link`] who knocks is let in by the next [`Room::open_door`]; else it is an
     /// [`Event::Knocked`], to be answered by [`Room::let_in`] or [`Room::turn_away`]. Who is banned, was turned away
-    /// twice, or comes to a locked or a full room is answered at once ([`Event::Answered`]). Who knocks again while
-    /// they wait keeps their place; of their two knocks the later counts, and the other is answered. Who is in the room
+    /// twice at that link, shows a used card, or comes to a locked or a full room is answered at once
+    /// ([`Event::Answered`]). Who knocks again while they wait keeps their place; of their two knocks the later counts, and the other is answered. Who is in the room
     /// and knocks with a fresh card, because they have lost their keys or because somebody shows an old knock of theirs, is
     /// always an [`Event::Knocked`]: ask them, if you can. [`Room::let_in`] brings them back in the role they have; a lock,
     /// a full room and a link for one do not keep them out.
@@ -302,70 +347,114 @@ impl Room {
     /// # Errors
     /// Nothing has changed: [`Error::Denied`] if one may not let anybody in, or if the link has ended or expired, or
     /// the knock is too old, with the reason; [`Error::Malformed`], [`Error::TooLarge`] if it is no knock of this
-    /// room, was altered, or came before; [`Error::Unusable`] if [`MAX_WAITING`] wait already; [`Error::Closed`].
+    /// room, was altered, or came before; [`Error::Unusable`] if [`MAX_WAITING`] wait already, or as many knocks were
+    /// opened in this second as there is time for ([`KNOCKS_A_SECOND`](crate::room::door::KNOCKS_A_SECOND)): give it
+    /// again later, it is not held against it; [`Error::Closed`].
     pub fn knocked(&mut self, knock: &[u8], now: Duration, wall: UnixTime) -> Result<Vec<Event>> {
-        let door = self.group()?.door_key();
+        self.group()?;
         let me = self.charter.role(&self.identity.id());
         let denied = |who: &str, what: &str, why| Err(Error::Denied(Box::new(denial(who, what, why))));
         if let Err(why) = may_let_in(me) {
             return denied(self.identity.name(), "answer a knock", why);
         }
-        let id = Knock::link_of(knock)?;
-        let Some(LinkEntry { terms, .. }) = self.charter.link(&id).copied() else {
+        let link = Knock::link_of(knock)?;
+        let Some(LinkEntry { terms, .. }) = self.charter.link(&link).copied() else {
             return denied("somebody", "knock", "their link is none of this room: revoked, used, or another room's");
         };
         if terms.expires.is_some_and(|expires| expires.plus(UnixTime::SLACK) < wall) {
             return denied("somebody", "knock", "their link has expired; issue another");
         }
-        let knock = Knock::open(knock, door, &id, &self.id)?;
-        let (made_at, oldest) = (knock.made_at(), UnixTime(wall.0.saturating_sub(FRESH + UnixTime::SLACK)));
-        if made_at < oldest || made_at > wall.plus(UnixTime::SLACK) {
-            let why = "they did so too long ago, or their clock is wrong: they may knock again";
-            return denied(knock.name(), "knock", why);
+        let came_before = || Err(Error::Malformed { what: Item::Knock, why: "it came before" });
+        if self.door.is_known(&KnockId::of(knock)) {
+            return came_before();
         }
         if self.door.len() >= MAX_WAITING {
             let why = "4,096 people wait already: let in or turn away some of them, or revoke the link";
             return Err(Error::Unusable { what: "knock", why });
         }
-        if self.door.is_known(knock.id()) {
-            return Err(Error::Malformed { what: Item::Knock, why: "it came before" });
+        if !self.door.looks.take(link, self.charter.links().len(), now) {
+            let why = "more came by its link in this second than there is time for: give it again in the next, or \
+                       revoke the link if that goes on";
+            return Err(Error::Unusable { what: "knock", why });
         }
-        self.journal.whole();
-        let is_in = self.member(&knock.member()).is_some();
-        if is_in && self.door.is_from_before(&knock, now, wall) {
+        let knock = Knock::open(knock, self.group()?.door_key(), &link, &self.id)?;
+        let (made_at, oldest) = (knock.made_at(), UnixTime(wall.0.saturating_sub(FRESH + UnixTime::SLACK)));
+        if made_at < oldest || made_at > wall.plus(UnixTime::SLACK) {
+            let why = "they did so too long ago, or their clock is wrong: they may knock again";
+            return denied(knock.name(), "knock", why);
+        }
+        let (id, member) = (knock.id(), knock.member());
+        let is_in = self.member(&member).is_some();
+        // Their leaf is dated by their own clock as the knock is, whoever was there to see them come.
+        let dated = self.roster.dated_leaf(&member).1;
+        if is_in && (knock.made_at().0 <= dated || self.door.is_from_before(&knock, now, wall)) {
             // Remembered all the same: it is of no use when they have gone, either.
+            self.turn(Turn::Seen(id));
             return denied(knock.name(), "knock", "they did so before they came in: nothing is to be done");
         }
-        if let Some(no) = self.shut_to(&knock) {
+        if let Some(by) = self.door.turned_away_early(&id) {
+            let refusal = self.refusal_of(by, &knock);
+            self.turn(Turn::Seen(id));
+            self.turn(refusal.clone());
+            let told = self.told_of(&refusal);
+            self.door.untold.extend(told);
+            return denied(knock.name(), "enter", "somebody else who may let in has turned this knock away");
+        }
+        let no = if self.door.used.contains(knock.card()) { Some((used::WHY, false)) } else { self.shut_to(&knock) };
+        if let Some(no) = no {
+            self.turn(Turn::Seen(id));
             let mut events = mem::take(&mut self.door.untold);
             events.extend(self.answer_no(&[(knock, no)]));
             return Ok(events);
         }
         let mut events = Vec::new();
-        let (id, member, link, entry) = (knock.id(), knock.member(), knock.link(), self.settings().entry());
         match self.door.place_of(member) {
             // The same knock, sealed again by somebody who could read it: who knocks knows the first by its id.
             Some(place) if place.reply() == knock.reply() => {
-                return Err(Error::Malformed { what: Item::Knock, why: "it came before" });
+                self.turn(Turn::Seen(id));
+                return came_before();
             }
             Some(place) => {
                 let is_later = knock.made_at() >= place.made_at();
-                let older = if is_later { mem::replace(place, knock) } else { knock };
+                let older = if is_later { place.clone() } else { knock.clone() };
                 events.extend(self.answer_no(&[(older, ("a later knock with the same key came since", false))]));
                 if !is_later {
+                    self.turn(Turn::Seen(id));
                     return Ok(events);
                 }
             }
-            // By their knock a member would lose the leaf that they may well be at: that is for a person to judge.
-            None if entry == Entry::Link && !is_in => self.door.let_in(knock, now),
-            None => self.door.asking.push(knock),
+            None => {}
         }
+        // By their knock a member would lose the leaf that they may well be at: that is for a person to judge.
+        let line = if self.settings().entry() == Entry::Link && !is_in { Line::Welcome } else { Line::Asking };
+        self.turn(Turn::Waits(Box::new(knock), line));
+        self.door.gather(now);
         let untold = mem::take(&mut self.door.untold);
         events.splice(..0, untold);
         if self.door.asking.iter().any(|asking| asking.id() == id) {
             events.push(Event::Knocked { knock: id, member, link });
         }
         Ok(events)
+    }
+
+    /// Does what becomes of a knock, and notes it for a restore.
+    fn turn(&mut self, turn: Turn) {
+        if self.journal.is_kept() {
+            match turn.write() {
+                Ok(turn) => self.journal.knocked(&turn.done()),
+                Err(_) => self.journal.whole(),
+            }
+        }
+        self.door.take(turn);
+    }
+
+    /// Does again what became of a knock after the room was saved.
+    pub(crate) fn take_turn_again(&mut self, turn: &[u8], now: Duration) -> Result<()> {
+        if let Some(turn) = Turn::read(turn)? {
+            self.door.take(turn);
+            self.door.gather(now);
+        }
+        Ok(())
     }
 
     /// Who knocks and has no answer yet, in order of arrival.
@@ -380,34 +469,57 @@ impl Room {
     /// [`Error::Unusable`] if nobody waits by that name: somebody else has answered, or it never came.
     pub fn let_in(&mut self, knock: &KnockId, now: Duration) -> Result<()> {
         let waiting = self.door.asking.iter().find(|waiting| waiting.id() == *knock).ok_or_else(nobody)?;
+        self.check_unused(waiting.card())?;
         if let Some((why, _)) = self.shut_to(waiting) {
             return Err(Error::Denied(Box::new(denial(waiting.name(), "enter", why))));
         }
-        let knock = self.take_knock(knock)?;
-        self.journal.whole();
-        self.door.let_in(knock, now);
+        self.turn(Turn::LetIn(*knock));
+        self.door.gather(now);
         Ok(())
     }
 
     /// Turns away who made a knock, with at most 100 bytes to it: an answer for the relay to keep for them, and a
     /// word to the others who might let them in, which every member can read: it tells the key of who was turned away,
-    /// not their name. Who was turned away twice is kept off.
+    /// not their name.
+    ///
+    /// Who was turned away twice at a link, by whomever, is kept off there ([`Event::KeptOff`]) until the link ends, one of
+    /// those two has the office no more, or somebody takes it back ([`Room::forgive`]). It counts at the end of those who
+    /// had the knock before them, and never against a member of the room. To keep somebody out for good, [`Room::ban`] them.
     ///
     /// # Errors
     /// [`Error::Unusable`] if nobody waits by that name, or the reason is too long, does not show, or turns or breaks a line;
     /// [`Error::Closed`].
     pub fn turn_away(&mut self, knock: &KnockId, reason: &str) -> Result<(Answer, Vec<u8>)> {
         self.group()?;
-        self.journal.whole();
         let bucket = self.bucket();
-        let waiting = self.door.asking.iter().find(|waiting| waiting.id() == *knock).ok_or_else(nobody)?;
+        let waiting = self.door.asking.iter().find(|waiting| waiting.id() == *knock).ok_or_else(nobody)?.clone();
         let member = waiting.member();
-        let for_good = self.door.refusals.get(&member).is_some_and(|times| times.saturating_add(1) >= PATIENCE);
-        let bytes = seal_answer(&Verdict::Refused { for_good, reason }, waiting, bucket)?;
+        let for_good = self.member(&member).is_none() && self.door.refusals.is_last(&member, &waiting.link());
+        let bytes = seal_answer(&Verdict::Refused { for_good, reason }, &waiting, bucket)?;
         let word = self.say_to_all(&Said::TurnedAway { knock: *knock.as_bytes(), whose: member })?;
-        self.take_knock(knock)?;
-        self.door.refuse(member);
+        // The others, and this member, are told of it where the relay puts the word.
+        let turn = self.refusal_of(self.identity.id(), &waiting);
+        self.turn(turn);
         Ok((Answer { knock: *knock, bytes }, word))
+    }
+
+    /// Takes back all that is held against somebody at the door: they may knock again. It is a word to everybody who may
+    /// let in, for each of them keeps a door of their own and would answer them no; it takes effect at this end too where
+    /// the relay puts it ([`Event::Forgiven`]). A ban stays: [`Room::lift_ban`].
+    ///
+    /// # Errors
+    /// [`Error::Denied`] if this member's role does not allow it; [`Error::Unusable`] as every word; [`Error::Closed`].
+    pub fn forgive(&mut self, member: &MemberId) -> Result<Vec<u8>> {
+        self.group()?;
+        may_let_in(self.charter.role(&self.identity.id())).map_err(|why| {
+            Error::Denied(Box::new(denial(self.identity.name(), "take back that somebody was turned away", why)))
+        })?;
+        self.say_to_all(&Said::Forgiven(*member))
+    }
+
+    /// Who is kept off, and at which link, as far as this member's end of the door goes ([`Event::KeptOff`]).
+    pub fn kept_off(&self) -> impl Iterator<Item = (MemberId, LinkId)> {
+        self.door.refusals.kept_off()
     }
 
     /// The commit that lets in all who are to be, once [`GATHERING`] has passed since the first of them; `None` if
@@ -445,7 +557,7 @@ impl Room {
                 Err(_) if batch.len() > 1 => batch.truncate(batch.len() / 2),
                 Err(_) => {
                     let (id, why) = (first.id(), "the card cannot be admitted: knock again with a fresh one");
-                    self.door.drop_where(|knock| knock.id() == id);
+                    self.turn(Turn::Gone(id));
                     let events = self.answer_no(&[(first.clone(), (why, false))]);
                     self.door.untold.extend(events);
                     return Ok(None);
@@ -533,12 +645,21 @@ impl Room {
 
     /// The room is in its next epoch: knocks that it has an answer to wait no longer.
     pub(crate) fn look_at_door(&mut self, now: Duration) -> Vec<Event> {
+        self.end_refusals();
+        let came: Vec<MemberId> = self.roster.came_in(self.epoch).collect();
+        // Of somebody with a door key it is seen as they go.
+        for id in came.iter().filter(|id| self.roster.door_key(id).is_none()) {
+            let leaf = self.member(id).map(|member| member.leaf);
+            let card = self.group.as_ref().zip(leaf).and_then(|(group, leaf)| group.making_at(leaf));
+            if let Some(card) = card {
+                self.door.used.note(*id, card);
+            }
+        }
         let me = self.charter.role(&self.identity.id());
         if may_let_in(me).is_err() {
             self.door.clear();
             return Vec::new();
         }
-        let came: Vec<MemberId> = self.roster.came_in(self.epoch).collect();
         self.door.note(&came, now);
         // Who has come in since has no need to; of whom was in before it is the way back.
         let (roster, epoch) = (&self.roster, self.epoch);
@@ -553,17 +674,92 @@ impl Room {
         events
     }
 
-    /// Somebody else who may has turned a knock away: it counts here too, once.
-    pub(crate) fn hear_turned_away(&mut self, from: &Member, knock: &[u8; 16], whose: MemberId) {
-        if may_let_in(from.role).is_err() || from.id == self.identity.id() {
-            return;
+    /// Somebody who may has turned a knock away. It counts for a knock that has come here, or once it does.
+    ///
+    /// A restore hears the word again, and comes to the same.
+    pub(crate) fn hear_turned_away(&mut self, from: &Member, knock: &[u8; 16], whose: MemberId) -> Vec<Event> {
+        if may_let_in(from.role).is_err() {
+            return Vec::new();
         }
         let id = KnockId(*knock);
-        match self.take_knock(&id) {
-            Ok(knock) => _ = self.door.refuse(knock.member()),
-            Err(_) if self.door.is_known(id) => {}
-            Err(_) => _ = self.door.refuse(whose),
+        if from.id == self.identity.id() {
+            // It counted as it was said.
+            let last = self.door.refusals.of(&whose, &id).filter(|refusal| self.door.refusals.ends(refusal));
+            return last.map(kept_off).into_iter().collect();
         }
+        let Some(waiting) = self.door.asking.iter().find(|waiting| waiting.id() == id) else {
+            let may = may_let_in(self.charter.role(&self.identity.id())).is_ok();
+            if may && !self.door.is_known(&id) && !self.door.early.iter().any(|(early, _)| *early == id) {
+                self.door.early.push_back((id, from.id));
+                if self.door.early.len() > EARLY {
+                    self.door.early.pop_front();
+                }
+            }
+            return Vec::new();
+        };
+        if waiting.member() != whose {
+            return Vec::new();
+        }
+        let refusal = self.refusal_of(from.id, waiting);
+        self.door.take(refusal.clone());
+        self.told_of(&refusal)
+    }
+
+    /// What it is that `by` turns `knock` away: a member of the room is refused this once, and nothing is held against
+    /// them.
+    fn refusal_of(&self, by: MemberId, knock: &Knock) -> Turn {
+        let whose = knock.member();
+        if self.member(&whose).is_some() {
+            return Turn::Gone(knock.id());
+        }
+        Turn::Refused(Refusal { whose, knock: knock.id(), link: knock.link(), by })
+    }
+
+    /// What is to be told of a refusal that has counted.
+    fn told_of(&self, refusal: &Turn) -> Vec<Event> {
+        match refusal {
+            Turn::Refused(refusal) if self.door.refusals.ends(refusal) => vec![kept_off(refusal)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Somebody takes back what is held against `whose`.
+    pub(crate) fn hear_forgiven(&mut self, from: &Member, whose: MemberId) -> Vec<Event> {
+        if let Err(why) = may_let_in(from.role) {
+            let why = denial(&from.name, "take back that somebody was turned away", why);
+            return vec![Event::Refused { actor: Some(from.id), why }];
+        }
+        let event = Event::Forgiven { member: whose, by: from.id };
+        self.door.refusals.forgive(&whose).then_some(event).into_iter().collect()
+    }
+
+    /// Refusals stand on the link, on the office of whoever made them, and on nobody's having come in since.
+    fn end_refusals(&mut self) {
+        let (charter, roster) = (&self.charter, &self.roster);
+        let is_in_office = |by: &MemberId| may_let_in(charter.role(by)).is_ok();
+        self.door.refusals.retain(|Refusal { whose, link, by, .. }| {
+            is_in_office(by) && charter.link(link).is_some() && roster.find(whose).is_none()
+        });
+        self.door.early.retain(|(_, by)| is_in_office(by));
+    }
+
+    /// The cards by which those have come in whom a commit puts out or brings in: they admit nobody any more.
+    pub(crate) fn note_used_cards(&mut self, changes: &[Change], before: &Roster) {
+        for change in changes {
+            if let Change::Removed(Member { id, .. }) | Change::CameBack(id) = change
+                && let Some(door) = before.door_key(id)
+            {
+                self.door.used.note(*id, door.0);
+            }
+        }
+    }
+
+    /// That a card has not let its owner in before, as far as this member has seen.
+    pub(crate) fn check_unused(&self, card: &Card) -> Result<()> {
+        if self.door.used.contains(card) {
+            return Err(Error::Denied(Box::new(denial(card.name(), "enter", used::WHY))));
+        }
+        Ok(())
     }
 
     /// Why the door is shut to a knock, and whether for good.
@@ -607,7 +803,7 @@ impl Room {
         if self.charter.is_banned(&who) {
             return Some(("banned from the room", true));
         }
-        if self.door.is_kept_off(&who) {
+        if self.door.refusals.is_kept_off(&who, &knock.link()) && self.member(&who).is_none() {
             return Some(("turned away twice", true));
         }
         self.charter.link(&knock.link()).is_none().then_some(("the link has ended", false))
@@ -627,11 +823,6 @@ impl Room {
             events.push(Event::Answered { answers, tree: None });
         }
         events
-    }
-
-    fn take_knock(&mut self, knock: &KnockId) -> Result<Knock> {
-        let at = self.door.asking.iter().position(|waiting| waiting.id() == *knock).ok_or_else(nobody)?;
-        Ok(self.door.asking.remove(at))
     }
 
     /// How long answers are in this epoch, whatever they say.
@@ -654,6 +845,10 @@ fn put_opening(opening: Option<&Opening>, out: &mut Writer) -> Result<()> {
 /// Whether somebody in the role has a door to keep; if not, the rule against it.
 fn may_let_in(role: Role) -> Result<(), &'static str> {
     permits(role, Action::Admit { role: Role::Listener })
+}
+
+fn kept_off(last: &Refusal) -> Event {
+    Event::KeptOff { member: last.whose, link: last.link, by: last.by }
 }
 
 fn nobody() -> Error {
@@ -687,17 +882,13 @@ mod tests {
     fn what_is_remembered_is_bounded_and_the_youngest() {
         let mut keeper = Keeper::default();
         for n in 0..3 * REMEMBERED {
-            assert!(!keeper.is_known(KnockId(number(n))));
+            assert!(!keeper.is_known(&KnockId(number(n))));
+            keeper.see(KnockId(number(n)));
             assert!(keeper.seen.len() <= REMEMBERED && keeper.seen_at_all.len() == keeper.seen.len());
         }
-        assert!(keeper.is_known(KnockId(number(2 * REMEMBERED))));
-        assert!(!keeper.is_known(KnockId(number(0))));
-        for n in 0..2 * REMEMBERED {
-            let mut id = [0; 32];
-            id[..16].copy_from_slice(&number(n));
-            assert!(!keeper.refuse(MemberId(id)));
-            assert!(keeper.refusals.len() <= REMEMBERED);
-        }
+        assert_eq!(keeper.seen.len(), REMEMBERED);
+        assert!(keeper.is_known(&KnockId(number(2 * REMEMBERED))));
+        assert!(!keeper.is_known(&KnockId(number(2 * REMEMBERED - 1))));
     }
 
     /// As many asking as there may be, all by ben's knock.
@@ -844,9 +1035,13 @@ mod tests {
         let mut door = Door::new();
         crowd(&mut door);
         let ben = door.host.door.asking[0].member();
-        door.host.turn_away(&KnockId(number(1)), "").unwrap();
+        for n in [1, 2] {
+            door.host.turn_away(&KnockId(number(n)), "").unwrap();
+        }
         let keeper = &mut door.host.door;
         keeper.clear();
-        assert_eq!((keeper.len(), keeper.refusals.get(&ben), keeper.seen.len()), (0, Some(&1), 1));
+        // Ben's first knock, and the two made of it.
+        assert_eq!((keeper.len(), keeper.seen.len()), (0, 3));
+        assert!(door.host.kept_off().eq([(ben, door.link.id())]));
     }
 }

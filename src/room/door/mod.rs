@@ -22,9 +22,15 @@ mod keeper;
 mod knock;
 pub(in crate::room) mod labels;
 mod link;
+mod looks;
 #[cfg(test)]
 mod party;
 mod plate;
+mod refusals;
+#[cfg(test)]
+mod tests;
+mod turn;
+pub(in crate::room) mod used;
 mod waiting;
 
 use std::{
@@ -44,6 +50,7 @@ pub use self::{
     keeper::{Answer, GATHERING, MAX_BATCH, MAX_WAITING},
     knock::{KNOCK_LEN, Knock, KnockId, MAX_NOTE},
     link::{Link, MAX_HINT},
+    looks::KNOCKS_A_SECOND,
     plate::{Doorplate, MAX_ADMITTERS, PLATE_LEN},
     waiting::{KnockError, WaitError, Waiting},
 };

@@ -257,6 +257,21 @@ impl Group {
             _ => leaf.encryption_key() == package.leaf_node().encryption_key(),
         }
     }
+
+    /// What the card by which whoever sits at `leaf` has just come in has in common with others of its making.
+    pub(crate) fn making_at(&self, leaf: LeafIndex) -> Option<[u8; 32]> {
+        let (_, leaf) = self.mls.treesync().full_leaves().find(|(at, _)| *at == index(leaf))?;
+        making(leaf)
+    }
+}
+
+/// What a card has in common with others of one making, none of which is of use once its owner has come in by one.
+pub(crate) fn making_of(card: &Card) -> Option<[u8; 32]> {
+    making(key_package(card.as_bytes()).ok()?.leaf_node())
+}
+
+fn making(leaf: &LeafNode) -> Option<[u8; 32]> {
+    door_key(leaf).map(|door| door.0).or_else(|| encryption_key(leaf)?.try_into().ok())
 }
 
 fn link_proof(bytes: &[u8]) -> Option<LinkProof> {
