@@ -4,7 +4,7 @@
 //! some while they are behind; the relay puts the commits in an order of its own and delivers all of them to
 //! everybody, to each at another pace. Who loses a race is told and tries again, until it is done or refused. After
 //! each step, once all have caught up, they agree on everything, and each command has come to what it was for or to a
-//! report that it has not.
+//! report that it has not. Into each epoch a fresh guest comes, and hears.
 //!
 //! `PARLOR_SCHEDULES=10000 cargo test --release --test races -- --nocapture` plays them in full number;
 //! `PARLOR_SEED` plays one.
@@ -16,8 +16,11 @@ use parlor::{
     media::seal::SealMode,
     room::{Entry, Retried, Setting, Speaking, door::LinkEntry},
 };
-use party::{NOW, Party, enter, gists, guest};
+use party::{NOW, Party, enter, gists, guest, visit};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+/// What a word begins with, which is no commit.
+const WORD: u8 = 4;
 
 #[derive(Default)]
 struct Tally {
@@ -30,6 +33,9 @@ struct Tally {
     applied: u64,
     listen_only: u64,
     ended: u64,
+    /// Epochs into which a fresh guest came, and those that nobody could let anybody into.
+    guests: u64,
+    shut: u64,
 }
 
 impl Tally {
@@ -43,6 +49,8 @@ impl Tally {
             applied: self.applied + other.applied,
             listen_only: self.listen_only + other.listen_only,
             ended: self.ended + other.ended,
+            guests: self.guests + other.guests,
+            shut: self.shut + other.shut,
         }
     }
 }
@@ -60,15 +68,16 @@ fn who_acts_at_once_neither_forks_the_room_nor_loses_an_action_unsaid() {
             .map(|seeds| scope.spawn(move || seeds.into_iter().map(play).fold(Tally::default(), Tally::add)));
         threads.into_iter().map(|thread| thread.join().unwrap()).fold(Tally::default(), Tally::add)
     });
-    let Tally { commands, commits, lost, done_by_others, reported, applied, listen_only, ended } = tally;
+    let Tally { commands, commits, lost, done_by_others, reported, applied, listen_only, ended, guests, shut } = tally;
     println!(
         "{} schedules, {commands} commands, {commits} commits, {lost} lost their race: {applied} applied, \
          {done_by_others} done by others, {reported} reported; {listen_only} rooms went on listen-only, {ended} ended; \
-         0 forks",
+         0 forks; into {guests} epochs a guest came and heard, {shut} had nobody who could let one in",
         seeds.len(),
     );
     assert_eq!(applied + done_by_others + reported, commands, "each command came to something");
     let few = seeds.len() < 100;
+    assert!(few || guests > 10 * shut);
     assert!(few || lost > 0 && listen_only > 0 && ended > 0 && done_by_others > 0);
 }
 
@@ -196,6 +205,8 @@ struct Relay {
     sent: Vec<Vec<u8>>,
     /// Whether the hosts are about to go, and no moderator is there.
     farewell: bool,
+    /// The last epoch into which a fresh guest came.
+    visited: u64,
     tally: Tally,
 }
 
@@ -218,7 +229,7 @@ impl Relay {
         });
         let ends = ends.collect();
         let guests = ["gil", "gus", "guy"].map(guest).into();
-        Self { ends, guests, log: Vec::new(), sent: Vec::new(), farewell, tally: Tally::default() }
+        Self { ends, guests, log: Vec::new(), sent: Vec::new(), farewell, visited: 1, tally: Tally::default() }
     }
 
     /// Some act at once; all that comes of it comes to its end.
@@ -259,6 +270,7 @@ impl Relay {
             }
         }
         self.check();
+        self.tally.shut = self.ends.iter().map(|end| end.room.epoch()).max().unwrap_or(0) - 1 - self.tally.guests;
         while self.guests.len() < 3 {
             self.guests.push(guest(&format!("guest {}", self.ends.len() + self.guests.len())));
         }
@@ -413,8 +425,15 @@ impl Relay {
             // A commit that lost its race, or a word from long ago.
             Err(Error::WrongEpoch { .. }) => return,
             Err(Error::Unauthentic { .. }) if room.epoch() <= *entered + 2 => return,
+            // A word of somebody who has gone since.
+            Err(Error::Unauthentic { .. }) if message.first() == Some(&WORD) => return,
             Err(error) => panic!("{name}: {error}"),
         };
+        // The first who gets there and may lets a fresh guest in, before anything else is done.
+        if room.epoch() > self.visited && visit::a_guest_enters([&mut *room]) {
+            self.visited = room.epoch();
+            self.tally.guests += 1;
+        }
         let mut lost = None;
         for event in &events {
             match event {

@@ -3,8 +3,8 @@
 //!
 //! One seed is one history of five rooms, mal in another role in each: other people, settings, leaves, targets and
 //! values with every seed. Each attempt must be refused by every honest member, with who wanted what wherever that
-//! is provable, must leave each of them as it was, and must leave the room able to go on. `PARLOR_SEEDS` sets how
-//! many seeds are played, `PARLOR_SEED` plays one.
+//! is provable, must leave each of them as it was, and must leave the room able to go on. After each allowed commit a
+//! fresh guest must be able to enter and to hear. `PARLOR_SEEDS` sets how many seeds are played, `PARLOR_SEED` plays one.
 //!
 //! `PARLOR_SEEDS=1000 cargo test --release --test unauthorised -- --nocapture`
 
@@ -199,14 +199,15 @@ fn no_kind_of_unauthorised_change_is_merged_by_any_honest_member() {
     };
     let names: BTreeSet<_> = KINDS.iter().map(|(name, ..)| name).collect();
     assert_eq!(names.len(), KINDS.len(), "each kind is listed once");
-    let judged: u64 = std::thread::scope(|scope| {
+    let add = |(judged, guests): (u64, u64), (more, others): (u64, u64)| (judged + more, guests + others);
+    let (judged, guests) = std::thread::scope(|scope| {
         let (even, odd): (Vec<u64>, Vec<u64>) = seeds.iter().partition(|seed| *seed % 2 == 0);
-        let threads = [even, odd].map(|seeds| scope.spawn(move || seeds.into_iter().map(play).sum::<u64>()));
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        let threads = [even, odd].map(|seeds| scope.spawn(move || seeds.into_iter().map(play).fold((0, 0), add)));
+        threads.into_iter().map(|thread| thread.join().unwrap()).fold((0, 0), add)
     });
     println!(
         "{} kinds of unauthorised change x {} seeds: {} attempts, each judged by all honest members ({judged} \
-         judgements): 0 merged",
+         judgements): 0 merged; {guests} allowed commits, after each of which a guest entered and heard",
         KINDS.len(),
         seeds.len(),
         KINDS.len() * seeds.len(),
@@ -224,13 +225,14 @@ impl Drop for At {
     }
 }
 
-/// Every kind once, each from one of the places it is for. Gives back how often an honest member judged one.
-fn play(seed: u64) -> u64 {
+/// Every kind once, each from one of the places it is for. Gives back how often an honest member judged one, and how
+/// many guests entered.
+fn play(seed: u64) -> (u64, u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut by_seat: Vec<(Seat, &Kind)> =
         KINDS.iter().map(|kind| (kind.1[rng.random_range(0..kind.1.len())], kind)).collect();
     by_seat.shuffle(&mut rng);
-    let mut judged = 0;
+    let (mut judged, mut guests) = (0, 0);
     for seat in SEATS {
         let at = At(seed, seat, "to be there at all");
         let mut evening = Evening::new(&mut rng, seat);
@@ -240,8 +242,9 @@ fn play(seed: u64) -> u64 {
             let (message, expect) = make(&mut evening);
             judged += evening.judged(&message, &expect);
         }
+        guests += evening.guests;
     }
-    judged
+    (judged, guests)
 }
 
 /// A room with honest members of every role, mal, a host on a bare client who behaves, and somebody who was removed.
@@ -261,6 +264,8 @@ struct Evening {
     others_turn: bool,
     /// How many words mal has said.
     said: u64,
+    /// How many guests have entered, each after an allowed commit.
+    guests: u64,
 }
 
 impl Evening {
@@ -316,7 +321,7 @@ impl Evening {
         let mut take = |name| inside.remove(inside.iter().position(|mal| mal.client.name == name).unwrap());
         let (mal, hal, rex) = (take("mal"), take("hal"), take("rex"));
         let mut evening =
-            Self { rng, seat, party, mal, hal, rex, zed: Bare::new("zed"), log, others_turn: false, said: 0 };
+            Self { rng, seat, party, mal, hal, rex, zed: Bare::new("zed"), log, others_turn: false, said: 0, guests: 0 };
         let (rex, zed) = (evening.rex.client.id(), evening.zed.id());
         evening.honest("ana", |room| room.remove(&rex));
         evening.honest("ana", |room| room.ban(&zed));
@@ -334,12 +339,14 @@ impl Evening {
         evening
     }
 
-    /// Hands an allowed commit to every honest member.
+    /// Hands an allowed commit to every honest member; after it a fresh guest enters and hears.
     #[track_caller]
     fn deliver(&mut self, commit: &[u8]) {
         for events in self.party.deliver(commit) {
             assert!(matches!(events[0], Event::Rekeyed(_)), "{:?}", gists(&events));
         }
+        self.party.a_guest_enters();
+        self.guests += 1;
         self.log.push(commit.to_owned());
     }
 

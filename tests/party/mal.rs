@@ -310,7 +310,7 @@ impl World {
         self.go_on();
     }
 
-    /// Honest members can still do everything, and mal can still follow.
+    /// Honest members can still do everything, mal can still follow, and a guest can still enter.
     #[track_caller]
     pub fn go_on(&mut self) {
         // A host first: she may whoever has committed before.
@@ -322,6 +322,7 @@ impl World {
             }
             self.mal.follow(&commit);
         }
+        self.party.a_guest_enters();
         assert_eq!(self.mal.group.epoch().as_u64(), self.party.rooms[0].epoch());
         assert_eq!(self.party.rooms.iter().map(Room::code).collect::<std::collections::HashSet<_>>().len(), 1);
     }

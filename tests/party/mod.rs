@@ -6,10 +6,12 @@
 pub mod broken;
 pub mod charter;
 pub mod floods;
+pub mod jam;
 pub mod mal;
+pub mod visit;
 pub mod words;
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::HashMap, time::Duration};
 
 use parlor::{Admission, Card, Event, Guest, Identity, MemberId, Role, Room, Settings, Voice, room::Retried};
 
@@ -65,8 +67,21 @@ pub struct Party {
     pub voices: Vec<Voice>,
 }
 
+thread_local! {
+    /// Everybody of this test, so that a copy of a room of theirs can be made.
+    static PEOPLE: RefCell<HashMap<MemberId, (String, [u8; 32])>> = RefCell::default();
+}
+
 pub fn identity(name: &str) -> Identity {
-    Identity::generate(name).unwrap()
+    let identity = Identity::generate(name).unwrap();
+    PEOPLE.with_borrow_mut(|people| people.insert(identity.id(), (name.to_owned(), *identity.secret())));
+    identity
+}
+
+/// The identity of somebody whom [`identity`] has made, once more.
+pub fn identity_of(id: &MemberId) -> Identity {
+    let (name, secret) = PEOPLE.with_borrow(|people| people[id].clone());
+    Identity::from_secret(&name, &secret).unwrap()
 }
 
 pub fn guest(name: &str) -> Guest {
@@ -155,6 +170,12 @@ impl Party {
     /// Names and roles as the first member sees them.
     pub fn names(&self) -> Vec<String> {
         self.rooms[0].roster().map(|member| format!("{} {}", member.name, member.role)).collect()
+    }
+
+    /// A fresh guest enters, as the room is.
+    #[track_caller]
+    pub fn a_guest_enters(&mut self) {
+        assert!(visit::a_guest_enters(&mut self.rooms), "nobody can let in");
     }
 
     /// Everybody who is in agrees on everything, and they are exactly the roster.

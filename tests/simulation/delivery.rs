@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use parlor::{Card, Error, Event, Room, room::Intent};
+use parlor::{Card, Error, Event, Room, Voice, room::Intent};
 
 use crate::{
     media::with_mistake,
-    model::{Held, Rule, broken, hold},
+    model::{Held, Rule, Said, broken, hold},
     relay::Message,
-    script::Plant,
+    script::{Plant, Word},
     world::{End, Seat, World},
 };
 
 /// How long it takes to come back over an honest relay: the request, the commit and the welcome, each at once.
 const ROUND_TRIP: Duration = Duration::from_millis(300);
+
+/// What a signal begins with, which may be lost; all else is a word, and goes the way of all control messages.
+const SIGNAL: u8 = 2;
 
 /// What events call for once all of them are heeded.
 #[derive(Default)]
@@ -54,6 +57,7 @@ impl World {
             while let Some(commit) = self.relay.welcomes.pop() {
                 self.welcome(commit)?;
             }
+            self.deliver_mail()?;
             let owes = |end: &End| end.is_in() && !end.withheld && !end.queue.is_empty();
             if self.relay.incoming.is_empty() && !self.ends.iter().any(owes) {
                 return Ok(());
@@ -67,15 +71,12 @@ impl World {
         let Message { admission: Some(admission), commit: Some(commit), .. } = &self.relay.messages[message] else {
             return Ok(());
         };
-        let is_for = |card: &Card| match &commit.intent {
+        let (admission, intent) = (admission.clone(), commit.intent.clone());
+        let is_for = |card: &Card| match &intent {
             Intent::Admit(cards) => cards.iter().any(|(invited, _)| invited == card),
             Intent::BringBack(asked) => **asked == *card,
             _ => false,
         };
-        let is_inviter_lost = self.ends.iter().any(|end| end.id == commit.by && end.may_be_lost);
-        let mut told = Vec::new();
-        let waiting = self.ends.iter().filter(|end| matches!(end.seat, Seat::Returning(..))).count();
-        let others_wait = waiting > 1;
         for at in 0..self.ends.len() {
             let end = &mut self.ends[at];
             let is_theirs = match &end.seat {
@@ -108,33 +109,42 @@ impl World {
             };
             let (room, voice) = entered
                 .or_else(|failed| broken(Rule::Honest, format!("{} cannot enter by {message}: {failed}", end.name)))?;
-            // Perhaps where nobody else is but who let them in.
-            end.may_be_lost = is_inviter_lost;
-            self.model.follows(message, commit, self.relay.may_fork, is_inviter_lost)?;
-            end.epoch = self.model.enters(&end.name, &room, message, commit)?;
-            (end.origin, end.ahead, end.admitted) = (self.now, Duration::ZERO, Some(message));
-            end.queue = self.relay.after(Some(message)).into();
-            (end.past, end.twin, end.mic, end.said_mic) = (Vec::new(), None, room.is_mic_on(&end.id), None);
-            (end.is_stale, end.is_warned, end.is_behind) = (false, false, false);
-            end.fooled.clear();
-            end.seat = Seat::of(room, voice);
-            match end.asked.take() {
-                None => self.tally.add("people who came in"),
-                Some((_, last)) => {
-                    self.tally.add("people who came back");
-                    let took = self.now - last;
-                    let is_prompt =
-                        took <= ROUND_TRIP || others_wait || self.quiet_since.is_none_or(|since| last <= since);
-                    hold(Rule::Quiet, is_prompt, || format!("{} is back {took:?} after they asked", end.name))?;
-                }
-            }
-            told.push(at);
-        }
-        for at in told {
-            self.tell_of(at, || format!("comes in by commit {message}"));
-            self.tick_one(at)?;
+            self.come_in(at, room, voice, message)?;
         }
         Ok(())
+    }
+
+    /// A guest has entered by that commit.
+    pub fn come_in(&mut self, at: usize, room: Room, voice: Voice, message: usize) -> Held {
+        let Some(commit) = &self.relay.messages[message].commit else {
+            return broken(Rule::Forward, format!("{} enters by no commit", self.ends[at].name));
+        };
+        let is_inviter_lost = self.ends.iter().any(|end| end.id == commit.by && end.may_be_lost);
+        let others_wait = self.ends.iter().any(|end| matches!(end.seat, Seat::Returning(..)));
+        let end = &mut self.ends[at];
+        // Perhaps where nobody else is but who let them in.
+        end.may_be_lost = is_inviter_lost;
+        self.model.follows(message, commit, self.relay.may_fork, is_inviter_lost)?;
+        end.epoch = self.model.enters(&end.name, &room, message, commit)?;
+        (end.origin, end.ahead, end.admitted) = (self.now, Duration::ZERO, Some(message));
+        end.queue = self.relay.after(Some(message)).into();
+        (end.past, end.twin, end.mic, end.said_mic) = (Vec::new(), None, room.is_mic_on(&end.id), None);
+        (end.is_stale, end.is_warned, end.is_behind) = (false, false, false);
+        end.doubts.clear();
+        end.fooled.clear();
+        end.dies_at = None;
+        end.seat = Seat::of(room, voice);
+        match end.asked.take() {
+            None => self.tally.add("people who came in"),
+            Some((_, last)) => {
+                self.tally.add("people who came back");
+                let took = self.now - last;
+                let is_prompt = took <= ROUND_TRIP || others_wait || self.quiet_since.is_none_or(|since| last <= since);
+                hold(Rule::Quiet, is_prompt, || format!("{} is back {took:?} after they asked", end.name))?;
+            }
+        }
+        self.tell_of(at, || format!("comes in by commit {message}"));
+        self.tick_one(at)
     }
 
     /// A member gets a message as it was sent.
@@ -165,7 +175,11 @@ impl World {
                 })?;
                 let is_known = match &error {
                     Error::WrongEpoch { .. } | Error::Unauthentic { .. } => true,
-                    Error::Malformed { .. } | Error::TooLarge { .. } => message.is_none(),
+                    // A word that was heard.
+                    Error::Malformed { why: "it came before", .. } => true,
+                    Error::Malformed { .. } | Error::TooLarge { .. } => {
+                        message.is_none_or(|message| self.relay.foul.contains(&message))
+                    }
                     // The relay took what one has abandoned, or what an older process made.
                     Error::Unusable { .. } => {
                         *may_be_lost || message.is_some_and(|message| self.relay.refused.contains(&message))
@@ -208,7 +222,7 @@ impl World {
                 let admits = self.relay.messages[message].admission.is_some();
                 *is_behind = false;
                 if commit.by == *id {
-                    self.model.puts_out(&commit, self.now);
+                    self.model.puts_out(&commit, *epoch, self.now);
                 }
                 if commit.by == *id && admits {
                     self.relay.welcomes.push(message);
@@ -222,6 +236,9 @@ impl World {
         if is_out {
             self.go_out(to);
         } else {
+            if has_moved {
+                self.visit(to)?;
+            }
             self.bring_back(to)?;
             self.unpark(to)?;
         }
@@ -248,7 +265,7 @@ impl World {
                 voice.rekey(keys).or_else(|error| broken(Rule::Sound, format!("{name}: {error}")))?;
             }
             Event::Superseded { intent, .. } => news.lost = Some(intent),
-            Event::Closed { .. } | Event::Ended { .. } => news.is_out = true,
+            Event::Closed { .. } | Event::Replaced { .. } | Event::Ended { .. } => news.is_out = true,
             Event::Mic { member, on } => {
                 voice.set_mic(&member, on);
                 if member == *id {
@@ -258,6 +275,9 @@ impl World {
             Event::Muted { member, .. } | Event::MuteLifted { member, .. } if member == *id => *said_mic = None,
             Event::Said { message: said } => {
                 let text = room.message(&said).map_or("", |said| said.text());
+                hold(Rule::Past, !end.gone.contains(&said), || {
+                    format!("{name} reads {said} again, which had vanished")
+                })?;
                 self.model.reads(name, read, said, text)?;
                 self.tally.add("words read");
             }
@@ -270,14 +290,16 @@ impl World {
                 self.tally.add("told: fresh again");
                 voice.set_stale(false);
                 end.is_stale = false;
+                end.doubts.clear();
             }
             Event::Behind { .. } => {
                 self.tally.add("told: behind");
                 self.fetch(who);
             }
-            Event::SplitView { .. } => {
+            Event::SplitView { host, .. } => {
                 self.tally.add("told: two histories");
                 end.is_warned = true;
+                end.doubts.insert(host);
                 self.model.alarms.push(self.now);
             }
             Event::HostSilent { .. } => {
@@ -300,8 +322,64 @@ impl World {
             Event::FailingCommits { by, .. } => {
                 return broken(Rule::Honest, format!("{name} is told that commits of {by} fail"));
             }
-            Event::Vanished { .. } => self.tally.add("words that vanished"),
+            Event::Vanished { message } => {
+                end.gone.insert(message);
+                self.tally.add("words that vanished");
+            }
+            // The answer to a step of a short code is a word.
+            Event::Send(word) if word.first() != Some(&SIGNAL) => {
+                self.model.speaks(*id, Said::Code);
+                self.relay.send(Message { bytes: word, commit: None, admission: None });
+            }
             Event::Send(signal) => self.signal(who, &signal),
+            Event::HandRaised { member } | Event::HandLowered { member } => {
+                self.model.is_told(name, &mut end.told, member, Said::Stance)?;
+                self.tally.add("told: a hand");
+            }
+            Event::Reacted { member, reaction } => {
+                let said = Said::Reaction(reaction.as_str().to_owned());
+                if matches!(planted, Some(Plant::Parrot { .. })) {
+                    self.model.is_told(name, &mut end.told, member, said.clone())?;
+                }
+                self.model.is_told(name, &mut end.told, member, said)?;
+                self.tally.add("told: a reaction");
+            }
+            Event::InvitedToSpeak { by, member } => {
+                self.model.is_told(name, &mut end.told, by, Said::Invite)?;
+                self.tally.add("told: an invitation");
+                if member == *id {
+                    let accept = end.epoch.is_multiple_of(2);
+                    return self.say(who, Word::Answer(accept));
+                }
+            }
+            Event::InvitationAnswered { member, .. } => {
+                self.model.is_told(name, &mut end.told, member, Said::Answer)?;
+                self.tally.add("told: an answer to an invitation");
+            }
+            Event::WantsToLeave { member } => {
+                self.model.is_told(name, &mut end.told, member, Said::Leave)?;
+                self.tally.add("told: somebody wants to leave");
+            }
+            Event::CodeAsked { by } => {
+                self.model.is_told(name, &mut end.told, by, Said::Code)?;
+                self.tally.add("told: somebody asks for a short code");
+                return self.agree_to_code(who, &by);
+            }
+            Event::ShortCode { with, .. } => {
+                hold(Rule::Authentic, self.model.has_said(with, Said::Code), || {
+                    format!("{name} has a code of nobody's")
+                })?;
+                self.tally.add("short codes");
+            }
+            Event::LinkIssued { by, .. } if by == *id => self.post_plates(who),
+            Event::DoorplateOutdated => self.post_plates(who),
+            Event::Knocked { .. } => self.tally.add("told: somebody knocks"),
+            Event::Answered { answers, tree } => self.post(answers, tree, message),
+            // Who knocks in vain is told so; so is who invites and may no more when it is heard.
+            Event::Refused { why, .. } if why.action == "enter" => self.tally.add("told: a guest may not enter"),
+            Event::Refused { why, .. } if why.action.starts_with("invite ") => {
+                self.tally.add("told: an invitation in vain");
+            }
             Event::Refused { actor, .. } if actor.is_some() && actor == self.insider_id => {
                 self.tally.add("commits of the insider refused");
             }

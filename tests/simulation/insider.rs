@@ -1,5 +1,6 @@
 //! Mal, whose client is patched: she makes commits that chosen members cannot read or that she may not make, forges
-//! frames and floods the room.
+//! frames, floods the room, says again what others said, damages it, turns guests away whom she may not, and brings
+//! friends whose keys are others'.
 
 use std::time::Duration;
 
@@ -14,8 +15,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     model::{Commit, Held},
-    party::mal::{Bare, Mal, SUITE, add, remove},
-    relay::{Message, Relay},
+    party::{
+        jam,
+        mal::{Bare, Mal, SUITE, add, remove},
+        words::{Key, say},
+    },
+    relay::{Message, Relay, flip},
     script::Word,
     world::{World, identity},
 };
@@ -31,6 +36,11 @@ pub enum Insider {
     Waiting(Box<Bare>, Box<Card>),
     /// And in which epoch, by the model's count.
     In(Box<Mal>, usize),
+}
+
+/// The word by which a member says that they have turned somebody's knock away, as `src/room/said.rs` writes it.
+fn turned_away(knock: &[u8; 16], whose: &[u8; 32]) -> Vec<u8> {
+    [&[8][..], knock, whose].concat()
 }
 
 impl World {
@@ -61,7 +71,9 @@ impl World {
         let Some(epoch) = self.model.led_to(message) else { return };
         match std::mem::take(&mut self.insider) {
             Insider::Waiting(bare, card) if cards.iter().any(|(invited, _)| *invited == *card) => {
-                self.insider = Insider::In(Box::new(bare.enter(admission)), epoch);
+                let mal = bare.enter(admission);
+                self.insider_keys.push(Key::of(&mal));
+                self.insider = Insider::In(Box::new(mal), epoch);
                 self.tally.add("insiders let in");
             }
             other => self.insider = other,
@@ -89,6 +101,7 @@ impl World {
                 self.insider = Insider::Nowhere;
                 return;
             }
+            self.insider_keys.push(Key::of(mal));
         }
     }
 
@@ -113,7 +126,7 @@ impl World {
         let of_victims: Vec<_> = of_victims.collect();
         mal.abandon();
         let bytes = mal.refresh_but_for(&of_victims);
-        let commit = Commit { of: *epoch, by: me, intent: Intent::Refresh };
+        let commit = Commit::new(*epoch, me, Intent::Refresh);
         self.relay.send(Message { bytes, commit: Some(commit), admission: None });
         self.tally.add("commits with broken paths");
         self.tell(|| format!("mal makes a commit that {of_victims:?} cannot read"));
@@ -148,6 +161,93 @@ impl World {
         self.tally.add("commits that nobody may follow");
         self.tell(|| format!("mal makes a commit that she may not make, of kind {}", what % 6));
         Ok(())
+    }
+
+    /// She says again what somebody said: as it is, sealed anew under the key of its epoch, or under that of hers.
+    pub fn replay_word(&mut self, pick: u8) -> Held {
+        self.catch_up();
+        if !self.has_insider() {
+            return Ok(());
+        }
+        let relay = &self.relay;
+        let is_word = |message: &&usize| relay.messages[**message].commit.is_none() && !relay.foul.contains(message);
+        let words: Vec<usize> = relay.log.iter().filter(is_word).copied().collect();
+        if words.is_empty() {
+            return Ok(());
+        }
+        let word = words[usize::from(pick) % words.len()];
+        let mut bytes = self.relay.messages[word].bytes.clone();
+        let opened = self.insider_keys.iter().find_map(|key| Some((key, key.open(&bytes)?)));
+        match (opened, self.insider_keys.last()) {
+            (Some((key, word)), Some(_)) if pick % 4 < 2 => {
+                bytes = key.seal(&word);
+                self.tally.add("words sealed anew by the insider");
+            }
+            (Some((_, word)), Some(last)) if pick % 4 == 2 => {
+                bytes = last.seal(&word);
+                self.tally.add("words sealed for another epoch by the insider");
+            }
+            _ => self.tally.add("words said again by the insider"),
+        }
+        let message = self.relay.send(Message { bytes, commit: None, admission: None });
+        self.relay.foul.push(message);
+        self.tell(|| format!("mal says message {word} again, as message {message}"));
+        Ok(())
+    }
+
+    /// She sends a message of somebody's with one bit changed.
+    pub fn damage_message(&mut self, pick: u8, bit: u16) -> Held {
+        if !self.has_insider() || self.relay.messages.is_empty() {
+            return Ok(());
+        }
+        let picked = usize::from(pick) % self.relay.messages.len();
+        let mut bytes = self.relay.messages[picked].bytes.clone();
+        flip(&mut bytes, bit.into());
+        let foul = self.relay.send(Message { bytes, commit: None, admission: None });
+        self.relay.foul.push(foul);
+        self.tally.add("messages damaged by the insider");
+        self.tell(|| format!("mal sends message {picked} with bit {bit} changed, as message {foul}"));
+        Ok(())
+    }
+
+    /// She says twice, of two knocks, that she has turned somebody away: who knocks, or somebody with a key of no one.
+    pub fn slander(&mut self, on: u8) -> Held {
+        self.catch_up();
+        let at_door: Vec<_> = self.ends.iter().filter(|end| end.at_door.is_some()).map(|end| end.id).collect();
+        let whose = at_door.get(usize::from(on) % (at_door.len() + 1)).map_or([on; 32], |id| *id.as_bytes());
+        for knock in [[1; 16], [2; 16]] {
+            let Some(bytes) = self.insider_says(&turned_away(&knock, &whose)) else { return Ok(()) };
+            self.relay.send(Message { bytes, commit: None, admission: None });
+        }
+        self.tally.add("guests turned away by the insider");
+        Ok(())
+    }
+
+    /// A word of hers, whatever it says: as the room's words are sealed.
+    fn insider_says(&mut self, word: &[u8]) -> Option<Vec<u8>> {
+        let Insider::In(mal, _) = &mut self.insider else { return None };
+        // Each has a number of its own.
+        Some(say(mal, self.relay.messages.len() as u64, word))
+    }
+
+    /// She gives a friend's card, whose leaf has the key of a parent node of the room's tree, to somebody who lets in.
+    pub fn jam(&mut self, by: usize, pick: u8) -> Held {
+        self.catch_up();
+        let Insider::In(mal, _) = &self.insider else { return Ok(()) };
+        let keys = jam::parent_keys(mal);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let card = jam::card_with(&Bare::new("zed"), keys[usize::from(pick) % keys.len()]);
+        self.tally.add("cards with the key of a parent node");
+        match Card::from_bytes(&card) {
+            Ok(card) => self.command(by, Intent::Admit(vec![(card, Role::Listener)])),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn has_insider(&self) -> bool {
+        matches!(self.insider, Insider::In(..))
     }
 
     /// She makes frames in everybody's name, where speakers seal theirs.

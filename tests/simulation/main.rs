@@ -1,14 +1,21 @@
-//! Whole evenings: people, a relay, a network, clocks; all of it hostile but the people.
+//! Whole evenings: people, guests, a relay, a network, clocks, perhaps an insider; all of it hostile but the
+//! people.
 //!
 //! One seed is one history: a list of steps ([`script`]), carried out on real rooms and voices ([`world`], [`media`],
-//! [`relay`]), beside a reference model ([`model`]) that says after each step whether what happened may. A history that
+//! [`relay`], [`door`]), beside a reference model ([`model`]) that says after each step whether what happened may. A history that
 //! goes wrong is cut down to its shortest form ([`shrink`]). Keys are random and differ from run to run: a seed fixes
 //! who does what and when, and nothing may depend on more.
+//!
+//! Into one epoch in six a fresh guest comes ([`guests`]); `PARLOR_GUESTS=all` lets one into each. What is printed at the
+//! end says how many they were, how many histories ended in a talk of everybody, and who was excused from the last
+//! questions ([`quiet`]) and why.
 //!
 //! `PARLOR_HISTORIES=10000 cargo test --release --test simulation -- --nocapture` plays so many; `PARLOR_SEED` one, or
 //! so many from that on.
 
 mod delivery;
+mod door;
+mod guests;
 mod insider;
 mod media;
 mod model;
@@ -32,7 +39,7 @@ use std::{
 };
 
 use model::{Broken, Rule};
-use parlor::{Role, media::seal::SealMode};
+use parlor::{Role, media::seal::SealMode, room::Entry};
 use relay::{Signals, Trick};
 use script::{Opening, Plant, Script, Step, Wish, Word};
 use world::Tally;
@@ -93,6 +100,11 @@ fn whatever_the_relay_does_every_rule_holds() {
 
 /// What is to happen in 500 histories: a simulation in which it does not shows nothing.
 const WHAT_HAPPENS: &[&str] = &[
+    "answers lost",
+    "answers once more",
+    "answers to somebody else",
+    "answers to who has gone",
+    "answers",
     "attempts by strangers",
     "attempts by who is out",
     "bad messages refused",
@@ -100,30 +112,42 @@ const WHAT_HAPPENS: &[&str] = &[
     "clocks set",
     "clones",
     "coming back is due",
+    "commands denied",
+    "commits abandoned",
     "commits of the insider refused",
     "commits that nobody may follow",
     "commits with broken paths",
-    "commands denied",
     "commits",
-    "commits abandoned",
+    "crashes in a call",
     "epochs entered",
     "floods",
-    "forgeries",
     "forged frames played",
+    "forgeries",
     "found forged",
     "found unverified",
     "frames not sealed",
     "frames not sealed: stale",
     "frames of their own time, opened by who is out",
-    "frames opened",
     "frames opened after they waited",
+    "frames opened",
     "frames sealed",
-    "crashes in a call",
+    "guests let in",
+    "guests turned away by the insider",
+    "guests turned away",
+    "guests who entered and heard",
     "held for a seal",
     "histories that end in a talk",
     "histories with a fork",
+    "knocks again",
+    "knocks by a wrong clock",
+    "knocks heard",
+    "knocks refused",
+    "knocks",
+    "links made",
+    "links that their holder finds expired",
     "messages again",
     "messages and packets from elsewhere",
+    "messages damaged by the insider",
     "messages damaged or made up",
     "messages lost",
     "messages out of their order",
@@ -131,9 +155,11 @@ const WHAT_HAPPENS: &[&str] = &[
     "packets again or readdressed",
     "parked",
     "people who came back",
+    "people who came in by the door",
     "people who came in",
     "people who come again",
     "people who went out",
+    "processes killed",
     "races lost",
     "refused: forged",
     "refused: malformed",
@@ -143,27 +169,37 @@ const WHAT_HAPPENS: &[&str] = &[
     "refused: replayed",
     "refused: too late",
     "refused: unsealed",
-    "processes killed",
     "relay withholds, or no more",
     "requests once more",
     "restores after many epochs",
     "restores from old copies",
     "seals read",
+    "short codes",
     "states lost",
+    "told: a guest may not enter",
+    "told: a hand",
     "told: a host is silent",
+    "told: a reaction",
+    "told: an answer to an invitation",
+    "told: an invitation",
     "told: behind",
     "told: fresh again",
+    "told: somebody asks for a short code",
+    "told: somebody knocks",
+    "told: somebody wants to leave",
     "told: stale",
     "told: stuck",
+    "told: turned away",
     "told: two histories",
     "welcomes of commits that lost",
     "words read",
+    "words said again by the insider",
     "words that vanished",
 ];
 
 /// A room of hosts, without seals.
 fn hosts(people: usize) -> Opening {
-    Opening { roles: vec![Role::Host; people - 1], seals: SealMode::Off, epoch_bits: 8 }
+    Opening { roles: vec![Role::Host; people - 1], seals: SealMode::Off, epoch_bits: 8, entry: Entry::Invited }
 }
 
 #[track_caller]
@@ -212,6 +248,13 @@ fn each_rule_finds_the_mistake_it_is_there_for() {
     let speaks = [Step::Wait { ms: 20_000 }, speak(1)];
     assert_eq!(breaks_in(speaker, &[&deaf[..], &speaks].concat()), Rule::Stale);
     assert_eq!(breaks(2, &[Step::Plant(Plant::Panic)]), Rule::Sound);
+    let mixed = [Step::Plant(Plant::Mixed { who: 1 }), REFRESH, Step::DeliverAll];
+    assert_eq!(breaks(2, &mixed[..]), Rule::Door);
+    let link = Step::Command { by: 0, wish: Wish::Link { what: 0xe0 } };
+    let in_vain = [link, Step::DeliverAll, Step::Plant(Plant::Shut), Step::Knock { link: 0, behind: 0 }];
+    assert_eq!(breaks_in(Opening { entry: Entry::Link, ..hosts(2) }, &in_vain), Rule::Door);
+    let parrot = [Step::Plant(Plant::Parrot { who: 1 }), Step::Say { by: 0, word: Word::React }, Step::DeliverAll];
+    assert_eq!(breaks(2, &parrot), Rule::Replay);
 }
 
 /// Their request goes out once the heartbeat has told that the room is further on than the relay's log leads; how long it

@@ -22,7 +22,7 @@ use crate::{
     world::{End, Seat, World},
 };
 
-type Packet = Rc<[u8]>;
+pub type Packet = Rc<[u8]>;
 
 /// When who played a forged frame knows it.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
@@ -46,12 +46,18 @@ enum Cargo {
     /// Of who asks to be brought back.
     Request(Packet),
     Signal(Packet),
+    /// By its number.
+    Knock(usize),
 }
 
 impl Media {
     fn fly(&mut self, due: Duration, to: usize, cargo: Cargo) {
         self.flown += 1;
         self.flights.insert((due, self.flown), (to, cargo));
+    }
+
+    pub fn knock_flies(&mut self, due: Duration, to: usize, knock: usize) {
+        self.fly(due, to, Cargo::Knock(knock));
     }
 }
 
@@ -77,6 +83,7 @@ impl World {
             self.now = self.now.max(due);
             match cargo {
                 Cargo::Packet(packet) => self.arrive(to, &packet)?,
+                Cargo::Knock(knock) => self.hear_knock(to, knock)?,
                 Cargo::Signal(signal) | Cargo::Request(signal) => self.receive(to, &signal, None)?,
             }
         }

@@ -4,7 +4,7 @@
 //! frame was sealed and which was opened, and says whether that is so as it should be.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map},
     fmt,
     time::Duration,
 };
@@ -12,7 +12,10 @@ use std::{
 use parlor::{
     Heard, KeyIdLayout, LeafIndex, MemberId, Role, Room, RoomCode, Settings,
     media::{Suite, sframe::Header},
-    room::{Intent, MessageId, Speaking},
+    room::{
+        Entry, Intent, MessageId, Speaking,
+        door::{LinkEntry, LinkId},
+    },
 };
 
 /// From then on nobody speaks without a host's word.
@@ -41,6 +44,9 @@ pub enum Rule {
     Agreement,
     /// Nothing but a commit of one's epoch moves a room, by one epoch at a time.
     Forward,
+    /// After every allowed commit a fresh guest can enter and hears. Who comes by a link comes by a good one, and whoever
+    /// has a good one has an answer in the end.
+    Door,
     /// Who does nothing wrong is not accused, refused or kept from speaking.
     Honest,
     /// Once the relay is honest everybody soon agrees, and hears everybody on stage.
@@ -88,6 +94,7 @@ pub struct Epoch {
     pub number: u64,
     members: BTreeMap<MemberId, Standing>,
     banned: BTreeSet<MemberId>,
+    links: BTreeMap<LinkId, LinkEntry>,
     settings: Settings,
     /// Learned from the first who came in.
     code: RoomCode,
@@ -118,6 +125,21 @@ impl Epoch {
     /// Whether `id` is a host of it.
     pub fn is_host(&self, id: &MemberId) -> bool {
         self.members.get(id).is_some_and(|member| member.role == Role::Host)
+    }
+
+    /// Whether `id` is a host or a moderator of it: they let in.
+    pub fn is_in_charge(&self, id: &MemberId) -> bool {
+        self.in_charge(id).is_some()
+    }
+
+    /// Whether `by` may bring `id` back by a card of theirs alone.
+    pub fn may_bring_back(&self, by: &MemberId, id: &MemberId) -> bool {
+        let role = |id| self.members.get(id).copied().unwrap_or_default().role;
+        role(by) == Role::Host || role(by) == Role::Moderator && role(id) < Role::Moderator
+    }
+
+    pub fn link(&self, id: &LinkId) -> Option<&LinkEntry> {
+        self.links.get(id)
     }
 
     /// The commit by which `id` came in, or back, last.
@@ -170,7 +192,7 @@ impl Epoch {
     fn allows(&self, by: &MemberId, intent: &Intent) -> bool {
         let Some(me) = self.members.get(by) else { return false };
         let lets_go = |id: &MemberId| !self.has_host() && self.is_leaving(id);
-        me.role >= Role::Moderator
+        me.role >= Role::Moderator && !matches!(intent, Intent::IssueLink(_) if me.role != Role::Host)
             || match intent {
                 Intent::Refresh | Intent::Leave => true,
                 Intent::SetRole(id, role) => id == by && *role < me.role,
@@ -184,7 +206,7 @@ impl Epoch {
     }
 
     /// The epoch that `intent` of `by` leads to.
-    fn after(&self, by: &MemberId, intent: &Intent) -> Self {
+    fn after(&self, Commit { by, intent, opened, .. }: &Commit) -> Self {
         let mut after = Self {
             number: self.number + 1,
             leaves: BTreeMap::new(),
@@ -199,6 +221,14 @@ impl Epoch {
         };
         match intent {
             Intent::Admit(cards) => cards.iter().for_each(|(card, role)| set_role(&card.id(), *role)),
+            Intent::OpenDoor => {
+                for (id, link) in &opened.joined {
+                    set_role(id, link.and_then(|link| self.link(&link)).map_or(Role::Listener, |link| link.terms.role));
+                }
+                after.links.retain(|id, _| !opened.ended.contains(id));
+            }
+            Intent::IssueLink(link) => _ = after.links.insert(link.id, *link),
+            Intent::RevokeLink(link) => _ = after.links.remove(link),
             Intent::SetRole(id, role) => set_role(id, *role),
             Intent::HandOver(id) => {
                 if self.members.get(id).is_some_and(|member| member.role != Role::Host) {
@@ -233,6 +263,10 @@ impl Epoch {
             }
             _ => {}
         }
+        // A link goes with the office of who issued it, and with the way in.
+        let carries = |link: &LinkEntry| after.settings.entry() != Entry::Invited && after.is_host(&link.issuer);
+        let links = after.links.iter().filter(|(_, link)| carries(link)).map(|(id, link)| (*id, *link)).collect();
+        after.links = links;
         after
     }
 
@@ -255,11 +289,13 @@ impl Epoch {
             broken(Rule::Agreement, format!("{name} in epoch {}: {what} is {seen:?}, not {said:?}", self.number))
         };
         let banned: BTreeSet<_> = room.banned().copied().collect();
+        let links: BTreeMap<_, _> = room.links().map(|link| (link.id, *link)).collect();
         match () {
             () if room.epoch() != self.number => differs("the epoch", &room.epoch(), &self.number),
             () if seen != said => differs("the roster", &seen, &said),
             () if *room.settings() != self.settings => differs("the settings", room.settings(), &self.settings),
             () if banned != self.banned => differs("who is banned", &banned, &self.banned),
+            () if links != self.links => differs("the links", &links, &self.links),
             () if room.is_listen_only() == self.has_host() => differs("listen-only", &room.is_listen_only(), &"else"),
             () if room.code() != self.code => differs("the code", &room.code(), &self.code),
             () if leaves != self.leaves => differs("who sits where", &leaves, &self.leaves),
@@ -289,6 +325,20 @@ pub struct Listener<'a> {
     pub is_out: bool,
 }
 
+/// What somebody says beside the voice, but in writing.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Said {
+    /// Of their hand and microphone: each word of these shows one hand up or down at most.
+    Stance,
+    Invite,
+    Answer,
+    /// To somebody: the steps of a short code.
+    Code,
+    Leave,
+    /// Each has a text of its own.
+    Reaction(String),
+}
+
 /// A commit on its way.
 #[derive(Clone, Debug)]
 pub struct Commit {
@@ -296,6 +346,50 @@ pub struct Commit {
     pub of: usize,
     pub by: MemberId,
     pub intent: Intent,
+    /// Whom it lets in by the door.
+    pub opened: Opened,
+}
+
+impl Commit {
+    pub fn new(of: usize, by: MemberId, intent: Intent) -> Self {
+        Self { of, by, intent, opened: Opened::default() }
+    }
+}
+
+/// What a commit of the door does.
+#[derive(Clone, Debug, Default)]
+pub struct Opened {
+    /// By which link.
+    pub joined: Vec<(MemberId, Option<LinkId>)>,
+    /// Members who had lost what they had.
+    pub back: Vec<MemberId>,
+    pub ended: Vec<LinkId>,
+}
+
+impl Opened {
+    pub fn lets_in(&self, id: &MemberId) -> bool {
+        self.all().any(|other| other == id)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &MemberId> {
+        self.joined.iter().map(|(id, _)| id).chain(&self.back)
+    }
+
+    /// Whether `epoch` lets in so, as far as it can know.
+    fn may_be(&self, epoch: &Epoch, knocked: &HashSet<(MemberId, LinkId)>) -> bool {
+        let one_shot = |link: &LinkId| epoch.link(link).is_some_and(|link| link.terms.one_shot);
+        let by = |link: &LinkId| self.joined.iter().filter(|(_, by)| *by == Some(*link)).count();
+        let is_good = |(id, link): &(MemberId, Option<LinkId>)| {
+            let Some(link) = link.filter(|link| epoch.link(link).is_some()) else { return false };
+            let is_one = !one_shot(&link) || by(&link) == 1 && self.ended.contains(&link);
+            is_one && knocked.contains(&(*id, link)) && !epoch.banned.contains(id) && !epoch.has(id)
+        };
+        let fits = epoch.members.len() + self.joined.len() <= epoch.settings.capacity();
+        self.joined.iter().all(is_good)
+            && (self.joined.is_empty() || fits && !epoch.settings.locked())
+            && self.back.iter().all(|id| epoch.has(id))
+            && self.ended.iter().all(one_shot)
+    }
 }
 
 pub struct Model {
@@ -306,10 +400,14 @@ pub struct Model {
     frames: Vec<Frame>,
     /// What was said in writing.
     lines: HashMap<MessageId, String>,
+    /// Who has knocked, by which link.
+    pub knocked: HashSet<(MemberId, LinkId)>,
+    /// How often somebody has said what, but in writing.
+    said: HashMap<(MemberId, Said), u64>,
     /// Every key and counter that sealed, and what came of it.
     used: HashMap<(RoomCode, u64, u64), Vec<u8>>,
-    /// Who was put out of which epoch, and when the member had that done who did it.
-    removals: Vec<(MemberId, usize, Duration)>,
+    /// Who was put out of which epoch, into which one that led, and when the member had that done who did it.
+    removals: Vec<(MemberId, usize, usize, Duration)>,
     /// When anybody's app was told that something is wrong.
     pub alarms: Vec<Duration>,
     pub forks: u64,
@@ -326,6 +424,7 @@ impl Model {
             number: 0,
             members: BTreeMap::from([(me.id, host)]),
             banned: BTreeSet::new(),
+            links: BTreeMap::new(),
             settings: room.settings().clone(),
             code: room.code(),
             leaves: BTreeMap::new(),
@@ -340,12 +439,24 @@ impl Model {
             led_to: HashMap::new(),
             frames: Vec::new(),
             lines: HashMap::new(),
+            knocked: HashSet::new(),
+            said: HashMap::new(),
             used: HashMap::new(),
             removals: Vec::new(),
             alarms: Vec::new(),
             forks: 0,
             is_queued: false,
         }
+    }
+
+    /// How many epochs there were.
+    pub fn epochs(&self) -> usize {
+        self.epochs.len()
+    }
+
+    /// Whether somebody is banned in any epoch.
+    pub fn was_ever_banned(&self, id: &MemberId) -> bool {
+        self.epochs.iter().any(|epoch| epoch.banned.contains(id))
     }
 
     /// The epoch of that code, if somebody was there.
@@ -361,6 +472,15 @@ impl Model {
     pub fn commits(&self, commit: &Commit) -> Held {
         hold(Rule::Agreement, self.epochs[commit.of].allows(&commit.by, &commit.intent), || {
             format!("{} of {} was made, which they may not want", intent_name(&commit.intent), commit.by)
+        })?;
+        let epoch = &self.epochs[commit.of];
+        let lets_in_banned = match &commit.intent {
+            Intent::Admit(cards) => cards.iter().any(|(card, _)| epoch.banned.contains(&card.id())),
+            _ => false,
+        };
+        hold(Rule::Door, !lets_in_banned, || format!("{} lets in somebody banned", commit.by))?;
+        hold(Rule::Door, commit.opened.may_be(epoch, &self.knocked), || {
+            format!("{} opens the door so: {:?}; there are the links {:?}", commit.by, commit.opened, epoch.links)
         })
     }
 
@@ -379,13 +499,14 @@ impl Model {
     /// Somebody comes into the epoch that `commit` leads to.
     pub fn enters(&mut self, name: &str, room: &Room, message: usize, commit: &Commit) -> Held<usize> {
         let to = match self.led_to.entry(message) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unknown) => {
-                let after = self.epochs[commit.of].after(&commit.by, &commit.intent);
+            hash_map::Entry::Occupied(known) => *known.get(),
+            hash_map::Entry::Vacant(unknown) => {
+                let after = self.epochs[commit.of].after(commit);
                 let mut after = Epoch { parent: Some(commit.of), ..after };
                 match &commit.intent {
                     Intent::Admit(cards) => after.seats.extend(cards.iter().map(|(card, _)| (card.id(), message))),
                     Intent::BringBack(card) => _ = after.seats.insert(card.id(), message),
+                    Intent::OpenDoor => after.seats.extend(commit.opened.all().map(|id| (*id, message))),
                     _ => {}
                 }
                 self.epochs.push(after);
@@ -425,9 +546,9 @@ impl Model {
     }
 
     /// The commit has put somebody out, as far as its maker knows.
-    pub fn puts_out(&mut self, commit: &Commit, now: Duration) {
+    pub fn puts_out(&mut self, commit: &Commit, to: usize, now: Duration) {
         let (Intent::Remove(people) | Intent::Ban(people)) = &commit.intent else { return };
-        self.removals.extend(people.iter().map(|id| (*id, commit.of, now)));
+        self.removals.extend(people.iter().map(|id| (*id, commit.of, to, now)));
     }
 
     /// What the next frame is to say.
@@ -463,11 +584,11 @@ impl Model {
         let Epoch { code, number, .. } = self.epochs[epoch];
         let (Header { kid, counter }, _) = Header::decode(packet).expect("an honest header");
         match self.used.entry((code, kid, counter)) {
-            Entry::Vacant(unused) => {
+            hash_map::Entry::Vacant(unused) => {
                 unused.insert(packet.to_vec());
                 Ok(())
             }
-            Entry::Occupied(_) => broken(
+            hash_map::Entry::Occupied(_) => broken(
                 Rule::Nonce,
                 format!("{name} sealed twice under key id {kid:#x} and counter {counter} of epoch {number}"),
             ),
@@ -510,10 +631,13 @@ impl Model {
         })?;
         hold(Rule::Replay, heard.insert(index), || format!("{name} opened frame {index} twice"))?;
         let number = epoch.number;
-        let put_out = |(id, of, at): &&(MemberId, usize, Duration)| {
-            *id == by.id && self.epochs[*of].number >= number && frame.at > *at + STALE_AFTER
+        // Where a relay has split the room, and no host of the one side is one on the other, nobody vouches for anything.
+        let counts =
+            |to: &usize| self.epochs[*to].members().any(|id| self.epochs[*to].is_host(id) && epoch.is_host(id));
+        let put_out = |(id, of, to, at): &&(MemberId, usize, usize, Duration)| {
+            *id == by.id && self.epochs[*of].number >= number && counts(to) && frame.at > *at + STALE_AFTER
         };
-        if let Some((_, _, at)) = self.removals.iter().find(put_out) {
+        if let Some((.., at)) = self.removals.iter().find(put_out) {
             // Some host has not learned of it.
             let is_told = self.alarms.iter().any(|alarm| alarm >= at);
             hold(Rule::Stale, is_told || self.is_queued, || {
@@ -551,6 +675,25 @@ impl Model {
             format!("{name} reads {message}: {text:?}, which nobody said")
         })?;
         hold(Rule::Replay, read.insert(message), || format!("{name} reads {message} twice"))
+    }
+
+    /// Somebody says something but in writing.
+    pub fn speaks(&mut self, by: MemberId, said: Said) {
+        *self.said.entry((by, said)).or_default() += 1;
+    }
+
+    pub fn has_said(&self, by: MemberId, said: Said) -> bool {
+        self.said.contains_key(&(by, said))
+    }
+
+    /// Somebody is told that `by` said so; `heard` is what they were told so far.
+    pub fn is_told(&self, name: &str, heard: &mut HashMap<(MemberId, Said), u64>, by: MemberId, said: Said) -> Held {
+        let times = heard.entry((by, said.clone())).or_default();
+        *times += 1;
+        let most = self.said.get(&(by, said.clone())).copied().unwrap_or_default();
+        hold(Rule::Replay, *times <= most, || {
+            format!("{name} hears {said:?} of {by} {times} times, which was said {most} times")
+        })
     }
 
     /// How many frames were sealed.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use parlor::{
-    Error, Guest, Member, Role, Room,
-    room::{Entry, Intent, Message, Retried, Setting, Speaking},
+    Error, Guest, Member, MemberId, Role, Room,
+    room::{Entry, Intent, Message, Reaction, Retried, Setting, Speaking},
 };
 
 use crate::{
     delivery::News,
-    model::{Commit, Held, Rule, broken, hold, intent_name},
+    model::{Commit, Held, Rule, Said, broken, hold, intent_name},
     relay,
     script::{Wish, Word},
     world::{End, MOST, NAMES, Seat, World, identity},
@@ -34,7 +34,7 @@ impl World {
 
     /// So many people at the door, who come there if nobody is.
     pub fn guests(&mut self, people: u8) -> Vec<usize> {
-        let waits = |end: &End| matches!(end.seat, Seat::Waiting(_));
+        let waits = |end: &End| matches!(end.seat, Seat::Waiting(_)) && end.at_door.is_none();
         let mut guests: Vec<usize> = (0..self.ends.len()).filter(|at| waits(&self.ends[*at])).collect();
         while guests.len() < people.into() && self.ends.len() < MOST {
             let gone = self.ends.iter().position(|end| matches!(&end.seat, Seat::Out(_, Some(_))));
@@ -55,6 +55,7 @@ impl World {
             for guest in self.guests(people) {
                 if let Seat::Waiting(waiting) = &self.ends[guest].seat {
                     cards.push((waiting.card().clone(), role));
+                    self.ends[guest].is_shown = true;
                 }
             }
             let room = self.ends[by].room()?;
@@ -70,7 +71,11 @@ impl World {
         // Mostly somebody else, if there is.
         let other = |on: u8| if pick(on).id == me { pick(on.wrapping_add(1)).id } else { pick(on).id };
         Some(match wish {
-            Wish::Admit { .. } => return None,
+            Wish::Admit { .. } | Wish::Link { .. } => return None,
+            Wish::Revoke { pick } => {
+                let links: Vec<_> = room.links().collect();
+                Intent::RevokeLink(links.get(usize::from(pick) % links.len().max(1))?.id)
+            }
             Wish::Remove { on } => Intent::Remove(vec![other(on)]),
             Wish::Ban { on } => Intent::Ban(vec![other(on)]),
             Wish::LiftBan => Intent::LiftBan(*room.banned().next()?),
@@ -86,7 +91,9 @@ impl World {
                 Intent::Set(vec![match what >> 5 {
                     0 => Setting::Locked(is_one),
                     1 => Setting::Capacity(is_one.then_some(room.roster().len() as u32 + 1)),
-                    2 => Setting::Entry(if is_one { Entry::Link } else { Entry::Invited }),
+                    2 => {
+                        Setting::Entry([Entry::Invited, Entry::Link, Entry::Knock, Entry::Link][usize::from(what % 4)])
+                    }
                     3 => Setting::Title(format!("title {}", what % 4)),
                     4 => Setting::Recording(is_one),
                     5 => Setting::SealEvery(1 + what % 32),
@@ -125,6 +132,7 @@ impl World {
         let (bytes, admission) = match made {
             Ok(Retried::Admission(admission)) => (admission.commit.clone(), Some(admission)),
             Ok(Retried::Commit(commit)) => (commit, None),
+            Ok(_) if intent == Intent::OpenDoor => return Ok(()),
             Ok(_) => {
                 self.tally.add("commands done by others");
                 return Ok(());
@@ -137,7 +145,13 @@ impl World {
             Err(error) => return broken(Rule::Sound, format!("{name}, {}: {error}", intent_name(&intent))),
         };
         let said = intent_name(&intent);
-        let commit = Commit { of: *epoch, by: *id, intent };
+        let mut commit = Commit::new(*epoch, *id, intent);
+        if commit.intent == Intent::Leave {
+            self.model.speaks(commit.by, Said::Leave);
+        }
+        if commit.intent == Intent::OpenDoor {
+            commit.opened = self.opened_by(by, &bytes);
+        }
         self.model.commits(&commit)?;
         let message = self.relay.send(relay::Message { bytes, commit: Some(commit), admission });
         self.tally.add("commits");
@@ -149,7 +163,9 @@ impl World {
         if self.ends[by].room().is_none_or(|room| word == Word::Leave && leaves_by_commit(room)) {
             return self.command(by, Intent::Leave);
         }
+        let now = self.ends[by].now(self.now);
         let text = self.model.next_line();
+        let reaction = format!("r{}", self.tally.of("words"));
         let lifetime = text.len().is_multiple_of(2).then_some(Duration::from_secs(3));
         let mut line = None;
         let say = |room: &mut Room| match word {
@@ -161,6 +177,12 @@ impl World {
             Word::Hand(false) => room.lower_hand(),
             Word::Mic(on) => room.set_mic(on),
             Word::Leave => room.leave(),
+            Word::React => Reaction::new(&reaction).and_then(|reaction| room.react(&reaction)),
+            Word::Invite { on } => room.invite_to_speak(&other(room, on)),
+            Word::Answer(yes) => room.answer_invitation(yes),
+            Word::Compare { on } => room.compare_with(&other(room, on), now),
+            // There is nothing to say.
+            Word::Restate => room.restate().map(Option::unwrap_or_default),
         };
         let (said, has_died) = self.act(by, say).expect("a member");
         if let Some(line) = line {
@@ -168,7 +190,20 @@ impl World {
         }
         let End { seat: Seat::In(_, voice), mic, said_mic, name, id, .. } = &mut self.ends[by] else { return Ok(()) };
         match said {
+            Ok(bytes) if bytes.is_empty() => Ok(()),
             Ok(bytes) => {
+                let said = match word {
+                    Word::Chat => None,
+                    Word::Hand(_) | Word::Mic(_) | Word::Restate => Some(Said::Stance),
+                    Word::Leave => Some(Said::Leave),
+                    Word::React => Some(Said::Reaction(reaction)),
+                    Word::Invite { .. } => Some(Said::Invite),
+                    Word::Answer(_) => Some(Said::Answer),
+                    Word::Compare { .. } => Some(Said::Code),
+                };
+                if let Some(said) = said {
+                    self.model.speaks(*id, said);
+                }
                 let message = self.relay.send(relay::Message { bytes, commit: None, admission: None });
                 if let Word::Mic(on) = word {
                     // The others will hear of it; one's own voice at once.
@@ -179,8 +214,26 @@ impl World {
                 self.tell_of(by, || format!("says, in message {message}: {word:?}"));
                 if has_died { self.restart(by, Some(message), None) } else { Ok(()) }
             }
-            Err(Error::Denied(_) | Error::Unusable { .. } | Error::CommitPending { .. }) => Ok(()),
+            Err(Error::Denied(_) | Error::Unusable { .. } | Error::CommitPending { .. } | Error::NotAMember { .. }) => {
+                Ok(())
+            }
             Err(error) => broken(Rule::Sound, format!("{name}, {word:?}: {error}")),
+        }
+    }
+
+    /// A member agrees to compare a short code.
+    pub fn agree_to_code(&mut self, who: usize, with: &MemberId) -> Held {
+        let now = self.ends[who].now(self.now);
+        let Some((step, has_died)) = self.act(who, |room| room.compare_with(with, now)) else { return Ok(()) };
+        let id = self.ends[who].id;
+        match step {
+            Ok(bytes) => {
+                self.model.speaks(id, Said::Code);
+                let message = self.relay.send(relay::Message { bytes, commit: None, admission: None });
+                if has_died { self.restart(who, Some(message), None) } else { Ok(()) }
+            }
+            Err(Error::Unusable { .. } | Error::NotAMember { .. }) => Ok(()),
+            Err(error) => broken(Rule::Sound, format!("{}, comparing a code: {error}", self.ends[who].name)),
         }
     }
 
@@ -234,6 +287,7 @@ impl World {
         self.trickle();
         self.look_for_hosts();
         (0..self.ends.len()).try_for_each(|who| self.tick_one(who))?;
+        (0..self.ends.len()).try_for_each(|who| self.open_door(who))?;
         self.ask_where_due()
     }
 
@@ -255,6 +309,12 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Somebody else in the room, or oneself alone.
+fn other(room: &Room, on: u8) -> MemberId {
+    let roster: Vec<_> = room.roster().map(|member| member.id).collect();
+    roster[usize::from(on) % roster.len()]
 }
 
 /// Whether what they say when they leave is a commit: others ask to be let go.

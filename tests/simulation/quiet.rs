@@ -1,4 +1,6 @@
 //! The quiet after a history: everybody agrees, and hears everybody on stage; nobody else has heard anything.
+//!
+//! Whoever cannot be as they should has an excuse of their own, which is counted; nobody is excused by another's.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +15,7 @@ use parlor::{
 use zeroize::Zeroizing;
 
 use crate::{
-    model::{Held, Rule, broken, hold},
+    model::{Epoch, Held, Rule, broken, hold},
     relay::{Line, Signals},
     world::{End, Seat, World},
 };
@@ -23,6 +25,9 @@ const HEALED_AFTER: Duration = Duration::from_secs(10);
 
 /// The same where the room went on in two ways, and one after the other comes back.
 const JOINED_AFTER: Duration = Duration::from_secs(20);
+
+/// How long who has come in may be stale: until a host has answered them, who has perhaps come in a moment ago too.
+const VOUCHED_AFTER: Duration = Duration::from_secs(3);
 
 impl World {
     /// The relay is honest, the network good; all that is on its way arrives. Then everybody agrees, and hears everybody
@@ -46,12 +51,17 @@ impl World {
                     break;
                 }
             }
+            self.mind_door()?;
             self.pass(Duration::from_millis(100))?;
             if !is_busy && self.is_well() {
                 break;
             }
             let healed_after = if self.model.forks > 0 { JOINED_AFTER } else { HEALED_AFTER };
-            if self.now >= begun + healed_after {
+            // Who has come in at the last moment, or to the door, is not to be judged before somebody could answer; twofold
+            // people come in again and again.
+            let is_late = self.now >= begun + healed_after + 2 * VOUCHED_AFTER;
+            let is_any_owed = (0..self.ends.len()).any(|who| self.is_owed(who) || self.is_just_in(&self.ends[who]));
+            if self.now >= begun + healed_after && (is_late || !is_any_owed) {
                 hold(Rule::Quiet, !is_busy, || format!("there is no end to it after {healed_after:?}"))?;
                 break;
             }
@@ -65,10 +75,9 @@ impl World {
         if self.model.forks > 0 {
             self.tally.add("histories with a fork");
         }
-        if !self.agree()? {
-            return Ok(());
-        }
-        self.all_are_heard()
+        self.count_guests();
+        let talkers = self.agree()?;
+        self.all_are_heard(&talkers)
     }
 
     /// Whether everybody is where the others are, and nobody waits for anything, as far as one sees from outside.
@@ -83,6 +92,7 @@ impl World {
         };
         self.relay.incoming.is_empty()
             && self.ends.iter().all(is_settled)
+            && !(0..self.ends.len()).any(|who| self.is_owed(who))
             && epoch.members().all(|id| self.is_here(id, first.epoch))
     }
 
@@ -97,11 +107,45 @@ impl World {
         Ok(at(self) != before)
     }
 
-    /// Everybody in the room is in one epoch, and exactly its members are. False if they cannot be.
-    fn agree(&mut self) -> Held<bool> {
-        // The side that others come back to, or stay on: that with most of its members there.
-        let inside: Vec<&End> = self.ends.iter().filter(|end| end.is_in()).collect();
-        let sides: BTreeMap<usize, usize> = inside.iter().fold(BTreeMap::new(), |mut sides, end| {
+    /// Everybody in the room is in one epoch, and exactly its members are, but for those who have an excuse: it excuses
+    /// nobody else. Gives who is left to talk.
+    fn agree(&mut self) -> Held<Vec<usize>> {
+        let Some(here) = self.main_side() else {
+            self.tally.add("histories that end with nobody in the room");
+            return Ok(Vec::new());
+        };
+        let (mut talkers, mut excuses) = (Vec::new(), Vec::new());
+        let apart: Vec<usize> = (0..self.ends.len()).filter(|at| self.is_apart(*at, here)).collect();
+        for at in &apart {
+            excuses.push(self.excuse_of_who_is_apart(*at, here)?);
+        }
+        for at in 0..self.ends.len() {
+            if self.ends[at].is_in() && self.ends[at].epoch == here {
+                match self.excuse_of_who_is_here(at, here, &apart)? {
+                    Some(excuse) => excuses.push(excuse),
+                    None => talkers.push(at),
+                }
+            }
+        }
+        for at in 0..self.ends.len() {
+            let end = &self.ends[at];
+            hold(Rule::Door, !self.is_owed(at), || format!("{} knocks in vain at {:?}", end.name, end.at_door))?;
+        }
+        let is_hosted = self.model.epoch(here).has_host();
+        self.tally.add(match () {
+            () if !is_hosted => "histories that end without a host",
+            () if talkers.is_empty() => "histories that end without a talk",
+            () if !excuses.is_empty() => "histories that end in a talk without those excused",
+            () => "histories that end in a talk",
+        });
+        excuses.iter().for_each(|excuse| self.tally.add(excuse));
+        Ok(if is_hosted { talkers } else { Vec::new() })
+    }
+
+    /// The side that others come back to, or stay on: that with most of its members there.
+    pub fn main_side(&self) -> Option<usize> {
+        let inside = self.ends.iter().filter(|end| end.is_in());
+        let sides: BTreeMap<usize, usize> = inside.fold(BTreeMap::new(), |mut sides, end| {
             *sides.entry(end.epoch).or_default() += 1;
             sides
         });
@@ -109,87 +153,114 @@ impl World {
             let epoch = self.model.epoch(**at);
             (epoch.has_host() && epoch.members().any(|id| epoch.is_host(id) && self.is_here(id, **at)), **many, **at)
         };
-        let Some((&here, _)) = sides.iter().max_by_key(weight) else { return Ok(true) };
-        let epoch = self.model.epoch(here);
-        if !epoch.has_host() {
+        sides.iter().max_by_key(weight).map(|(here, _)| *here)
+    }
+
+    /// Whether somebody is a member of that epoch, or in the room, and not there.
+    fn is_apart(&self, who: usize, here: usize) -> bool {
+        let end = &self.ends[who];
+        let is_there = end.is_in() && end.epoch == here;
+        !is_there && (end.is_in() || self.model.epoch(here).has(&end.id))
+    }
+
+    /// Why somebody is not where the others are: a reason of their own, or it is not as it should be.
+    fn excuse_of_who_is_apart(&self, who: usize, here: usize) -> Held<&'static str> {
+        let (end, epoch) = (&self.ends[who], self.model.epoch(here));
+        let there = self.model.epoch(end.epoch);
+        let mut others = self.ends.iter().filter(|other| other.is_in() && other.epoch == here);
+        let hosts: Vec<&End> = others.clone().filter(|other| epoch.is_host(&other.id)).collect();
+        let knows = |end: &End| end.is_stale || end.is_warned;
+        let is_old = end.may_be_lost || others.clone().all(|other| other.may_be_lost);
+        let is_known = is_old || knows(end) || others.any(knows);
+        // Who is no host there any more says nothing that counts there.
+        let has_deposed = hosts.iter().all(|host| !there.is_host(&host.id));
+        hold(Rule::Quiet, !end.is_in() || is_known || has_deposed, || {
+            let of = |epoch: &Epoch| {
+                let hosts = self.ends.iter().filter(|other| epoch.is_host(&other.id));
+                hosts.map(|host| host.name.clone()).collect::<Vec<_>>().join(", ")
+            };
+            let (name, number, theirs, ours) = (&end.name, there.number, of(there), of(epoch));
+            format!("{name} is in epoch {number} of {theirs}, apart from the others of {ours}, and nobody was warned")
+        })?;
+        let let_in_there = there.seat(&end.id).filter(|seat| !self.model.is_behind(*seat, here));
+        let is_anew = let_in_there.is_some_and(|seat| {
+            let commit = self.relay.messages[seat].commit.as_ref();
+            commit.is_some_and(|commit| matches!(commit.intent, Intent::Admit(_)))
+        });
+        let is_here = |id: &MemberId| self.is_here(id, here);
+        let has_other = self.ends.iter().any(|other| other.id == end.id && other.is_in() && other.epoch == here);
+        Ok(match &end.seat {
+            _ if has_other => "excused: ends of somebody who is in the room by another",
+            Seat::Waiting(..) if end.stays_away => "excused: members whom one let in and another turned away",
+            Seat::AtDoor(..) if !self.is_owed(who) => "excused: members at a door whose link is good no more",
+            Seat::Waiting(..) => "excused: members whose welcome was lost with who had let them in",
+            _ if !epoch.has(&end.id) => "excused: members of another side, whom this one does not have",
             // Nobody there may bring anybody back, nor says where the room is.
-            self.tally.add("histories that end without a host");
-            return Ok(false);
-        }
-        let hosts: Vec<&&End> = inside.iter().filter(|end| end.epoch == here && epoch.is_host(&end.id)).collect();
-        let mut excuses = Vec::new();
-        for end in self.ends.iter().filter(|end| epoch.has(&end.id)) {
-            if matches!(end.seat, Seat::In(..)) && end.epoch == here {
-                continue;
+            _ if !epoch.has_host() => "excused: members apart from a room without a host",
+            _ if there.number >= epoch.number => "excused: members who are ahead of the side that they are to follow",
+            Seat::Out(..) => "excused: members who were told that they are out by a side of theirs",
+            _ if is_anew => "excused: members whom their side has put out and let in anew",
+            _ if !epoch.has_healer(there, &end.id, is_here) => {
+                "excused: members whom nobody can bring back who could be asked"
             }
-            let knows = |end: &End| end.is_stale || end.is_warned;
-            let mut others = inside.iter().filter(|other| other.epoch == here);
-            let is_old = end.may_be_lost || others.clone().all(|other| other.may_be_lost);
-            let is_known = is_old || knows(end) || others.any(|other| knows(other));
-            let there = self.model.epoch(end.epoch);
-            // Who is no host there any more says nothing that counts there.
-            let has_deposed = hosts.iter().all(|host| !there.is_host(&host.id));
-            hold(Rule::Quiet, !end.is_in() || is_known || has_deposed, || {
-                format!("{} is in epoch {}, apart from the others, and nobody was warned", end.name, there.number)
-            })?;
-            let let_in_there = there.seat(&end.id).filter(|seat| !self.model.is_behind(*seat, here));
-            let is_anew = let_in_there.is_some_and(|seat| {
-                let commit = self.relay.messages[seat].commit.as_ref();
-                commit.is_some_and(|commit| matches!(commit.intent, Intent::Admit(_)))
-            });
-            let is_here = |id: &MemberId| self.is_here(id, here);
-            let has_other = self.ends.iter().any(|other| other.id == end.id && other.is_in() && other.epoch == here);
-            let excuse = match &end.seat {
-                _ if has_other => "ends of somebody who is in the room by another",
-                Seat::Waiting(..) => "members whose welcome was lost with who had let them in",
-                _ if there.number >= epoch.number => "members who are ahead of the side that they are to follow",
-                Seat::Out(..) => "members who were told that they are out by a side of theirs",
-                _ if is_anew => "members whom their side has put out and let in anew",
-                _ if !epoch.has_healer(there, &end.id, is_here) => {
-                    "members whom nobody can bring back who could be asked"
-                }
-                Seat::In(..) if end.may_be_lost && has_deposed => {
-                    "members with an old state, to whom none of today's hosts is one"
-                }
-                _ if hosts.iter().all(|host| host.may_be_lost) => "members whose only hosts were restored or cloned",
-                Seat::In(..) if self.relay.may_fork || end.may_be_lost && self.is_anybody_twofold() => {
-                    "members who stay on their side"
-                }
-                _ => {
-                    let (name, there) = (&end.name, there.number);
-                    let seat = if end.is_in() { "is" } else { "asks to come back" };
-                    return broken(
-                        Rule::Quiet,
-                        format!("{name} {seat} in epoch {there}, others are in {}", epoch.number),
-                    );
-                }
-            };
-            excuses.push(excuse);
-        }
-        for end in inside.iter().filter(|end| end.epoch == here) {
-            let is_pending = end.room().is_some_and(Room::is_pending);
-            // The relay has taken it, and forgotten it before they were restored.
-            let is_past = end.may_be_lost && self.relay.forgotten > 0;
-            // Two processes of somebody put each other out without an end.
-            let is_on = is_pending && self.is_anybody_twofold();
-            hold(Rule::Quiet, (!is_pending || is_past || is_on) && epoch.has(&end.id), || {
-                format!("{} waits: {is_pending}", end.name)
-            })?;
-            // Two sides that come together step by step may take longer.
-            if (end.is_stale || is_on) && self.model.forks > 0 {
-                self.tally.add("histories in which two sides take long");
-                return Ok(false);
+            Seat::In(..) if end.may_be_lost && has_deposed => {
+                "excused: members with an old state, to whom none of today's hosts is one"
             }
-            hold(Rule::Quiet, !end.is_stale || !excuses.is_empty(), || format!("{} is stale", end.name))?;
-            let Some((message, on)) = end.said_mic.filter(|(said, _)| !self.relay.refused.contains(said)) else {
-                continue;
-            };
+            _ if hosts.iter().all(|host| host.may_be_lost) => {
+                "excused: members whose only hosts were restored or cloned"
+            }
+            Seat::In(..) if self.relay.may_fork || end.may_be_lost && self.is_anybody_twofold() => {
+                "excused: members who stay on their side"
+            }
+            _ => {
+                let (name, there) = (&end.name, there.number);
+                let seat = if end.is_in() { "is" } else { "asks to come back" };
+                return broken(Rule::Quiet, format!("{name} {seat} in epoch {there}, others are in {}", epoch.number));
+            }
+        })
+    }
+
+    /// Why somebody who is where the others are waits, or is stale, if they do; `apart` are those who are elsewhere.
+    fn excuse_of_who_is_here(&self, who: usize, here: usize, apart: &[usize]) -> Held<Option<&'static str>> {
+        let (end, epoch) = (&self.ends[who], self.model.epoch(here));
+        let is_pending = end.room().is_some_and(Room::is_pending);
+        // The relay has taken it, and forgotten it before they were restored.
+        let is_past = end.may_be_lost && self.relay.forgotten > 0;
+        // Two processes of somebody put each other out without an end.
+        let is_on = is_pending && self.is_anybody_twofold();
+        hold(Rule::Quiet, (!is_pending || is_past || is_on) && epoch.has(&end.id), || {
+            format!("{} waits: {is_pending}", end.name)
+        })?;
+        let excuse = match () {
+            () if is_past && is_pending => Some("excused: members who wait for what the relay has forgotten"),
+            () if is_on => Some("excused: members who wait where two processes of somebody take turns"),
+            () if !end.is_stale || !epoch.has_host() => None,
+            () if !self.has_other_host(end, here) => Some("excused: stale members, with whom no other host is"),
+            () if apart.iter().any(|at| end.doubts.contains(&self.ends[*at].id)) => {
+                Some("excused: stale members, warned of a host who is on another side")
+            }
+            () if self.is_just_in(end) && self.is_anybody_twofold() => {
+                Some("excused: stale members, just in, where two processes of somebody take turns")
+            }
+            () => return broken(Rule::Quiet, format!("{} is stale", end.name)),
+        };
+        if let Some((message, on)) = end.said_mic.filter(|(said, _)| !self.relay.refused.contains(said)) {
             hold(Rule::Honest, end.mic == on || end.may_be_lost, || {
                 format!("{} said in {message} that their microphone is on: {on}; it is: {}", end.name, end.mic)
             })?;
         }
-        excuses.iter().for_each(|excuse| self.tally.add(excuse));
-        Ok(excuses.is_empty() && sides.len() == 1)
+        Ok(excuse)
+    }
+
+    fn is_just_in(&self, end: &End) -> bool {
+        end.is_in() && self.now < end.origin + VOUCHED_AFTER
+    }
+
+    /// Whether a host is in that epoch who can vouch for what `end` sees.
+    fn has_other_host(&self, end: &End, here: usize) -> bool {
+        let is_host = |id: &MemberId| self.model.epoch(here).is_host(id);
+        let mut others = self.ends.iter().filter(|other| other.is_in() && other.epoch == here);
+        others.any(|other| other.id != end.id && is_host(&other.id))
     }
 
     /// Whether somebody has two processes that are in the room, or ask to come back to it.
@@ -204,22 +275,23 @@ impl World {
         is_there || self.insider_id == Some(*id)
     }
 
-    /// Everybody on stage speaks for a second, and is heard by everybody.
-    pub fn all_are_heard(&mut self) -> Held {
+    /// Everybody of `talkers` who is on stage speaks for a second, and is heard by all of them.
+    fn all_are_heard(&mut self, talkers: &[usize]) -> Held {
         let first = self.model.frames();
         for _ in 0..50 {
-            for who in 0..self.ends.len() {
-                if self.ends[who].mic {
-                    self.utter(who)?;
+            for who in talkers {
+                if self.ends[*who].mic {
+                    self.utter(*who)?;
                 }
             }
             self.pass(Duration::from_millis(20))?;
         }
-        for speaker in self.ends.iter().filter(|end| end.is_in() && end.mic) {
+        let talkers = || talkers.iter().map(|who| &self.ends[*who]);
+        for speaker in talkers().filter(|end| end.is_in() && end.mic) {
             if !self.model.epoch(speaker.epoch).hears(&speaker.id) {
                 continue;
             }
-            for end in self.ends.iter().filter(|end| end.is_in() && end.id != speaker.id) {
+            for end in talkers().filter(|end| end.is_in() && end.id != speaker.id) {
                 hold(Rule::Quiet, self.model.heard_since(first, &end.heard, &speaker.id), || {
                     let Seat::In(_, voice) = &end.seat else { return String::new() };
                     let hearing = voice.hearing(&speaker.id, end.now(self.now));
@@ -227,7 +299,6 @@ impl World {
                 })?;
             }
         }
-        self.tally.add("histories that end in a talk");
         Ok(())
     }
 

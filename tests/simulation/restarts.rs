@@ -41,8 +41,12 @@ impl World {
     }
 
     pub fn arm(&mut self, who: usize, steps: u8) {
-        if let Seat::In(room, _) = &self.ends[who].seat {
-            room.vault().lock().expect("no panic holds it").fail_after(steps.into());
+        let End { seat, dies_at, .. } = &mut self.ends[who];
+        if let Seat::In(room, _) = seat {
+            let mut disk = room.vault().lock().expect("no panic holds it");
+            *dies_at = Some(disk.steps() + u64::from(steps));
+            disk.fail_after(steps.into());
+            drop(disk);
             self.tell_of(who, || format!("will die {steps} steps into what they write"));
         }
     }
@@ -72,6 +76,8 @@ impl World {
             return Ok(());
         }
         end.may_be_lost = true;
+        end.knocked.clear();
+        end.gone.clear();
         let (disk, admitted) = end.backups[usize::from(pick) % end.backups.len()].clone();
         end.admitted = admitted;
         self.tally.add("restores from old copies");
@@ -108,7 +114,8 @@ impl World {
             other => return broken(Rule::Sound, format!("{name} has lost their room: {other:?}")),
         };
         (end.origin, end.ahead) = (self.now, Duration::ZERO);
-        (end.past, end.twin) = (Vec::new(), None);
+        (end.past, end.twin, end.dies_at) = (Vec::new(), None, None);
+        end.told.clear();
         end.heard.clear();
         end.fooled.clear();
         end.read.clear();
@@ -137,6 +144,7 @@ impl World {
         end.said_mic = None;
         end.queue = self.relay.after(end.admitted).into();
         (end.is_stale, end.is_warned, end.is_behind) = (false, false, false);
+        end.doubts.clear();
         end.to_bring.clear();
         // Nobody knows whether it was sent.
         for unsent in room.unsent() {
@@ -160,6 +168,8 @@ impl World {
         }
         let epoch = room.epoch();
         end.seat = Seat::In(Box::new(room), Box::new(voice));
+        self.post_again(who);
+        self.post_plates(who);
         self.tell_of(who, || format!("goes on, restored to epoch {epoch}"));
         self.tick_one(who)
     }

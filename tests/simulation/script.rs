@@ -3,7 +3,7 @@
 //! Every step means something, or nothing, in any state: people are counted among those who can do it, messages among
 //! those there are. So a history stays one whatever steps are left out of it.
 
-use parlor::{Role, media::seal::SealMode};
+use parlor::{Role, media::seal::SealMode, room::Entry};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::relay::{Line, Trick};
@@ -22,6 +22,8 @@ pub struct Opening {
     pub seals: SealMode,
     /// How many bits of its epoch a packet tells.
     pub epoch_bits: u8,
+    /// How people come in.
+    pub entry: Entry,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -134,6 +136,47 @@ pub enum Step {
         what: u8,
         on: u8,
     },
+    /// Mal says again what somebody said.
+    Replay {
+        pick: u8,
+    },
+    /// Mal sends a message of somebody's with one bit changed.
+    Damage {
+        pick: u8,
+        bit: u16,
+    },
+    /// Mal says twice that she has turned somebody away who knocks.
+    Slander {
+        on: u8,
+    },
+    /// Mal has a member let in a friend whose leaf has the key of a parent node.
+    Jam {
+        pick: u8,
+    },
+    /// Somebody knocks at the door of a link, by a clock that is so many seconds behind.
+    Knock {
+        link: u8,
+        behind: u16,
+    },
+    /// The relay brings a member any knock, again.
+    KnockAgain {
+        to: u8,
+        pick: u8,
+    },
+    /// A member lets in who has waited longest, or turns them away.
+    AnswerKnock {
+        by: u8,
+        yes: bool,
+    },
+    /// The relay hands out an answer, or loses it.
+    Mail {
+        pick: u8,
+        is_lost: bool,
+    },
+    /// The relay hands out answers to whom they are not for.
+    MixUpMail {
+        pick: u8,
+    },
     /// Mal makes frames in others' names.
     Forge {
         frames: u8,
@@ -161,6 +204,8 @@ pub enum Wish {
     Mute { on: u8 },
     LiftMute { on: u8 },
     Set { what: u8 },
+    Link { what: u8 },
+    Revoke { pick: u8 },
     Leave,
     End,
     Refresh,
@@ -171,6 +216,11 @@ pub enum Word {
     Chat,
     Hand(bool),
     Mic(bool),
+    Restate,
+    Invite { on: u8 },
+    Answer(bool),
+    React,
+    Compare { on: u8 },
     Leave,
 }
 
@@ -197,6 +247,12 @@ pub enum Plant {
     Silent { to: u8 },
     /// The model forgets whom somebody muted.
     Unmuted,
+    /// The relay brings no knocks.
+    Shut,
+    /// A member tries guests on another's room.
+    Mixed { who: u8 },
+    /// A member's app takes each reaction for two.
+    Parrot { who: u8 },
     /// A call panics.
     Panic,
 }
@@ -223,18 +279,31 @@ impl Script {
         let mut roles = vec![Role::Host];
         roles.extend((0..rng.random_range(1..6)).map(|_| role(rng)));
         let seals = [SealMode::Off, SealMode::Off, SealMode::Live, SealMode::Strict][rng.random_range(0..4)];
-        let opening = Opening { roles, seals, epoch_bits: rng.random_range(4..9) };
+        let has_door = rng.random_bool(0.35);
+        let entry = if has_door && rng.random() {
+            Entry::Link
+        } else if has_door {
+            Entry::Knock
+        } else {
+            Entry::Invited
+        };
+        let opening = Opening { roles, seals, epoch_bits: rng.random_range(4..9), entry };
         let restores = rng.random_bool(0.4);
         let has_insider = rng.random_bool(0.3);
         let (many, mut steps) = (rng.random_range(20..=60), Vec::new());
         if has_insider {
             steps.extend([Step::Insider { by: 0 }, Step::DeliverAll]);
         }
+        if has_door {
+            steps.extend([Step::Command { by: 0, wish: Wish::Link { what: rng.random() } }, Step::DeliverAll]);
+        }
         while steps.len() < many {
             if restores && rng.random_bool(0.12) {
                 steps.push(restart(rng));
             } else if has_insider && rng.random_bool(0.1) {
                 steps.push(treason(rng));
+            } else if has_door && rng.random_bool(0.25) {
+                steps.push(at_the_door(rng, mood));
             } else if mood == Mood::Forking && rng.random_bool(0.06) {
                 steps.extend(fork(rng));
             } else {
@@ -282,8 +351,30 @@ fn step(rng: &mut StdRng, mood: Mood) -> Step {
     }
 }
 
+fn at_the_door(rng: &mut StdRng, mood: Mood) -> Step {
+    let (by, pick, is_cheated) = (rng.random(), rng.random(), mood == Mood::Hostile || mood == Mood::Forking);
+    match rng.random_range(0..20) {
+        0 | 1 => Step::Command { by, wish: Wish::Link { what: rng.random() } },
+        2 => Step::Command { by, wish: Wish::Revoke { pick } },
+        3..9 => Step::Knock { link: pick, behind: if rng.random_bool(0.1) { 1_200 } else { 0 } },
+        9..13 => Step::AnswerKnock { by, yes: rng.random_bool(0.75) },
+        13 | 14 if is_cheated => Step::KnockAgain { to: by, pick },
+        15 if is_cheated => Step::Mail { pick, is_lost: true },
+        16 if is_cheated => Step::MixUpMail { pick },
+        _ => Step::Mail { pick, is_lost: false },
+    }
+}
+
+/// Whether members refuse a card whose key is that of a parent node. Until they do one such card shuts the door for good,
+/// and nothing that is said of guests holds.
+const COLLIDING_KEYS_ARE_REFUSED: bool = true;
+
 fn treason(rng: &mut StdRng) -> Step {
-    match rng.random_range(0..7) {
+    match rng.random_range(0..12) {
+        7 | 8 => Step::Replay { pick: rng.random() },
+        9 => Step::Damage { pick: rng.random(), bit: rng.random() },
+        10 => Step::Slander { on: rng.random() },
+        11 if COLLIDING_KEYS_ARE_REFUSED => Step::Jam { pick: rng.random() },
         0 => Step::Flood { by: rng.random(), words: rng.random_range(20..80) },
         5 | 6 => Step::Usurp { what: rng.random(), on: rng.random() },
         1 | 2 => Step::Forge { frames: rng.random_range(1..10) },
@@ -324,10 +415,20 @@ fn wish(rng: &mut StdRng) -> Wish {
 }
 
 fn word(rng: &mut StdRng) -> Word {
-    match rng.random_range(0..8) {
-        0..3 => Word::Chat,
-        3..5 => Word::Hand(rng.random()),
-        5..7 => Word::Mic(rng.random()),
+    match rng.random_range(0..14) {
+        0..4 => Word::Chat,
+        4..6 => Word::Hand(rng.random()),
+        6..8 => Word::Mic(rng.random()),
+        8 => Word::React,
+        9 => Word::Invite { on: rng.random() },
+        10 | 11 => Word::Answer(rng.random()),
+        12 => {
+            if rng.random() {
+                Word::Compare { on: rng.random() }
+            } else {
+                Word::Restate
+            }
+        }
         _ => Word::Leave,
     }
 }

@@ -39,7 +39,8 @@ pub fn play(script: &Script, tell: bool) -> (Held<Tally>, String) {
 /// The shortest history found that breaks the same rule, or `None` if this one does not when it is played again.
 pub fn shortest(script: &Script, rule: Rule) -> Option<Script> {
     let fails = |script: &Script| matches!(play(script, false).0, Err(broken) if broken.rule == rule);
-    if !fails(script) {
+    // Some come about in one of a few runs.
+    if !(0..5).any(|_| fails(script)) {
         return None;
     }
     let mut shortest = script.clone();

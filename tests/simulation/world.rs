@@ -2,7 +2,7 @@
 //! what comes of it is held against the model.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     fmt::Write as _,
     time::{Duration, SystemTime},
 };
@@ -10,17 +10,22 @@ use std::{
 use parlor::{
     Card, Error, Guest, Identity, Kept, KeyIdLayout, MemberId, Room, Settings, Voice,
     media::seal::SealMode,
-    room::{Intent, MessageId, Returning, Setting, door::UnixTime},
+    room::{
+        Intent, MessageId, Returning, Setting,
+        door::{KnockId, UnixTime, Waiting},
+    },
     vault::MemoryVault,
 };
 
 use crate::{
+    door::{AtDoor, Door},
     insider::Insider,
     media::Media,
-    model::{Broken, Held, Listener, Model, Rule},
+    model::{Broken, Held, Listener, Model, Rule, Said},
+    party::words::Key,
     relay::{Line, Relay, Signals},
     restarts::{Disk, disk_key},
-    script::{Opening, Plant, Script, Step},
+    script::{Opening, Plant, Script, Step, Wish},
 };
 
 /// The most people of one history, those included who come again.
@@ -52,6 +57,8 @@ impl Tally {
 /// Where somebody is.
 pub enum Seat {
     Waiting(Box<Guest>),
+    /// They have knocked.
+    AtDoor(Box<Waiting>),
     In(Box<Kept<Disk>>, Box<Voice>),
     /// With the voice they had, unclosed: they would like to hear more.
     Out(Box<Voice>, Option<Identity>),
@@ -89,6 +96,8 @@ pub struct End {
     pub is_stale: bool,
     /// Whether they were told that there are two histories since they came in.
     pub is_warned: bool,
+    /// The hosts who see another history, by what they were told since they were fresh last.
+    pub doubts: BTreeSet<MemberId>,
     /// A message of a later epoch has come.
     pub is_behind: bool,
     /// When they first asked to be brought back, and last.
@@ -112,8 +121,21 @@ pub struct End {
     /// What they played that its speaker did not make and nobody has warned them of: whose it seemed to be, in which
     /// epoch, its counter, and when that was by their clock.
     pub fooled: Vec<(MemberId, u64, u64, Duration)>,
-    /// What they read.
+    /// At which step of their disk they die, if it is told to.
+    pub dies_at: Option<u64>,
+    /// Where they wait, if they have come to a door; whether they were sent away from one, and do not come again.
+    pub at_door: Option<AtDoor>,
+    pub stays_away: bool,
+    /// Whether somebody has had their card.
+    pub is_shown: bool,
+    /// The knocks they heard, and whether somebody is, or was, to be let in by them.
+    pub knocked: HashSet<KnockId>,
+    pub opens: bool,
+    /// What they read, and which texts have vanished at their end.
     pub read: HashSet<MessageId>,
+    pub gone: HashSet<MessageId>,
+    /// What else they were told that somebody said, how often.
+    pub told: HashMap<(MemberId, Said), u64>,
     /// Whether their own microphone is on.
     pub mic: bool,
     /// What they said of it last, in which message; none if somebody muted them since, or the word was lost.
@@ -137,6 +159,7 @@ impl End {
             may_be_lost: false,
             is_stale: false,
             is_warned: false,
+            doubts: BTreeSet::new(),
             is_behind: false,
             asked: None,
             to_bring: Vec::new(),
@@ -149,7 +172,15 @@ impl End {
             past: Vec::new(),
             heard: HashSet::new(),
             fooled: Vec::new(),
+            dies_at: None,
+            at_door: None,
+            stays_away: false,
+            is_shown: false,
+            knocked: HashSet::new(),
+            opens: false,
             read: HashSet::new(),
+            gone: HashSet::new(),
+            told: HashMap::new(),
             mic: true,
             said_mic: None,
             planted: None,
@@ -182,6 +213,7 @@ impl End {
 pub struct World {
     pub ends: Vec<End>,
     pub relay: Relay,
+    pub door: Door,
     pub media: Media,
     pub model: Model,
     pub layout: KeyIdLayout,
@@ -195,11 +227,15 @@ pub struct World {
     pub stolen: bool,
     pub forgets_mutes: bool,
     pub insider: Insider,
+    /// The keys of the epochs that she was in.
+    pub insider_keys: Vec<Key>,
     /// Who she is, in the room or not.
     pub insider_id: Option<MemberId>,
     pub seals: SealMode,
     /// Whether there are frames that their speakers did not make.
     pub has_forged: bool,
+    /// The epochs into which a fresh guest has come.
+    pub visited: HashSet<usize>,
     /// Since when the history is over, and the relay honest.
     pub quiet_since: Option<Duration>,
 }
@@ -224,9 +260,10 @@ impl World {
         (played.map(|()| std::mem::take(&mut world.tally)), told)
     }
 
-    fn open(Opening { roles, seals, epoch_bits }: &Opening) -> Held<Self> {
+    fn open(Opening { roles, seals, epoch_bits, entry }: &Opening) -> Held<Self> {
         let layout = KeyIdLayout::new(8, *epoch_bits).expect("a layout within bounds");
         let settings = Settings::default().with_layout(layout).with(Setting::Seals(*seals)).expect("settings");
+        let settings = settings.with(Setting::Entry(*entry)).expect("settings");
         let identity = identity(0, NAMES[0]);
         let id = identity.id();
         let (room, voice) = Room::create(identity, settings).map_err(bug)?;
@@ -236,6 +273,7 @@ impl World {
         let mut world = Self {
             ends: vec![host],
             relay: Relay::default(),
+            door: Door::default(),
             media: Media::default(),
             model,
             layout,
@@ -246,9 +284,11 @@ impl World {
             stolen: false,
             forgets_mutes: false,
             insider: Insider::default(),
+            insider_keys: Vec::new(),
             insider_id: None,
             seals: *seals,
             has_forged: false,
+            visited: HashSet::new(),
             quiet_since: None,
         };
         let cards = roles.iter().map(|role| {
@@ -304,11 +344,17 @@ impl World {
             | Step::Insider { by: who }
             | Step::Flood { by: who, .. }
             | Step::OldBackup { who, .. }
+            | Step::KnockAgain { to: who, .. }
+            | Step::AnswerKnock { by: who, .. }
             | Step::Clone { who, .. } => who,
             _ => 0,
         };
         let Some(who) = self.member(who) else { return Ok(()) };
         match *step {
+            Step::Command { wish: Wish::Link { what }, .. } => {
+                let terms = self.terms(who, what);
+                self.issue_link(who, terms)
+            }
             Step::Command { wish, .. } => match self.intent(who, wish) {
                 Some(intent) => self.command(who, intent),
                 None => Ok(()),
@@ -379,6 +425,15 @@ impl World {
             Step::BrokenPath { victims } => self.break_path(victims),
             Step::Usurp { what, on } => self.usurp(what, on),
             Step::Forge { frames } => self.forge(frames),
+            Step::Replay { pick } => self.replay_word(pick),
+            Step::Damage { pick, bit } => self.damage_message(pick, bit),
+            Step::Slander { on } => self.slander(on),
+            Step::Jam { pick } => self.jam(who, pick),
+            Step::Knock { link, behind } => self.go_to_the_door(link, behind),
+            Step::KnockAgain { pick, .. } => self.knock_again(who, pick),
+            Step::AnswerKnock { yes, .. } => self.answer_knock(who, yes),
+            Step::Mail { pick, is_lost } => self.pick_mail(pick, is_lost),
+            Step::MixUpMail { pick } => self.mix_up_mail(pick),
             Step::LoseState { .. } => self.lose_state(who),
             Step::OldBackup { epochs, cut, .. } => self.old_backup(who, epochs, cut),
             Step::CutLog => {
@@ -392,7 +447,12 @@ impl World {
     fn plant(&mut self, plant: Plant) -> Held {
         self.tell(|| format!("PLANTED: {plant:?}"));
         match plant {
-            Plant::Twin { who } | Plant::Confused { who } | Plant::Hoarder { who } | Plant::Deaf { who } => {
+            Plant::Twin { who }
+            | Plant::Confused { who }
+            | Plant::Hoarder { who }
+            | Plant::Mixed { who }
+            | Plant::Parrot { who }
+            | Plant::Deaf { who } => {
                 if let Some(who) = self.member(who) {
                     self.ends[who].planted = Some(plant);
                 }
@@ -423,6 +483,7 @@ impl World {
                     self.ends[to].queue.swap(0, 1);
                 }
             }
+            Plant::Shut => self.door.is_shut = true,
             Plant::Unmuted => self.forgets_mutes = true,
             Plant::Panic => panic!("planted"),
         }
