@@ -959,3 +959,33 @@ fn who_loses_the_answer_and_all_but_an_old_ticket_comes_back_by_a_later_word() {
     let (returning, request) = Returning::with_ticket(identity, &ticket, WALL.plus(60)).unwrap();
     round_trip(&mut party, returning, &request, MO, NOW + Duration::from_secs(60));
 }
+
+#[test]
+fn who_is_in_by_another_device_is_told_that_it_is_their_own_key_and_not_that_they_were_put_out() {
+    let mut party = evening();
+    // The phone goes on, from a copy of the identity; the laptop has nothing left but a ticket.
+    let bee = Identity::generate("bee").unwrap();
+    let secret = bee.secret();
+    let bee = Guest::new(bee).unwrap();
+    let admission = party.rooms[ANA].admit(bee.card(), Role::Speaker).unwrap();
+    deliver(&mut party, &admission.commit);
+    let (mut phone, mut voice) = bee.enter(&admission.welcome).unwrap();
+    let ticket = phone.ticket().unwrap();
+    let again = Identity::from_secret("bee", &secret).unwrap();
+    let (laptop, request) = Returning::with_ticket(again, &ticket, WALL).unwrap();
+    let told = party.rooms[ANA].receive(&request, NOW).unwrap();
+    let (card, ..) = asked(&told).unwrap();
+    let admission = bring_back(&mut party, ANA, &card);
+    let events = phone.receive(&admission.commit, NOW).unwrap();
+    let ana = party.rooms[ANA].me().unwrap().id;
+    assert!(matches!(events[..], [Event::Replaced { by }] if by == ana), "{:?}", gists(&events));
+    events.into_iter().for_each(|event| drop(event.tell(&mut voice).unwrap()));
+    assert!(!phone.is_open() && voice.seal(b"an Opus frame").is_err(), "the keys are gone here");
+    let (laptop, _) = laptop.enter(&admission.welcome, admission.tree.as_deref()).unwrap();
+    assert_eq!(laptop.code(), party.rooms[ANA].code());
+    // Who is put out is told that, as ever.
+    let sue = party.rooms[SUE].me().unwrap().id;
+    let removal = party.rooms[ANA].remove(&sue).unwrap();
+    let told = party.rooms[SUE].receive(&removal, NOW).unwrap();
+    assert!(matches!(told[..], [Event::Closed { asked: false, .. }]), "{:?}", gists(&told));
+}

@@ -5,11 +5,10 @@ mod party;
 
 use std::{cell::Cell, sync::Mutex};
 
-use openmls::prelude::{tls_codec::Serialize as _, *};
+use openmls::prelude::*;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::{
     crypto::OpenMlsCrypto,
-    signatures::Signer as _,
     types::{
         AeadType, CryptoError, ExporterSecret, HashType, HpkeCiphertext, HpkeConfig, HpkeKeyPair, KemOutput,
         SignatureScheme,
@@ -18,44 +17,10 @@ use openmls_traits::{
 use parlor::{Card, Error, Event, Role, Room};
 use party::{
     NOW, gists, guest,
+    jam::{card_with, package, parent_keys},
     mal::{Bare, World, add},
 };
 use tls_codec::SecretVLBytes;
-
-/// The public keys of a tree's parent nodes.
-fn parents(group: &MlsGroup) -> Vec<[u8; 32]> {
-    let tree = group.export_ratchet_tree();
-    let encoded = tree.parents().map(|parent| parent.tls_serialize_detached().unwrap());
-    encoded.map(|parent| parent[1..33].try_into().unwrap()).collect()
-}
-
-/// A key package of `client` whose leaf has that encryption key, signed anew.
-fn card_with(client: &Bare, key: [u8; 32]) -> Vec<u8> {
-    const LEAF: usize = 4 + 4 + 1 + 32;
-    const SIGNATURE: usize = 2 + 64;
-    let sign = |label: &[u8], content: &[u8]| {
-        let mut out = vec![u8::try_from(label.len()).unwrap()];
-        out.extend_from_slice(label);
-        out.extend_from_slice(&(0x4000 | u16::try_from(content.len()).unwrap()).to_be_bytes());
-        out.extend_from_slice(content);
-        client.signer.sign(&out).unwrap()
-    };
-    let mut card = MlsMessageOut::from(client.key_package()).to_bytes().unwrap();
-    card[LEAF + 1..LEAF + 33].copy_from_slice(&key);
-    let end = card.len() - SIGNATURE;
-    let leaf_end = end - 1 - SIGNATURE;
-    let signature = sign(b"MLS 1.0 LeafNodeTBS", &card[LEAF..leaf_end]);
-    card[leaf_end + 2..leaf_end + SIGNATURE].copy_from_slice(&signature);
-    let signature = sign(b"MLS 1.0 KeyPackageTBS", &card[4..end]);
-    card[end + 2..].copy_from_slice(&signature);
-    card
-}
-
-fn package(card: &[u8]) -> KeyPackage {
-    let message = <MlsMessageIn as DeserializeBytes>::tls_deserialize_exact_bytes(card).unwrap();
-    let MlsMessageBodyIn::KeyPackage(package) = message.extract() else { panic!() };
-    package.validate(&RustCrypto::default(), ProtocolVersion::Mls10).unwrap()
-}
 
 /// A room in which everybody has committed once, so that there are parent nodes.
 fn world(role: Role) -> World {
@@ -82,11 +47,11 @@ fn a_guest_enters(world: &mut World, name: &str) {
 #[test]
 fn a_card_whose_key_is_in_the_tree_is_refused_by_name_and_the_others_of_its_batch_get_in() {
     let mut world = world(Role::Listener);
-    let count = parents(&world.mal.group).len();
+    let count = parent_keys(&world.mal).len();
     assert!(count >= 5, "{count}");
     for n in 0..count {
         // The tree is another after each commit.
-        let Some(key) = parents(&world.mal.group).get(n).copied() else { break };
+        let Some(key) = parent_keys(&world.mal).get(n).copied() else { break };
         let zed = Bare::new("zed");
         let card = Card::from_bytes(&card_with(&zed, key)).unwrap();
         let guests: Vec<_> = (0..3).map(|n| guest(&format!("honest {n}"))).collect();
@@ -135,8 +100,8 @@ fn two_cards_of_one_key_are_refused_by_name() {
 #[test]
 fn a_patched_moderator_who_lets_such_a_card_in_is_refused_and_named() {
     let mut world = world(Role::Moderator);
-    for n in 0..parents(&world.mal.group).len() {
-        let key = parents(&world.mal.group)[n];
+    for n in 0..parent_keys(&world.mal).len() {
+        let key = parent_keys(&world.mal)[n];
         let zed = Bare::new("zed");
         let commit = world.mal.commit(vec![add(package(&card_with(&zed, key))), add(Bare::new("yan").key_package())]);
         world.refuse(&commit, Some("mal"), "admit zed");
@@ -157,8 +122,8 @@ fn an_update_path_with_a_key_that_is_in_the_tree_is_merged_by_nobody() {
     let (mut refused, mut stuck) = (0, 0);
     for nth in 0..3 {
         let mut world = world(Role::Listener);
-        for n in 0..parents(&world.mal.group).len() {
-            let Some(key) = parents(&world.mal.group).get(n).copied() else { break };
+        for n in 0..parent_keys(&world.mal).len() {
+            let Some(key) = parent_keys(&world.mal).get(n).copied() else { break };
             let swapping = Swapping { primitives: RustCrypto::default(), nth, key, derived: Mutex::default() };
             let mal = &mut world.mal;
             let bundle = mal.group.commit_builder().force_self_update(true).load_psks(mal.client.provider.storage());
@@ -197,7 +162,7 @@ fn an_update_path_with_a_key_that_is_in_the_tree_is_merged_by_nobody() {
 fn who_holds_a_link_and_such_a_card_keeps_nobody_else_out() {
     // The door takes a card by the same reader, and lets in by the same commit.
     let mut world = world(Role::Listener);
-    let key = parents(&world.mal.group)[0];
+    let key = parent_keys(&world.mal)[0];
     let card = Card::from_bytes(&card_with(&Bare::new("zed"), key)).unwrap();
     let room: &mut Room = world.party.named("ana");
     assert!(room.admit(&card, Role::Listener).is_err());

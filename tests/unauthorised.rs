@@ -91,6 +91,7 @@ const KINDS: &[Kind] = &[
     ("with a card valid for years", DOOR, people::long_card),
     ("with a door key in their leaf that is none", DOOR, people::leaf_with_extras),
     ("with a swollen leaf", DOOR, people::swollen_card),
+    ("with a key that is in the tree", DOOR, people::card_with_a_key_of_the_tree),
     ("with media keys of another's", DOOR, people::card_with_false_media_keys),
     ("in a role with a forged date", DOOR, people::newcomer_with_seniority),
     ("muted or leaving from the start", DOOR, people::newcomer_with_marks),
@@ -174,6 +175,9 @@ const KINDS: &[Kind] = &[
     ("a commit in the clear", ALL, wire::in_the_clear),
     ("an invitation to speak by who may not", FLOOR, wire::invitation),
     ("words of no form", ALL, wire::garbled_words),
+    ("a word in another's name", ALL, wire::word_in_anothers_name),
+    ("another's word, sealed again", ALL, wire::word_said_again),
+    ("an MLS application message", ALL, wire::application_message),
     // The relay, with what a member may have leaked to it.
     ("the relay's external commit", ALL, wire::external_commit),
     ("the relay's external proposal", ALL, wire::external_proposal),
@@ -320,8 +324,19 @@ impl Evening {
         }
         let mut take = |name| inside.remove(inside.iter().position(|mal| mal.client.name == name).unwrap());
         let (mal, hal, rex) = (take("mal"), take("hal"), take("rex"));
-        let mut evening =
-            Self { rng, seat, party, mal, hal, rex, zed: Bare::new("zed"), log, others_turn: false, said: 0, guests: 0 };
+        let mut evening = Self {
+            rng,
+            seat,
+            party,
+            mal,
+            hal,
+            rex,
+            zed: Bare::new("zed"),
+            log,
+            others_turn: false,
+            said: 0,
+            guests: 0,
+        };
         let (rex, zed) = (evening.rex.client.id(), evening.zed.id());
         evening.honest("ana", |room| room.remove(&rex));
         evening.honest("ana", |room| room.ban(&zed));

@@ -42,7 +42,7 @@ pub(crate) use self::{
     hpke::{DoorKey, DoorKeyPublic, ENCAPSULATED, TAG},
     incoming::{Incoming, Staged},
     join::{Doorstep, Joined, join},
-    leaf::{forget_card, making_of, new_card, read_card},
+    leaf::{Making, forget_card, making_of, new_card, read_card},
     welcome::split_welcome,
 };
 

@@ -14,6 +14,13 @@ pub fn parent_keys(mal: &Mal) -> Vec<[u8; 32]> {
     starts.map(|at| tree[at + 3..at + 35].try_into().unwrap()).collect()
 }
 
+/// What MLS makes of a card's bytes.
+pub fn package(card: &[u8]) -> KeyPackage {
+    let message = <MlsMessageIn as DeserializeBytes>::tls_deserialize_exact_bytes(card).unwrap();
+    let MlsMessageBodyIn::KeyPackage(package) = message.extract() else { panic!("a card is a key package") };
+    package.validate(&openmls_rust_crypto::RustCrypto::default(), ProtocolVersion::Mls10).unwrap()
+}
+
 /// A card of `client` whose leaf has that key, signed anew: nobody need hold the private half.
 pub fn card_with(client: &Bare, key: [u8; 32]) -> Vec<u8> {
     const LEAF: usize = 4 + 4 + 1 + 32;

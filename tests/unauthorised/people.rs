@@ -8,6 +8,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use super::{Attempt, EVERYBODY, Evening, Expect, FLOOR, Seat, byte, key, leaf, role, stand};
 use crate::party::{
     charter::{HOST, LISTENER, SPEAKER},
+    jam::{card_with, package, parent_keys},
     mal::{Bare, CHARTER, DOOR_KEY, Part, SUITE, add, media_extension, remove},
 };
 
@@ -97,6 +98,14 @@ pub fn long_card(e: &mut Evening) -> Attempt {
     let days = e.rng.random_range(100..4_000);
     let card =
         Bare::new("ghost").key_package_with(|builder| builder.key_package_lifetime(Lifetime::new(days * 24 * 3600)));
+    (e.mal.commit(vec![add(card)]), Expect::Mal("admit ghost".into()))
+}
+
+pub fn card_with_a_key_of_the_tree(e: &mut Evening) -> Attempt {
+    e.with_room();
+    let keys = parent_keys(&e.mal);
+    let Some(key) = keys.get(e.rng.random_range(0..keys.len().max(1))) else { return long_card(e) };
+    let card = package(&card_with(&Bare::new("ghost"), *key));
     (e.mal.commit(vec![add(card)]), Expect::Mal("admit ghost".into()))
 }
 

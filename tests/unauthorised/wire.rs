@@ -10,7 +10,7 @@ use openmls::{
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
-use parlor::{Error, Event, Item, Role, Room};
+use parlor::{Error, Event, Item, Role, Room, room::Reaction};
 use rand::RngExt as _;
 
 use super::{Attempt, EVERYBODY, Evening, Expect, key, leaf, people, people::swollen};
@@ -18,6 +18,7 @@ use crate::party::{
     charter::{Charter, HOST},
     gists,
     mal::{Bare, CHARTER, Mal, Part, SUITE, capabilities, media_extension, psk},
+    words::{Key, Word},
 };
 
 // ---- what no room takes ----
@@ -182,6 +183,33 @@ pub fn garbled_words(e: &mut Evening) -> Attempt {
     let said: &[&[u8]] = &[&[], &[2], &[1, 1], &[2, 0, 0, 0, 9, 4], &[3, 7], &[4, 2], &[8, 0]];
     let said = said[e.rng.random_range(0..said.len())];
     (e.say(said), Expect::Fails(|error| matches!(error, Error::Malformed { what: Item::Message, .. })))
+}
+
+pub fn word_in_anothers_name(e: &mut Evening) -> Attempt {
+    let key = Key::of(&e.mal);
+    let (who, process) = (e.someone(&EVERYBODY).id, e.rng.random());
+    let word = Word { epoch: key.epoch, who, process, number: 0, said: vec![6, b'!'], signature: [0; 64] };
+    let word = key.seal(&word.sign(&e.mal.client, &key.room));
+    (word, Expect::Fails(|error| matches!(error, Error::Unauthentic { .. })))
+}
+
+pub fn word_said_again(e: &mut Evening) -> Attempt {
+    let key = Key::of(&e.mal);
+    let who = e.rng.random_range(0..e.party.rooms.len());
+    let word = e.party.rooms[who].react(&Reaction::new("!").unwrap()).unwrap();
+    e.party.deliver(&word);
+    let mut again = key.open(&word).unwrap();
+    if e.rng.random() {
+        again.number += e.rng.random_range(1..1_000);
+    }
+    (key.seal(&again), Expect::Fails(|error| matches!(error, Error::Malformed { .. } | Error::Unauthentic { .. })))
+}
+
+pub fn application_message(e: &mut Evening) -> Attempt {
+    let Mal { client, group } = &mut e.mal;
+    let message = group.create_message(&client.provider, &client.signer, &[6, b'!']).unwrap();
+    let message = message.to_bytes().unwrap();
+    (message, Expect::Fails(|error| error.to_string().contains("a room takes none")))
 }
 
 // ---- the relay ----

@@ -34,7 +34,7 @@ use crate::{
     room::{
         Card, Event, Intent, MAX_ON_STAGE, Room,
         draft::Draft,
-        group::{Bundle, split_welcome},
+        group::{Bundle, Making, split_welcome},
         judge::{Change, denial},
         policy::{Action, permits},
         roster::Roster,
@@ -747,9 +747,9 @@ impl Room {
     pub(crate) fn note_used_cards(&mut self, changes: &[Change], before: &Roster) {
         for change in changes {
             if let Change::Removed(Member { id, .. }) | Change::CameBack(id) = change
-                && let Some(door) = before.door_key(id)
+                && let (Some(door), date) = before.dated_leaf(id)
             {
-                self.door.used.note(*id, door.0);
+                self.door.used.note(*id, Making { key: door.0, date });
             }
         }
     }

@@ -11,7 +11,10 @@ use crate::{
     bytes::{Reader, Writer},
     error::Result,
     identity::MemberId,
-    room::{Card, group::making_of},
+    room::{
+        Card,
+        group::{Making, making_of},
+    },
 };
 
 /// The most that are remembered; a card is good for eleven weeks at most.
@@ -20,15 +23,15 @@ const MAX_USED: usize = 1_024;
 /// Why somebody's card is refused.
 pub(in crate::room) const WHY: &str = "that card let them in before, and admits once: a fresh one is needed";
 
-/// The cards that have been used, the oldest first: whose, and what cards of one making have in common.
+/// The cards that have been used, the oldest first: whose, and of which making.
 #[derive(Default)]
 pub(super) struct Used {
-    cards: VecDeque<(MemberId, [u8; 32])>,
+    cards: VecDeque<(MemberId, Making)>,
 }
 
 impl Used {
     /// The card of that making has let its owner in.
-    pub(super) fn note(&mut self, whose: MemberId, making: [u8; 32]) {
+    pub(super) fn note(&mut self, whose: MemberId, making: Making) {
         if self.cards.contains(&(whose, making)) {
             return;
         }
@@ -40,23 +43,25 @@ impl Used {
 
     pub(super) fn contains(&self, card: &Card) -> bool {
         // To look into a card costs its signatures: only into those of people who were here.
-        self.cards.iter().any(|(whose, _)| *whose == card.id())
-            && making_of(card).is_some_and(|making| self.cards.contains(&(card.id(), making)))
+        let mut theirs = self.cards.iter().filter(|(whose, _)| *whose == card.id()).peekable();
+        theirs.peek().is_some() && making_of(card).is_some_and(|making| theirs.any(|(_, used)| used.uses_up(&making)))
     }
 
     pub(super) fn save(&self, out: &mut Writer) -> Result<()> {
         out.count("cards", self.cards.len())?;
         for (whose, making) in &self.cards {
             out.put(whose.as_bytes());
-            out.put(making);
+            out.put(&making.key);
+            out.put(&making.date.to_be_bytes());
         }
         Ok(())
     }
 
     pub(super) fn load(saved: &mut Reader<'_>) -> Result<Self> {
         let mut used = Self::default();
-        for _ in 0..saved.count(64)? {
-            used.note(MemberId::from_bytes(saved.array()?), saved.array()?);
+        for _ in 0..saved.count(72)? {
+            let (whose, key) = (MemberId::from_bytes(saved.array()?), saved.array()?);
+            used.note(whose, Making { key, date: saved.number()? });
         }
         Ok(used)
     }
@@ -70,9 +75,9 @@ mod tests {
     fn so_many_are_remembered_and_the_youngest() {
         let mut used = Used::default();
         let making = |n: usize| {
-            let mut making = [0; 32];
-            making[..8].copy_from_slice(&n.to_be_bytes());
-            making
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&n.to_be_bytes());
+            Making { key, date: 7 }
         };
         let whose = MemberId::from_bytes([1; 32]);
         for n in 0..MAX_USED {

@@ -247,31 +247,44 @@ impl Group {
 }
 
 impl Group {
-    /// Whether it is by `card`, or by another card of the same making, that `leaf` came to be: then that card is used up.
+    /// Whether it is by `card`, or by a later one of the same making, that `leaf` came to be: then that card is used up.
     pub(crate) fn came_by(&self, leaf: LeafIndex, card: &Card) -> bool {
-        let leaf = self.mls.treesync().full_leaves().find_map(|(at, node)| (at == index(leaf)).then_some(node));
-        let (Some(leaf), Ok(package)) = (leaf, key_package(card.as_bytes())) else { return false };
-        // Whoever makes a card keeps their door key for as long as they are in by it; others may have none.
-        match (door_key(leaf), door_key(package.leaf_node())) {
-            (Some(now), Some(then)) => now == then,
-            _ => leaf.encryption_key() == package.leaf_node().encryption_key(),
-        }
+        self.making_at(leaf).zip(making_of(card)).is_some_and(|(used, card)| used.uses_up(&card))
     }
 
-    /// What the card by which whoever sits at `leaf` has just come in has in common with others of its making.
-    pub(crate) fn making_at(&self, leaf: LeafIndex) -> Option<[u8; 32]> {
+    /// The making of the card by which whoever sits at `leaf` has come in.
+    pub(crate) fn making_at(&self, leaf: LeafIndex) -> Option<Making> {
         let (_, leaf) = self.mls.treesync().full_leaves().find(|(at, _)| *at == index(leaf))?;
         making(leaf)
     }
 }
 
-/// What a card has in common with others of one making, none of which is of use once its owner has come in by one.
-pub(crate) fn making_of(card: &Card) -> Option<[u8; 32]> {
+/// What the cards of one guest have in common, and when one of them was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Making {
+    /// The guest's door key, which they keep for as long as they are in by one of these cards; of who has none the key of
+    /// the leaf.
+    pub(crate) key: [u8; 32],
+    /// By the guest's clock; 0 if the card does not say.
+    pub(crate) date: u64,
+}
+
+impl Making {
+    /// Whether `card` is of no use once its owner has come in by this one. A later one is: whoever makes another card as
+    /// the same guest has not come in by the first, for the answer to it was lost.
+    pub(crate) fn uses_up(&self, card: &Self) -> bool {
+        self.key == card.key && card.date <= self.date
+    }
+}
+
+/// The making of a card.
+pub(crate) fn making_of(card: &Card) -> Option<Making> {
     making(key_package(card.as_bytes()).ok()?.leaf_node())
 }
 
-fn making(leaf: &LeafNode) -> Option<[u8; 32]> {
-    door_key(leaf).map(|door| door.0).or_else(|| encryption_key(leaf)?.try_into().ok())
+fn making(leaf: &LeafNode) -> Option<Making> {
+    let key = door_key(leaf).map(|door| door.0).or_else(|| encryption_key(leaf))?;
+    Some(Making { key, date: date(leaf) })
 }
 
 fn link_proof(bytes: &[u8]) -> Option<LinkProof> {
