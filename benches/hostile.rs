@@ -74,4 +74,45 @@ fn main() {
     row("member", "a true word", words[0].len(), (spent() - before) / 10_000);
     let again = cost(|n| drop(room.receive(&words[n as usize % words.len()], NOW)));
     row("relay", "a true word again", words[0].len(), again);
+    beside_mls();
+}
+
+/// Signals of the heartbeat, and requests to come back.
+fn beside_mls() {
+    let mut world = World::new(Role::Listener);
+    let rooms = &mut world.party.rooms;
+    let sent = |events: Vec<Event>| {
+        events.into_iter().filter_map(|event| if let Event::Send(bytes) = event { Some(bytes) } else { None })
+    };
+    let beat = rooms.iter_mut().map(|room| room.tick(NOW)).collect::<Vec<_>>().swap_remove(0);
+    let beat = sent(beat).next().expect("a host beats");
+    let (mut damaged, mut later) = (beat.clone(), beat.clone());
+    *damaged.last_mut().expect("its tag") ^= 1;
+    // The last byte of its epoch.
+    later[10] ^= 8;
+    // No closer than the budget lets them be looked at.
+    let at = |n: u64, apart: u64| NOW + Duration::from_millis(apart * (n + 1));
+    for (who, what, message) in [
+        ("relay", "a signal that does not open", &damaged),
+        ("relay", "a signal of a later epoch", &later),
+        ("relay", "a host's beat, again", &beat),
+    ] {
+        let cost = cost(|n| drop(rooms[2].receive(message, at(n, 5))));
+        row(who, what, message.len(), cost);
+    }
+    // Ben asks where the hosts are.
+    let mut asks = Vec::new();
+    for n in 0..60 {
+        let now = NOW + Duration::from_secs(600) + Duration::from_millis(n * 100);
+        let _ = rooms[2].receive(&later, now);
+        asks.extend(sent(rooms[2].tick(now)).filter(|signal| signal[2] == 1));
+    }
+    let ask = asks.first().expect("an ask");
+    let asked = cost(|n| drop(rooms[0].receive(ask, at(n, 5))));
+    row("anybody", "an ask, to a host", ask.len(), asked);
+    let wall = std::time::SystemTime::now().into();
+    let ben = rooms.remove(2);
+    let (_, request) = ben.come_back(NOW, wall).unwrap_or_else(|_| panic!("ben may ask"));
+    let tried = cost(|n| drop(rooms[0].receive(&request, at(n, 40))));
+    row("anybody", "a request to come back", request.len(), tried);
 }

@@ -644,6 +644,11 @@ impl Beating {
             if let Ok((bytes, ask)) = self.wire.ask(&room.identity, host, now) {
                 self.doubt.asks(ask);
                 events.push(Event::Send(bytes));
+                // Who never answers and never beats here is missed as one who has stopped: perhaps the room has gone on
+                // without this member, and nobody there has anything to tell them.
+                if host != room.identity.id() {
+                    self.hosts.entry(host).or_insert_with(|| Host::awaited(self.doubt.since(now)));
+                }
             }
         }
     }

@@ -131,6 +131,7 @@ impl World {
         (end.past, end.twin, end.mic, end.said_mic) = (Vec::new(), None, room.is_mic_on(&end.id), None);
         (end.is_stale, end.is_warned, end.is_behind) = (false, false, false);
         end.doubts.clear();
+        end.misses.clear();
         end.fooled.clear();
         end.dies_at = None;
         end.seat = Seat::of(room, voice);
@@ -291,6 +292,7 @@ impl World {
                 voice.set_stale(false);
                 end.is_stale = false;
                 end.doubts.clear();
+                end.misses.clear();
             }
             Event::Behind { .. } => {
                 self.tally.add("told: behind");
@@ -302,7 +304,8 @@ impl World {
                 end.doubts.insert(host);
                 self.model.alarms.push(self.now);
             }
-            Event::HostSilent { .. } => {
+            Event::HostSilent { host } => {
+                end.misses.insert(host);
                 self.tally.add("told: a host is silent");
                 self.model.alarms.push(self.now);
             }

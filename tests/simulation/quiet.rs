@@ -169,7 +169,8 @@ impl World {
         let there = self.model.epoch(end.epoch);
         let mut others = self.ends.iter().filter(|other| other.is_in() && other.epoch == here);
         let hosts: Vec<&End> = others.clone().filter(|other| epoch.is_host(&other.id)).collect();
-        let knows = |end: &End| end.is_stale || end.is_warned;
+        let misses = |end: &End| self.ends.iter().any(|other| end.misses.contains(&other.id));
+        let knows = |end: &End| end.is_stale || end.is_warned || misses(end);
         let is_old = end.may_be_lost || others.clone().all(|other| other.may_be_lost);
         let is_known = is_old || knows(end) || others.any(knows);
         // Who is no host there any more says nothing that counts there.

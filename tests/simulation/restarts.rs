@@ -145,6 +145,7 @@ impl World {
         end.queue = self.relay.after(end.admitted).into();
         (end.is_stale, end.is_warned, end.is_behind) = (false, false, false);
         end.doubts.clear();
+        end.misses.clear();
         end.to_bring.clear();
         // Nobody knows whether it was sent.
         for unsent in room.unsent() {

@@ -98,6 +98,8 @@ pub struct End {
     pub is_warned: bool,
     /// The hosts who see another history, by what they were told since they were fresh last.
     pub doubts: BTreeSet<MemberId>,
+    /// The hosts who have fallen silent, as they were told.
+    pub misses: BTreeSet<MemberId>,
     /// A message of a later epoch has come.
     pub is_behind: bool,
     /// When they first asked to be brought back, and last.
@@ -160,6 +162,7 @@ impl End {
             is_stale: false,
             is_warned: false,
             doubts: BTreeSet::new(),
+            misses: BTreeSet::new(),
             is_behind: false,
             asked: None,
             to_bring: Vec::new(),

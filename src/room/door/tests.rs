@@ -258,27 +258,3 @@ fn a_crash_after_anything_at_the_door_finds_everybody_where_they_were() {
         assert_eq!(came, if entry == Entry::Knock { 3 } else { 10 });
     }
 }
-
-#[test]
-fn a_room_saved_by_the_version_before_comes_back_without_its_nameless_refusals() {
-    let Evening { ana, link, .. } = Evening::new();
-    let plate = link.read_doorplate(&ana.doorplate(&link).unwrap()).unwrap();
-    let secret = ana.identity.secret();
-    let mut ana = ana;
-    let (_, bytes) = party::guest("ben").knock(&link, &plate, "", WALL).unwrap();
-    ana.knocked(&bytes, NOW, WALL).unwrap();
-    let (door, whole) = (Keeper::door(&ana), ana.save().unwrap());
-    let at = whole.windows(door.len()).position(|window| *window == *door).unwrap();
-    // One knock seen; then refusals and used cards, none of either.
-    let counts = 4 + 16;
-    assert_eq!(door[counts..counts + 8], [0; 8]);
-    let refused = [&[0, 0, 0, 1][..], &[7; 32], &[2]].concat();
-    let older = [&[1], &whole[1..at + counts], &refused, &whole[at + counts + 8..]].concat();
-    let identity = |_| Identity::from_secret("ana", &secret).unwrap();
-    let (restored, _) = Room::load(&older, std::iter::empty(), identity(()), NOW).unwrap();
-    assert!(Keeper::door(&restored) == door);
-    assert_eq!(restored.knocks().next().unwrap().name(), "ben");
-    let later = [&[3], &whole[1..]].concat();
-    let error = Room::load(&later, std::iter::empty(), identity(()), NOW).unwrap_err();
-    assert!(error.to_string().contains("a later parlor wrote it"), "{error}");
-}

@@ -26,7 +26,7 @@ use crate::{
         card::Card,
         charter::Charter,
         check_size,
-        judge::{Proposed, denial},
+        judge::{Newcomer, Proposed, denial},
         tree::TreeKey,
     },
 };
@@ -203,14 +203,23 @@ impl Group {
     /// What `staged`, made by whoever sits at `committer`, would do, in the room's terms; `signed` is what they signed, if
     /// that is somebody else.
     pub(super) fn describe(&self, committer: LeafIndex, staged: &StagedCommit, signed: Option<&Signed>) -> Proposed {
+        let leaf = staged.update_path_leaf_node();
+        // The keys of this member's own path were drawn here.
+        let path = leaf.zip(signed).map(|(leaf, signed)| signed.path_keys(leaf.tls_serialized_len()));
+        let is_hidden = path == Some(None);
+        let path = leaf.map(leaf::encryption_key).into_iter().chain(path.flatten().into_iter().flatten().map(Some));
+        let path: Vec<_> = path.collect();
+        let known = self
+            .known_among(&staged.add_proposals().map(|add| added_key(&add)).chain(path.clone()).collect::<Vec<_>>());
         let mut proposed = Proposed {
             committer,
             adds: Vec::new(),
             removes: Vec::new(),
             charter: None,
             other_extensions_kept: true,
-            path: staged.update_path_leaf_node().map(|leaf: &LeafNode| leaf::newcomer(leaf)),
-            foreign: None,
+            path: leaf.map(|leaf: &LeafNode| leaf::newcomer(leaf)),
+            foreign: (is_hidden || path.iter().any(|key| known.contains(key)))
+                .then_some("put a key into the tree that is in it already"),
         };
         for queued in staged.queued_proposals() {
             let foreign = match queued.proposal() {
@@ -220,7 +229,9 @@ impl Group {
                 }
                 _ if *queued.sender() != Sender::Member(index(committer)) => Some("commit somebody else's proposal"),
                 Proposal::Add(add) => {
-                    proposed.adds.push(leaf::admitted(add.key_package()));
+                    let package = add.key_package();
+                    let has_new_key = !known.contains(&leaf::encryption_key(package.leaf_node()));
+                    proposed.adds.push(Newcomer { has_new_key, ..leaf::admitted(package) });
                     None
                 }
                 Proposal::Remove(remove) => {
@@ -237,37 +248,12 @@ impl Group {
             };
             proposed.foreign = proposed.foreign.or(foreign);
         }
-        self.compare_keys(&mut proposed, staged, signed);
         let (before, after) = (self.mls.extensions(), staged.group_context().extensions());
         proposed.other_extensions_kept = others(before).eq(others(after));
         if charter_bytes(before) != charter_bytes(after) {
             proposed.charter = Some(read_charter(after));
         }
         proposed
-    }
-}
-
-impl Group {
-    /// Finds whose new keys are in the tree already.
-    fn compare_keys(&self, proposed: &mut Proposed, staged: &StagedCommit, signed: Option<&Signed>) {
-        let mut keys: Vec<_> = staged.add_proposals().map(|add| added_key(&add)).collect();
-        let leaf = staged.update_path_leaf_node();
-        keys.extend(leaf.map(leaf::encryption_key));
-        // The keys of this member's own path were drawn here.
-        let path = leaf.zip(signed).map(|(leaf, signed)| signed.path_keys(leaf.tls_serialized_len()));
-        let is_hidden = path == Some(None);
-        keys.extend(path.flatten().into_iter().flatten().map(Some));
-        let known = self.known_among(&keys);
-        if known.is_empty() && !is_hidden {
-            return;
-        }
-        let adds = staged.add_proposals().map(|add| added_key(&add));
-        for (newcomer, key) in proposed.adds.iter_mut().zip(adds) {
-            newcomer.has_new_key = !known.contains(&key);
-        }
-        if proposed.adds.iter().all(|newcomer| newcomer.has_new_key) {
-            proposed.foreign = proposed.foreign.or(Some("put a key into the tree that is in it already"));
-        }
     }
 }
 

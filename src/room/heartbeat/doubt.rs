@@ -160,6 +160,11 @@ impl Doubt {
         self.seen
     }
 
+    /// Since when there has been something to ask about; `now` if there is nothing.
+    pub(super) fn since(&self, now: Duration) -> Duration {
+        self.hint.as_ref().map_or(now, |hint| hint.since)
+    }
+
     pub(super) fn set_back(&mut self, by: Duration) {
         for at in [&mut self.seen, &mut self.quiet_until, &mut self.last_round] {
             *at = at.map(|at| at.saturating_sub(by));

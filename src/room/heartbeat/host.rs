@@ -71,6 +71,11 @@ pub(super) struct Taken {
 }
 
 impl Host {
+    /// A host of whom nothing has come, and who is waited for since then.
+    pub(super) fn awaited(since: Duration) -> Self {
+        Self { heard: since, ..Self::default() }
+    }
+
     /// Takes a beat that came at `now` and answers the ping that went out at `asked`.
     pub(super) fn take(&mut self, beat: &Beat, asked: Option<Duration>, now: Duration) -> Taken {
         let place = self.runs.iter().position(|run| run.id == beat.run);
