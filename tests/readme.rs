@@ -26,7 +26,11 @@ fn every_test_that_the_limits_name_is_there() {
             let folder = if file.starts_with("src/") { "" } else { "tests/" };
             let path = format!("{}/{folder}{file}.rs", env!("CARGO_MANIFEST_DIR"));
             let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-            assert!(source.contains(&format!("#[test]\n    fn {test}()")) || source.contains(&format!("#[test]\nfn {test}()")), "{path} has no test {test}");
+            assert!(
+                source.contains(&format!("#[test]\n    fn {test}()"))
+                    || source.contains(&format!("#[test]\nfn {test}()")),
+                "{path} has no test {test}"
+            );
         }
     }
 }
