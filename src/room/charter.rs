@@ -530,7 +530,7 @@ mod tests {
         let lists: [(usize, Fill); 4] = [
             (MAX_ON_STAGE, |charter, id| charter.set_role(MemberId::from_bytes(id), Role::Speaker, 1)),
             (MAX_ON_STAGE, |charter, id| {
-                charter.set_muted(MemberId::from_bytes(id), Some(MemberId::from_bytes([7; 32])))
+                charter.set_muted(MemberId::from_bytes(id), Some(MemberId::from_bytes([7; 32])));
             }),
             (MAX_BANNED, |charter, id| charter.ban(MemberId::from_bytes(id))),
             (MAX_LINKS, |charter, id| charter.add_link(LinkEntry { id: LinkId::from_bytes(id), ..link(1) })),
