@@ -158,6 +158,10 @@ mod tests {
         }
         let long = VoiceFrame { time: MediaTime::default(), level: Level::SILENCE, opus: &[0; MAX_OPUS + 1] };
         assert!(long.write(&mut [0; 2000]).is_err());
+        let longest = VoiceFrame { opus: &[0; MAX_OPUS], ..long };
+        let mut out = [0; 2000];
+        let n = longest.write(&mut out).unwrap();
+        assert_eq!(VoiceFrame::parse(&out[..n]).unwrap(), longest);
     }
 
     #[test]

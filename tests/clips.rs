@@ -107,3 +107,25 @@ fn a_room_off_the_record_gives_no_clip() {
     let refused = scene.draft().unwrap_err().to_string();
     assert!(refused.contains("keeps no evidence"), "{refused}");
 }
+
+#[test]
+fn by_default_two_mebibytes_are_kept_for_clips_and_beyond_that_the_newest() {
+    let mut scene = Scene::new(Proof::Evidence);
+    let say = |scene: &mut Scene, frames: usize| {
+        for _ in 0..frames {
+            let [(_, ana), (_, benno)] = &mut scene.rooms[..] else { panic!("there are two") };
+            benno.open(&ana.seal(&[7; 2_000]).unwrap(), NOW).unwrap();
+            while let Some(seal) = ana.next_seal(NOW) {
+                let _ = benno.open(&seal, NOW);
+            }
+        }
+    };
+    // With its header and tag, and the part of a seal that covers it, each takes 2,050 bytes at most.
+    say(&mut scene, 1_000);
+    let draft = scene.draft().unwrap();
+    assert_eq!((draft.frames(), draft.missing()), (1_000, 0));
+    say(&mut scene, 1_000);
+    let draft = scene.draft().unwrap();
+    assert!((1_000..=2 * 1024 * 1024 / 2_000).contains(&draft.frames()), "{} frames", draft.frames());
+    assert_eq!(draft.missing(), 0);
+}

@@ -394,6 +394,41 @@ fn a_million_junk_packets_fill_the_parking_lot_and_no_more() {
 }
 
 #[test]
+fn by_default_1024_packets_wait_or_256_kib_of_them_128_of_one_leaf_and_the_next_pushes_one_out() {
+    let ahead = Room { epoch: 1, ..Room::new(&[1]) };
+    let here = Room::new(&[1]);
+    let mut senders: Vec<_> = (1..=8).map(|leaf| insider(&ahead, 0, leaf, 0)).collect();
+    let mut ben = here.voice(100);
+    let parks = |ben: &mut Voice, packet: &[u8], packets, dropped| {
+        assert!(matches!(ben.open(packet, NOW), Err(Error::Parked { .. })));
+        assert_eq!((ben.parked().0, ben.stats().parked_dropped), (packets, dropped));
+    };
+    for packet in 0..1_024 {
+        parks(&mut ben, &sealed(&mut senders[packet % 8], b"frame"), packet + 1, 0);
+    }
+    parks(&mut ben, &sealed(&mut insider(&ahead, 0, 9, 0), b"frame"), 1_024, 1);
+
+    let mut ben = here.voice(100);
+    let mut sender = insider(&ahead, 0, 1, 1_000);
+    for packet in 0..128 {
+        parks(&mut ben, &sealed(&mut sender, b"frame"), packet + 1, 0);
+    }
+    parks(&mut ben, &sealed(&mut sender, b"frame"), 128, 1);
+
+    // 128 of 2 KiB are 256 KiB.
+    let mut ben = here.voice(100);
+    for packet in 0..128 {
+        let sender = &mut senders[packet % 8];
+        let frame = vec![0; 2_048 - sender.overhead()];
+        let packet_of_2048 = sealed(sender, &frame);
+        assert_eq!(packet_of_2048.len(), 2_048);
+        parks(&mut ben, &packet_of_2048, packet + 1, 0);
+    }
+    assert_eq!(ben.parked(), (128, 256 * 1_024));
+    parks(&mut ben, &sealed(&mut senders[0], b"frame"), 128, 1);
+}
+
+#[test]
 fn who_floods_one_leaf_pushes_out_no_other_leafs_parked_frames() {
     let mut room = Room::new(&[1, 2]);
     let mut ben = room.voice(9);

@@ -20,8 +20,8 @@ use openmls_traits::signatures::Signer as _;
 use parlor::{
     Card, Event, Role, Room, Settings, UnixTime,
     room::{
-        Entry, MAX_CARD, MAX_MESSAGE, MAX_TEXT, MAX_TREE, PublishedKeys, Setting,
-        door::{Gate, Terms},
+        Entry, MAX_CARD, MAX_MESSAGE, MAX_TEXT, MAX_TREE, PublishedKeys, REQUEST_LEN, Setting, Ticket,
+        door::{Gate, Link, Terms},
     },
     vault::VaultKey,
 };
@@ -144,6 +144,26 @@ fn the_worst_bytes_within_the_caps_take_no_more_than_32_mib() {
     let took = cost(|| party.rooms.iter_mut().for_each(|room| drop(room.receive(&said, NOW).unwrap())));
     rows.push(("application message", MAX_MESSAGE, took));
 
+    // Signals, requests to come back and words, by the first byte of each and as long as they are.
+    let kinds = [(2, 469), (3, REQUEST_LEN), (4, 4_262)];
+    let inputs = kinds.iter().flat_map(|(kind, length)| {
+        (0..=3).flat_map(|next| [fills(&[*kind, next], *length), fills(&[*kind, next], MAX_MESSAGE)].concat())
+    });
+    let inputs: Vec<Vec<u8>> = inputs.collect();
+    let took = worst(&inputs, |bytes| drop(party.rooms[0].receive(bytes, NOW)));
+    rows.push(("signal, request, word of nobody", MAX_MESSAGE, took));
+    words(&mut rows);
+
+    let inputs = fills(&[], 64 * 1024);
+    let took = worst(&inputs, |bytes| {
+        let text: String = bytes.iter().map(|byte| char::from(byte & 0x7f)).collect();
+        let _ = Link::parse(&text);
+        let _ = Link::parse(&format!("parlor:hint#{}", "A".repeat(bytes.len())));
+    });
+    rows.push(("link", 64 * 1024, took));
+    let inputs = [fills(&[], 64 * 1024), fills(&[1], 64 * 1024)].concat();
+    rows.push(("ticket", 64 * 1024, worst(&inputs, |bytes| drop(Ticket::from_bytes(bytes)))));
+
     door(&mut rows);
 
     // The published media keys of somebody, and what only looks like them.
@@ -180,6 +200,22 @@ fn the_worst_bytes_within_the_caps_take_no_more_than_32_mib() {
     }
 }
 
+/// What a member with a patched client may say, of every kind and as long as a word says anything.
+fn words(rows: &mut Rows) {
+    let mut world = World::new(Role::Listener);
+    let mut worst = Cost::default();
+    let mut number = 0;
+    for kind in 0..=12 {
+        for said in fills(&[kind], 4_097) {
+            let word = party::words::say(&world.mal, number, &said);
+            number += 1;
+            let rooms = &mut world.party.rooms;
+            worst = worst.max(cost(|| rooms.iter_mut().for_each(|room| drop(room.receive(&word, NOW)))));
+        }
+    }
+    rows.push(("a member's word, in five rooms", 4_097, worst));
+}
+
 /// Everything at the door: doorplate, gate, knock and answer, each of one length.
 fn door(rows: &mut Rows) {
     let settings = Settings::default().with(Setting::Entry(Entry::Knock)).unwrap();
@@ -211,12 +247,13 @@ fn door(rows: &mut Rows) {
     rows.push(("knock", knock.len(), took));
 
     let mut waiting = Some(waiting);
-    let inputs = fills(&[1], MAX_MESSAGE);
+    // The largest answer has room for the largest welcome, in a power of two.
+    let inputs = fills(&[1], 2 * MAX_MESSAGE);
     let took = worst(&inputs, |bytes| {
         let refused = waiting.take().unwrap().enter(bytes, Some(&[0; MAX_TREE])).unwrap_err();
         waiting = Some(*refused.waiting);
     });
-    rows.push(("answer", MAX_MESSAGE, took));
+    rows.push(("answer", 2 * MAX_MESSAGE, took));
 }
 
 /// A clip that its exporter has signed, whatever is in it.

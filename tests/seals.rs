@@ -361,6 +361,16 @@ fn whoever_never_seals_is_played_for_five_minutes_and_then_held() {
 
 /// A forger far ahead of a speaker who goes on: the speaker's seals show that it is not they.
 #[test]
+fn where_hundreds_are_on_stage_whoever_never_seals_is_played_for_twenty_seconds_and_then_held() {
+    let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 200);
+    let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));
+    for tick in 0..1_100_u32 {
+        let opened = ben.open(&ana.seal(b"unsealed").unwrap(), FRAME * tick);
+        assert_eq!(opened.is_ok(), tick < 1_024, "tick {tick}: {opened:?}");
+    }
+}
+
+#[test]
 fn who_speaks_far_ahead_of_the_speakers_seals_is_soon_not_played_any_more() {
     let room = Room::new(Suite::default(), rules(SealMode::Live, 25), 3);
     let (mut ana, mut ben) = (room.voice(0, 0), room.voice(1, 0));

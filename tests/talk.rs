@@ -152,6 +152,7 @@ fn too_many_words_on_their_way_are_an_error_and_none_is_lost() {
         assert!(sent.len() < 1_000);
     };
     assert!(matches!(refused, Error::Unusable { .. }), "{refused}");
+    assert_eq!(sent.len(), 64);
     let ana = party.named("ana");
     ana.receive(&sent[0], NOW).unwrap();
     assert!(ana.say("there is room again", None).is_ok());

@@ -61,11 +61,11 @@ fn say(world: &mut World, kind: Kind, times: usize) -> Vec<u8> {
     let ana = world.party.id("ana");
     let room = world.party.named(speaker(kind));
     match kind {
-        Kind::Hand if times % 2 == 0 => room.raise_hand(),
+        Kind::Hand if times.is_multiple_of(2) => room.raise_hand(),
         Kind::Hand => room.lower_hand(),
         Kind::Microphone => room.set_mic(times % 2 == 1),
         Kind::Invitation => room.invite_to_speak(&liv),
-        Kind::Answer => room.answer_invitation(times % 2 == 0),
+        Kind::Answer => room.answer_invitation(times.is_multiple_of(2)),
         Kind::Text => room.say(&format!("line {times}"), None).map(|(_, word)| word),
         Kind::VanishingText => room.say(&format!("burn {times}"), Some(Duration::from_secs(5))).map(|(_, word)| word),
         Kind::Reaction => room.react(&Reaction::new("\u{2764}").unwrap()),

@@ -520,6 +520,32 @@ mod tests {
     }
 
     #[test]
+    fn each_list_is_as_long_as_it_may_be_and_no_longer() {
+        let number = |n: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&(n + 1).to_be_bytes());
+            bytes
+        };
+        type Fill = fn(&mut Charter, [u8; 32]);
+        let lists: [(usize, Fill); 4] = [
+            (MAX_ON_STAGE, |charter, id| charter.set_role(MemberId::from_bytes(id), Role::Speaker, 1)),
+            (MAX_ON_STAGE, |charter, id| {
+                charter.set_muted(MemberId::from_bytes(id), Some(MemberId::from_bytes([7; 32])));
+            }),
+            (MAX_BANNED, |charter, id| charter.ban(MemberId::from_bytes(id))),
+            (MAX_LINKS, |charter, id| charter.add_link(LinkEntry { id: LinkId::from_bytes(id), ..link(1) })),
+        ];
+        for (most, fill) in lists {
+            let mut charter = Charter::default();
+            (0..most).for_each(|n| fill(&mut charter, number(n)));
+            let full = charter.encode().unwrap();
+            assert_eq!(Charter::decode(&full).unwrap(), charter);
+            fill(&mut charter, number(most));
+            assert!(matches!(charter.encode(), Err(Error::Unusable { .. })), "{most}");
+        }
+    }
+
+    #[test]
     fn a_plain_listener_is_not_listed() {
         let mut charter = charter();
         let before = charter.standings().count();

@@ -400,7 +400,12 @@ impl Beating {
     }
 
     fn hear(&mut self, room: &Room, message: &[u8], now: Duration) -> Result<Vec<Event>> {
-        match self.wire.read(message, room.epoch)? {
+        let read = self.wire.read(message, room.epoch);
+        // Somebody is behind, or the relay brings what is old; or there is another history, which has come less far.
+        if matches!(read, Err(Error::WrongEpoch { .. })) {
+            self.doubt.hint(room.epoch, room.epoch, now);
+        }
+        match read? {
             Read::Opened(opened) => self.hear_opened(room, opened, now),
             Read::Later(epoch) => {
                 self.doubt.hint(epoch, room.epoch, now);

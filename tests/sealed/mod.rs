@@ -31,7 +31,7 @@ impl Room {
             backend: Backend::default(),
             rules,
             people: (0..people).map(identity).collect(),
-            media: (0..people).map(|at| [at as u8 + 101; 32]).collect(),
+            media: (0..people).map(|at| [(at as u8).wrapping_add(101); 32]).collect(),
         }
     }
 

@@ -44,5 +44,8 @@ mod tests {
             taken += (0..10).filter(|_| budget.take(Duration::from_millis(ms), false)).count();
         }
         assert!((2_190..=2_200).contains(&taken), "{taken}");
+        let mut hurried = Budget::default();
+        let at_once = (0..10_000).filter(|_| hurried.take(Duration::from_secs(1), true)).count() as u64;
+        assert_eq!(at_once, 10 * Budget::A_SECOND);
     }
 }
