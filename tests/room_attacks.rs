@@ -376,8 +376,8 @@ fn a_pre_shared_key_from_outside_is_refused() {
     let id = PreSharedKeyId::new(SUITE, world.mal.client.provider.rand(), known).unwrap();
     id.store(&world.mal.client.provider, &[7; 32]).unwrap();
     let commit = world.mal.commit(vec![psk(id)]);
-    // Nobody here has the key, so the commit cannot be read to its end: only that a member signed it is known.
-    world.refuse(&commit, None, "inject a pre-shared key");
+    // Nobody here has the key, so the commit cannot be read to its end: that mal has signed it is known all the same.
+    world.refuse(&commit, Some("mal"), "inject a pre-shared key");
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn standalone_proposals_are_refused_and_never_kept() {
     let commit = world.mal.commit(vec![]);
     world.mal.group.clear_pending_proposals(world.mal.client.provider.storage()).unwrap();
     assert_eq!(world.party.rooms.iter().map(state).collect::<Vec<_>>(), before);
-    world.refuse(&commit, None, "commit a proposal by reference");
+    world.refuse(&commit, Some("mal"), "commit a proposal by reference");
 
     for remove in [world.leaf("ana"), world.leaf("liv")] {
         let (remove, _) = world
