@@ -271,7 +271,7 @@ pub(crate) fn making_of(card: &Card) -> Option<[u8; 32]> {
 }
 
 fn making(leaf: &LeafNode) -> Option<[u8; 32]> {
-    door_key(leaf).map(|door| door.0).or_else(|| encryption_key(leaf)?.try_into().ok())
+    door_key(leaf).map(|door| door.0).or_else(|| encryption_key(leaf))
 }
 
 fn link_proof(bytes: &[u8]) -> Option<LinkProof> {
