@@ -13,7 +13,7 @@ mod stage_hands;
 use std::{process::ExitCode, time::Duration};
 
 use parlor::{
-    Card, Event, Guest, Link, Role, Room, Settings,
+    Card, Event, Guest, Identity, Link, Role, Room, Settings,
     room::{Entry, Reaction, Setting},
 };
 use stage_hands::{
@@ -57,7 +57,7 @@ fn play() -> Outcome<u64> {
     let knock = e.scene.knock(guest("vera")?, &one, "dora sent me her link", "ana").map(drop);
     e.refused("vera tries dora's link", knock);
 
-    let (zed, trick) = Trick::prepare(&e.scene, guest("zed")?, &many)?;
+    let (zed, trick) = Trick::prepare(&e.scene, "zed", &many)?;
     let mut crowd = LISTENERS.iter().map(|name| guest(name)).collect::<parlor::Result<Vec<_>>>()?;
     crowd.push(zed);
     e.come(crowd, "may I listen?", &many)?;
@@ -114,19 +114,20 @@ fn play() -> Outcome<u64> {
     Ok(e.wrong + e.ears.wrong)
 }
 
-/// What zed has made beforehand, under the one key that he has: the room will know him by it.
+/// What zed has made beforehand: cards that nobody has seen, and under the one key that he has. The room knows him by it.
 struct Trick {
     card: Card,
     knocks: [Vec<u8>; 2],
 }
 
 impl Trick {
-    fn prepare(scene: &Scene, zed: Guest, link: &Link) -> Outcome<(Guest, Self)> {
+    fn prepare(scene: &Scene, name: &str, link: &Link) -> Outcome<(Guest, Self)> {
         let plate = link.read_doorplate(scene.relay.doorplate(link)?)?;
-        let card = zed.card().clone();
-        let (waiting, one) = zed.knock(link, &plate, "me again", scene.wall())?;
-        let (waiting, other) = waiting.give_up().knock(link, &plate, "and again", scene.wall())?;
-        Ok((waiting.give_up(), Self { card, knocks: [one, other] }))
+        let secret: [u8; 32] = rand::random();
+        let anew = || Guest::new(Identity::from_secret(name, &secret)?);
+        let (_, one) = anew()?.knock(link, &plate, "me again", scene.wall())?;
+        let (_, other) = anew()?.knock(link, &plate, "and again", scene.wall())?;
+        Ok((anew()?, Self { card: anew()?.card().clone(), knocks: [one, other] }))
     }
 }
 

@@ -50,6 +50,10 @@ fn replay(name: &str, mutations: usize) {
     for (file, input) in files.iter().zip(&inputs) {
         run(*target, input, &file.display().to_string());
     }
+    let reached = targets::reached();
+    for what in deep(name) {
+        assert!(reached.contains(what), "no stored input of {name} comes to {what:?}, but to {reached:?}");
+    }
 
     let more = std::env::var("PARLOR_CORPUS_MUTATIONS").ok();
     let mutations = more.map_or(mutations, |count| count.parse().unwrap());
@@ -58,6 +62,25 @@ fn replay(name: &str, mutations: usize) {
         let from = random.random_range(0..inputs.len());
         let input = mutated(&mut random, &inputs, from);
         run(*target, &input, &format!("mutation {turn} of {}", files[from].display()));
+    }
+}
+
+/// How far stored inputs come: to where the target takes what it was given, and to each kind of thing.
+fn deep(name: &str) -> &'static [&'static str] {
+    match name {
+        "answer" | "knock" | "tree" => &["in"],
+        "card" => &["admitted"],
+        "charter" => &["taken"],
+        "control_message" => &["merged", "a commit", "a word", "what no room reads"],
+        "doorplate" => &["read"],
+        "payload" => &["leave", "stance", "invitation", "answer", "chat", "reaction", "code"],
+        "request" => &["heard", "back", "by mal"],
+        "signal" => &["beat", "ping", "ask", "answer", "ask of mal's", "answer of mal's"],
+        "snapshot" => &["as it was", "altered", "after turns"],
+        "ticket" => &["back"],
+        "welcome" => &["in", "in a host's room"],
+        "word" => &["mal's", "honest", "of a past epoch", "not theirs, or old", "not sealed"],
+        _ => &[],
     }
 }
 
@@ -147,4 +170,5 @@ corpora! {
     tree: 500,
     wav: 2_000,
     welcome: 300,
+    word: 500,
 }

@@ -234,11 +234,12 @@ impl Words {
     pub(super) fn check(&self, word: &Opened) -> Result<()> {
         let malformed = |why| Err(Error::Malformed { what: Item::Message, why });
         let came = self.epochs().find(|epoch| epoch.epoch == word.epoch).and_then(|epoch| epoch.came.get(&word.who));
-        let Some(came) = came else { return Ok(()) };
-        match came.get(&word.process) {
-            None if came.len() >= MAX_PROCESSES => malformed("its sender was restored sixteen times in this epoch"),
-            None => Ok(()),
-            Some(window) => match window.check(word.number) {
+        let window = came.and_then(|came| came.get(&word.process));
+        match window {
+            None if came.is_some_and(|came| came.len() >= MAX_PROCESSES) => {
+                malformed("its sender was restored sixteen times in this epoch")
+            }
+            window => match window.unwrap_or(&Window::default()).check(word.number) {
                 Ok(()) => Ok(()),
                 Err(Stale::Seen) => malformed("it came before"),
                 Err(Stale::TooOld) => malformed("it is older than hundreds that its sender has said since"),

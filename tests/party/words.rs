@@ -31,13 +31,18 @@ impl Key {
         Self { epoch: mal.group.epoch().as_u64(), room: mal.group.group_id().to_vec(), bytes }
     }
 
-    /// Opens a word of that epoch.
-    pub fn open(&self, word: &[u8]) -> Option<Word> {
+    /// Opens a word of that epoch: what is sealed in it, whatever that is.
+    pub fn open_inner(&self, word: &[u8]) -> Option<Vec<u8>> {
         if word.len() < HEADER || word[..2] != WORD || word[2..10] != self.epoch.to_be_bytes() {
             return None;
         }
         let payload = Payload { msg: &word[HEADER..], aad: &word[..HEADER] };
-        let inner = self.cipher().decrypt(Nonce::from_slice(&word[10..HEADER]), payload).ok()?;
+        self.cipher().decrypt(Nonce::from_slice(&word[10..HEADER]), payload).ok()
+    }
+
+    /// Opens a word of that epoch.
+    pub fn open(&self, word: &[u8]) -> Option<Word> {
+        let inner = self.open_inner(word)?;
         let length = usize::from(u16::from_be_bytes([inner[56], inner[57]]));
         Some(Word {
             epoch: self.epoch,

@@ -7,6 +7,7 @@ use parlor::{Error, Role, room::door::Waiting};
 use super::{
     input::Input,
     porch::{NOW, Porch, WALL, guest, key_pair, seal},
+    reach,
 };
 
 /// What sealing adds: version, encapsulated key, tag.
@@ -92,6 +93,7 @@ impl Call {
         match waiting.enter(&answer, None) {
             Ok((room, _)) => {
                 assert!(is_yes && !altered, "they went in by an answer that nobody gave");
+                reach("in");
                 self.porch.room.receive(&self.commit, NOW).unwrap();
                 assert_eq!((room.code(), room.id()), (self.porch.room.code(), self.porch.room.id()));
                 return;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use ed25519_dalek::{Signer as _, SigningKey};
 use parlor::{Card, Error, Event, MAX_NAME, Role, Room};
 
-use super::{input::Input, porch::guest};
+use super::{input::Input, porch::guest, reach};
 use crate::party::Party;
 
 /// Where the parts of a card lie: MLS message, init key, leaf, signature (RFC 9420 §10).
@@ -101,6 +101,7 @@ fn admit(party: &mut Party, card: &Card, with_commit: bool) -> bool {
         assert!(matches!(events[..], [Event::Rekeyed(_), Event::Joined { .. }]), "{events:?}");
     }
     agree(party);
+    reach("admitted");
     if with_commit {
         // Somebody else encrypts to the new leaf.
         let refresh = party.rooms[2].refresh().unwrap();

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use openmls::prelude::{LeafNodeIndex, LeafNodeParameters};
 use parlor::{Role, Settings};
 
-use super::{input::Input, world::Scene};
+use super::{input::Input, reach, world::Scene};
 use crate::party::{
     charter::{Charter, Link, Standing},
     mal::{Part, remove},
@@ -35,6 +35,7 @@ pub fn charter(data: &[u8]) {
             return scene.world.mal.abandon();
         };
         if scene.weigh(&commit) {
+            reach("taken");
             assert_eq!(Charter::read(&bytes).write(), bytes, "a charter has two forms");
             fits(scene, &Charter::read(&bytes), &before);
         }

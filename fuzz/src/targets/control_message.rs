@@ -11,8 +11,11 @@ use openmls::{
 };
 use parlor::Role;
 
-use super::{input::Input, world::Scene};
-use crate::party::mal::{Bare, CHARTER, DOOR_KEY, LINK_PROOF, MEDIA_KEYS, SUITE, add, capabilities, psk, remove};
+use super::{input::Input, reach, world::Scene};
+use crate::party::{
+    mal::{Bare, CHARTER, DOOR_KEY, LINK_PROOF, MEDIA_KEYS, SUITE, add, capabilities, psk, remove},
+    words,
+};
 
 thread_local! {
     static SCENES: RefCell<[Option<Kept>; 3]> = const { RefCell::new([None, None, None]) };
@@ -20,8 +23,9 @@ thread_local! {
 
 struct Kept {
     scene: Scene,
-    /// Messages of mal's in this epoch, which nobody has received.
+    /// Messages of mal's in this epoch, which nobody has received: commits and words, then what no room reads.
     genuine: Vec<Vec<u8>>,
+    unread: usize,
     epoch: u64,
 }
 
@@ -32,8 +36,12 @@ pub fn control_message(data: &[u8]) {
     let at = input.below(3);
     let role = [Role::Listener, Role::Moderator, Role::Host][at];
     SCENES.with_borrow_mut(|scenes| {
-        let kept =
-            scenes[at].get_or_insert_with(|| Kept { scene: Scene::new(role), genuine: Vec::new(), epoch: u64::MAX });
+        let kept = scenes[at].get_or_insert_with(|| Kept {
+            scene: Scene::new(role),
+            genuine: Vec::new(),
+            unread: 0,
+            epoch: u64::MAX,
+        });
         send(kept, &mut input);
         if !kept.scene.is_usable() {
             scenes[at] = None;
@@ -46,9 +54,17 @@ fn send(kept: &mut Kept, input: &mut Input<'_>) {
         0 => kept.scene.refuse(input.rest()),
         1 | 2 => {
             kept.renew();
-            let genuine = kept.genuine[input.below(kept.genuine.len())].clone();
+            let at = input.below(kept.genuine.len());
+            let genuine = kept.genuine[at].clone();
             let altered = input.mutate(&genuine);
-            if altered != genuine {
+            if altered != genuine || at >= kept.unread {
+                reach(if at < 3 {
+                    "a commit"
+                } else if at < kept.unread {
+                    "a word"
+                } else {
+                    "what no room reads"
+                });
                 kept.scene.refuse(&altered);
             }
         }
@@ -56,7 +72,9 @@ fn send(kept: &mut Kept, input: &mut Input<'_>) {
             let Some(commit) = commit(&mut kept.scene, input) else {
                 return kept.scene.world.mal.abandon();
             };
-            kept.scene.weigh(&commit);
+            if kept.scene.weigh(&commit) {
+                reach("merged");
+            }
         }
         _ => propose(&mut kept.scene, input),
     }
@@ -74,12 +92,16 @@ impl Kept {
         let refresh = mal.commit(vec![]);
         let title = mal.commit(vec![title]);
         let ghost = mal.commit(vec![add(Bare::new("ghost").key_package())]);
-        let words = [&[1, 6, b'!'][..], &[1, 1, 7, 7], &[0; 300]].map(|words| {
-            let message = mal.group.create_message(&mal.client.provider, &mal.client.signer, words).unwrap();
+        let words = [&[6, b'!'][..], &[1], &[0; 300]].map(|said| words::say(mal, epoch, said));
+        let outside = Bare::new("zed").external_commit(mal);
+        // MLS application messages, of which a room takes none, whatever is in them.
+        let unread = [&[6, b'!'][..], &[0; 300]].map(|said| {
+            let message = mal.group.create_message(&mal.client.provider, &mal.client.signer, said).unwrap();
             message.to_bytes().unwrap()
         });
-        let outside = Bare::new("zed").external_commit(mal);
-        self.genuine = [vec![refresh, title, ghost, outside], words.into()].concat();
+        self.genuine = [vec![refresh, title, ghost], words.into()].concat();
+        self.unread = self.genuine.len();
+        self.genuine.extend([&[outside][..], &unread].concat());
         self.epoch = epoch;
     }
 }

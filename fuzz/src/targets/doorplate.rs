@@ -7,6 +7,7 @@ use parlor::room::door::MAX_ADMITTERS;
 use super::{
     input::Input,
     porch::{Porch, WALL, guest, host, key_pair},
+    reach,
 };
 
 thread_local! {
@@ -67,6 +68,7 @@ fn read(porch: &Porch, input: &mut Input<'_>) {
         Ok(plate) => plate,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
+    reach("read");
     assert!(by_host, "a doorplate that its host never signed is read");
     assert_eq!((plate.host(), plate.link()), (host().0.id(), porch.link.id()));
     for text in [plate.title(), plate.host_name()] {

@@ -8,6 +8,7 @@ use parlor::{Event, room::door::GATHERING};
 use super::{
     input::Input,
     porch::{NOW, Porch, WALL, guest, key_pair},
+    reach,
 };
 
 thread_local! {
@@ -131,6 +132,7 @@ impl Door {
             if let Some(commit) = room.open_door(NOW + GATHERING).unwrap() {
                 let events = room.receive(&commit, NOW).unwrap();
                 assert!(matches!(events[..], [Event::Rekeyed(_), ..]));
+                reach("in");
                 assert!(room.roster().len() == 2, "{events:?}");
             } else {
                 panic!("a card that was taken at the door cannot be admitted");

@@ -31,7 +31,10 @@ mod ticket;
 mod tree;
 mod wav;
 mod welcome;
+mod word;
 mod world;
+
+use std::{cell::RefCell, collections::BTreeSet};
 
 pub use answer::answer;
 pub use card::card;
@@ -56,6 +59,21 @@ pub use ticket::ticket;
 pub use tree::tree;
 pub use wav::wav;
 pub use welcome::welcome;
+pub use word::word;
+
+thread_local! {
+    static REACHED: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// Notes that an input came this far, for the corpora to be held against.
+pub fn reach(what: &'static str) {
+    REACHED.with_borrow_mut(|reached| reached.insert(what));
+}
+
+/// How far inputs came in this thread.
+pub fn reached() -> BTreeSet<&'static str> {
+    REACHED.take()
+}
 
 /// Takes a fuzzer's bytes; a panic is a finding.
 pub type Target = fn(&[u8]);
@@ -84,4 +102,5 @@ pub const ALL: &[(&str, Target)] = &[
     ("tree", tree),
     ("wav", wav),
     ("welcome", welcome),
+    ("word", word),
 ];

@@ -185,6 +185,13 @@ pub fn seal(key: &[u8; 32], info: &[u8], aad: &[u8], plain: &[u8]) -> Option<Vec
     Some([sealed.kem_output.as_slice(), sealed.ciphertext.as_slice()].concat())
 }
 
+/// Opens what [`seal`] made.
+pub fn open(secret: &[u8], info: &[u8], aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (kem_output, ciphertext) = sealed.split_at_checked(32)?;
+    let sealed = HpkeCiphertext { kem_output: kem_output.to_vec().into(), ciphertext: ciphertext.to_vec().into() };
+    RustCrypto::default().hpke_open(config(), &sealed, secret, info, aad).ok()
+}
+
 /// A key pair for HPKE, secret half first.
 pub fn key_pair(seed: u8) -> (Vec<u8>, [u8; 32]) {
     let pair = RustCrypto::default().derive_hpke_keypair(config(), &[seed; 32]).unwrap();

@@ -16,6 +16,7 @@ use super::{
     house::{Asker, EVE, House, Seat, WATCHERS, agree, bring, card_in, id_of, identity, in_form, leaf, may, package},
     input::Input,
     porch::{NOW, WALL, key_pair, seal_slots},
+    reach,
 };
 use crate::party::{
     gists,
@@ -166,6 +167,7 @@ impl<'a> Visit<'a> {
         if let Some((last, came)) = last {
             assert!(last < asked_at && self.now >= came + Duration::from_secs(1), "heard again");
         }
+        reach("heard");
         self.heard[at].insert(asker, (asked_at, self.now));
         if input.flag() {
             let wall = if input.flag() { WALL } else { UnixTime(asked_at.saturating_add(input.number())) };
@@ -213,6 +215,7 @@ impl<'a> Visit<'a> {
     fn follow(&mut self, commit: &[u8], card: &Card) {
         let present = self.seats.keys().copied().collect();
         bring(&mut self.rooms, commit, self.now, card.id(), &present);
+        reach("back");
         self.is_mal_here = false;
         self.sit(card);
     }
@@ -248,6 +251,7 @@ impl<'a> Visit<'a> {
         self.house.worn += 1;
         let may = card.id() == asker && noted == counted && may(self.seats[&by].role, seat, word.as_ref(), &self.seats);
         if may {
+            reach("by mal");
             return self.follow(&commit, &card);
         }
         for room in &mut self.rooms {

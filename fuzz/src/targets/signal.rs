@@ -9,6 +9,7 @@ use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit as _, Nonce,
     aead::{Aead as _, Payload},
 };
+use ed25519_dalek::VerifyingKey;
 use openmls::prelude::{LeafNodeParameters, OpenMlsProvider as _};
 use openmls_traits::signatures::Signer as _;
 use parlor::{Error, Event, Identity, MemberId, Role, Room, Settings, room::heartbeat::STALE_AFTER, vault::VaultKey};
@@ -16,7 +17,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     input::Input,
-    porch::{guest, host},
+    porch::{guest, host, key_pair, open, seal},
+    reach,
 };
 use crate::party::{
     gists,
@@ -29,6 +31,8 @@ const BODY: usize = 8 + 8 + 32 + 1 + 32 * 8;
 const HEADER: usize = 3 + 8 + 12;
 const PLAIN: usize = SIGNED + 64 + 20;
 const LENGTH: usize = HEADER + PLAIN + 16;
+const ASK: &[u8] = b"parlor signal to a host 2";
+const ANSWER: &[u8] = b"parlor signal to who asked 2";
 const KEY: [u8; 32] = [4; 32];
 const ANA: usize = 0;
 const BEN: usize = 1;
@@ -125,12 +129,22 @@ impl Evening {
         [header, sealed].concat()
     }
 
+    /// What HPKE seals for.
+    fn purpose(&self, label: &[u8]) -> Vec<u8> {
+        [label, &Sha256::digest(&self.room)].concat()
+    }
+
     /// Sealed, and signed by mal, as a signal is; whoever it names.
     fn sign(&self, epoch: u64, mut signed: Vec<u8>) -> Vec<u8> {
         let message = [b"parlor signal 2\0", &Sha256::digest(&self.room)[..], &signed].concat();
         signed.extend(self.mal.client.signer.sign(&message).unwrap());
         self.seal(epoch, signed)
     }
+}
+
+/// What is sealed to a member under their identity key.
+fn exchange_key(member: &MemberId) -> [u8; 32] {
+    VerifyingKey::from_bytes(member.as_bytes()).unwrap().to_montgomery().to_bytes()
 }
 
 /// The epoch that a signal says.
@@ -185,7 +199,7 @@ impl<'a> Play<'a> {
 
     fn step(&mut self, input: &mut Input<'_>) {
         let who = input.below(2);
-        match input.below(10) {
+        match input.below(12) {
             0 => {
                 self.now +=
                     Duration::from_millis([1, 200, 1_000, 2_000, 5_000, 14_000, 60_000, 4_000_000][input.below(8)]);
@@ -194,8 +208,15 @@ impl<'a> Play<'a> {
             2 | 3 if !self.sent.is_empty() => {
                 let (_, genuine) = self.sent[self.sent.len() - 1 - input.below(self.sent.len())].clone();
                 // Keys of the epoch gone by are kept for a minute.
+                let sent = self.sent.len();
                 let taken = self.bring(who, &genuine);
                 assert!(matches!(taken, Ok(()) | Err(Error::WrongEpoch { .. })), "{taken:?}");
+                match genuine[2] {
+                    0 => reach(if self.evening.open(&genuine)[0] == 0 { "beat" } else { "ping" }),
+                    1 if self.sent[sent..].iter().any(|(_, signal)| signal[2] == 2) => reach("ask"),
+                    2 if who == BEN => reach("answer"),
+                    _ => {}
+                }
             }
             4 if !self.sent.is_empty() => {
                 let (_, genuine) = input.choose(&self.sent);
@@ -220,6 +241,8 @@ impl<'a> Play<'a> {
                     self.note(ANA, events);
                 }
             }
+            10 => self.ask(who, input),
+            11 => self.answer(input),
             _ => {}
         }
     }
@@ -228,7 +251,8 @@ impl<'a> Play<'a> {
         let events = self.rooms[who].tick(self.now);
         self.stale[who] = self.stale[who].or(Some(false));
         self.note(who, events);
-        assert!(self.rooms[who].next_tick().is_some());
+        // Who knows that the room has gone on waits for its messages.
+        assert!(self.rooms[who].next_tick().is_some() || self.stale[who] == Some(true));
         let fresh = who == BEN && self.stale[BEN] == Some(false);
         if fresh && self.evening.role == Role::Speaker {
             let beaten = self.beaten.expect("ben is fresh and no host has ever beaten");
@@ -328,8 +352,11 @@ impl<'a> Play<'a> {
             body = input.mutate(&body);
         }
         let signed = [&[kind][..], &said.to_be_bytes(), named.as_bytes(), &body].concat();
+        let own = named == evening.people[to];
         if signed.len() != SIGNED {
-            return self.refuse(to, &evening.sign(said, signed));
+            let signal = evening.sign(said, signed);
+            // In the name of who hears it, or a ping that is not for them, it is left alone.
+            return if own || kind == 1 { drop(self.bring(to, &signal)) } else { self.refuse(to, &signal) };
         }
         let strict = is_strict(&signed);
         // Or a signature of somebody else's, over something else.
@@ -344,7 +371,6 @@ impl<'a> Play<'a> {
         if said > self.rooms[to].epoch() || said < evening.epoch {
             return self.refuse(to, &signal);
         }
-        let own = named == evening.people[to];
         let heard = self.bring(to, &signal);
         let counts = named == evening.id && signs && (kind == 1 || evening.role == Role::Host);
         // Pings are left alone that are not for who hears them, or of nobody who may ask.
@@ -355,6 +381,71 @@ impl<'a> Play<'a> {
             Err(Error::WrongEpoch { .. }) => assert!(said < self.rooms[to].epoch()),
             Err(error) => assert!(!strict || !counts && !own, "{error}"),
         }
+    }
+
+    /// A question of mal's making, in anybody's name and to anybody.
+    fn ask(&mut self, to: usize, input: &mut Input<'_>) {
+        let evening = self.evening;
+        let named =
+            *input.choose(&[evening.id, evening.people[ANA], evening.people[BEN], MemberId::from_bytes([7; 32])]);
+        let host = evening.people[if input.below(4) == 3 { 1 - to } else { to }];
+        let (secret, reply) = key_pair(1);
+        let is_another = input.below(8) == 7;
+        let reply = if is_another { [input.byte(); 32] } else { reply };
+        let signed = [&named.as_bytes()[..], &[input.byte() & 7; 8], &reply].concat();
+        let message = [b"parlor ask 2\0", &Sha256::digest(&evening.room)[..], host.as_bytes(), &signed].concat();
+        let mut honest = [signed, evening.mal.client.signer.sign(&message).unwrap()].concat();
+        let mut plain = if input.below(8) == 7 { input.mutate(&honest) } else { honest.clone() };
+        honest.resize(LENGTH - 3 - 32 - 16, 0);
+        plain.resize(LENGTH - 3 - 32 - 16, 0);
+        let same = plain == honest;
+        let sealed_to = if input.below(8) == 7 { [input.byte(); 32] } else { exchange_key(&host) };
+        let Some(sealed) = seal(&sealed_to, &evening.purpose(ASK), &[2, 2, 1], &plain) else { return };
+        let sent = self.sent.len();
+        let taken = self.bring(to, &[&[2, 2, 1][..], &sealed].concat());
+        let asks = same && named == evening.id && host == evening.people[to] && sealed_to == exchange_key(&host);
+        let answers = self.sent[sent..].iter().filter(|(_, signal)| signal[2] == 2);
+        let answers: Vec<Vec<u8>> = answers.map(|(_, signal)| signal.clone()).collect();
+        if !asks || to != ANA {
+            assert!(answers.is_empty(), "what nobody asks is answered");
+        }
+        assert!(taken.is_ok() || !asks, "{taken:?}");
+        for answer in answers {
+            reach("ask of mal's");
+            let header = [&[2, 2, 2][..], &plain[32..40]].concat();
+            assert_eq!(answer[..11], header);
+            let word = open(&secret, &evening.purpose(ANSWER), &header, &answer[11..]);
+            let Some(word) = word.filter(|_| !is_another) else { return assert!(is_another, "it does not open") };
+            assert!(is_strict(&word[..SIGNED]) && word.len() == SIGNED + 64);
+            assert_eq!(word[..9], [&[0][..], &self.rooms[ANA].epoch().to_be_bytes()].concat());
+            assert_eq!((&word[9..41], word[41 + 48], &word[41 + 49..][..8]), (&host.as_bytes()[..], 1, &plain[32..40]));
+        }
+    }
+
+    /// An answer to a question of ben's to ana, by mal, whom somebody has told what is in it.
+    fn answer(&mut self, input: &mut Input<'_>) {
+        let evening = self.evening;
+        let secret = host().1.to_scalar_bytes();
+        let asked = self.sent.iter().rev().filter(|(who, signal)| *who == BEN && signal[2] == 1);
+        let asked = asked.filter_map(|(_, ask)| open(&secret, &evening.purpose(ASK), &[2, 2, 1], &ask[3..]));
+        let Some(asked) = asked.take(1 + input.below(4)).last() else { return };
+        let header = [&[2, 2, 2][..], &asked[32..40]].concat();
+        let named = *input.choose(&[evening.people[ANA], evening.id, evening.people[BEN]]);
+        let epoch = evening.epoch + input.below(4) as u64;
+        let body = [&[1; 8][..], &self.now.as_millis().to_be_bytes()[8..], &evening.transcript, &[1], &asked[32..40]];
+        let mut signed = [&[0][..], &epoch.to_be_bytes(), named.as_bytes(), &body.concat()].concat();
+        signed.resize(SIGNED, 0);
+        let message = [b"parlor signal 2\0", &Sha256::digest(&evening.room)[..], &signed].concat();
+        let word = [signed, evening.mal.client.signer.sign(&message).unwrap()].concat();
+        let word = if input.below(4) == 3 { input.mutate(&word) } else { word };
+        let sealed = seal(asked[40..72].try_into().unwrap(), &evening.purpose(ANSWER), &header, &word).unwrap();
+        let stale = self.stale[BEN];
+        let taken = self.bring(BEN, &[header, sealed].concat());
+        if taken.is_err() {
+            reach("answer of mal's");
+        }
+        // Where nothing was asked any more nobody looks.
+        assert_eq!(self.stale[BEN], stale, "who was not asked is believed");
     }
 
     /// Once both receive what the other sends ben is fresh, whatever came before.

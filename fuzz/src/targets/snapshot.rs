@@ -24,6 +24,7 @@ use sha2::Sha256;
 use super::{
     input::Input,
     porch::{NOW, WALL, guest, host},
+    reach,
 };
 use crate::party::mal::{State, state};
 
@@ -83,6 +84,8 @@ struct Stored {
     /// Messages of others and of one's own, and a packet of another's whose microphone is on.
     messages: Vec<Vec<u8>>,
     packet: Vec<u8>,
+    /// What became of a knock, as ana's room has stored it.
+    turn: Vec<u8>,
 }
 
 /// What of a room can be seen.
@@ -127,6 +130,7 @@ impl Stored {
             code: None,
             messages: Vec::new(),
             packet: Vec::new(),
+            turn: Vec::new(),
             sealed,
         };
         stored.gists = stored.ends.iter().map(|end| gist(&stored.restore(&stored.sealed[..*end]).unwrap().0)).collect();
@@ -157,6 +161,15 @@ impl Stored {
         let genuine = whole == self.whole && self.increments.starts_with(increments);
         match self.restore(&bytes) {
             Ok((room, voice)) => {
+                let has_turns =
+                    increments.iter().any(|plain| plain.starts_with(&[3]) && !self.increments.contains(plain));
+                reach(if genuine {
+                    "as it was"
+                } else if has_turns {
+                    "after turns"
+                } else {
+                    "altered"
+                });
                 if genuine {
                     assert_eq!(gist(&room), self.gists[increments.len()]);
                 }
@@ -175,19 +188,31 @@ impl Stored {
         for _ in 0..input.below(4) {
             let mut plain = Vec::new();
             for _ in 0..input.below(4) {
-                match input.below(6) {
+                match input.below(7) {
                     0 => plain.extend(input.run()),
                     1 if !self.increments.is_empty() => {
                         plain.extend(&self.increments[input.below(self.increments.len())]);
                     }
                     2 => {
-                        let (message, content) = (input.choose(&self.messages), input.run());
-                        plain.extend([&[2][..], &long(message), &long(content)].concat());
+                        let message = input.choose(&self.messages);
+                        plain.extend([&[2][..], &long(&input.mutate(message))].concat());
                     }
                     3 => plain.extend([&[1][..], &long(input.run())].concat()),
                     4 => {
                         let message = input.choose(&self.messages);
                         plain.extend([&[1][..], &long(&input.mutate(message))].concat());
+                    }
+                    // What became of a knock: of one that waits, or of any.
+                    5 => {
+                        let kind = input.below(8) as u8;
+                        let id = if input.flag() { &self.turn[1..17] } else { &input.array::<16>() };
+                        let turn = match kind {
+                            0 => input.run().to_vec(),
+                            2 | 3 => [&[kind][..], &input.mutate(&self.turn[1..])].concat(),
+                            6 => [&[6][..], &[6; 32], id, &[7; 32], &[5; 32], input.run()].concat(),
+                            _ => [&[kind], id].concat(),
+                        };
+                        plain.extend([&[3][..], &long(&turn)].concat());
                     }
                     _ => plain.extend([&[1][..], &long(input.choose::<Vec<u8>>(&self.messages))].concat()),
                 }
@@ -330,18 +355,23 @@ fn shelf_of() -> Vec<Stored> {
     tell(&mut [&mut ana, &mut ben, &mut eve], &gone);
     messages.push(eve.act(|room| room.say("to come", None)).1);
     messages.extend([opening, refresh]);
+    let (_, knock) = guest("gus", 12).0.knock(&link, &plate, "and I?", WALL).unwrap();
+    let _ = ana.act(|room| room.knocked(&knock, NOW, WALL));
 
     let mut all = vec![ana.stored("ana", 5), ben.stored("ben", 6), cy.stored("cy", 9)];
     let next = eve.act(Room::refresh);
     eve.receive(&next);
+    let turn =
+        all[0].increments.iter().find(|plain| plain[..5] == [3, 0, 0, plain[3], plain[4]]).unwrap()[5..].to_vec();
     let [of_ben, of_ana] = packets.map(Option::unwrap_or_default);
     for (stored, packet) in all.iter_mut().zip([of_ben, of_ana, Vec::new()]) {
         (stored.next, stored.code, stored.packet) = (next.clone(), Some(eve.kept.code()), packet);
         stored.messages.clone_from(&messages);
+        stored.turn.clone_from(&turn);
     }
     // Or this knows another form than the library.
     assert!(all[..2].iter().all(|stored| records(&stored.whole).is_some_and(|records| records.len() > 9)));
-    assert_eq!(all.iter().map(|stored| stored.increments.len()).collect::<Vec<_>>(), [4, 4, 0]);
+    assert_eq!(all.iter().map(|stored| stored.increments.len()).collect::<Vec<_>>(), [5, 4, 0]);
     all
 }
 

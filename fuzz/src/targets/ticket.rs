@@ -11,6 +11,7 @@ use super::{
     house::{EVE, House, OWN_DOOR, PEOPLE, READERS, ROOM, WATCHERS, agree, bring, id_of, identity, may, u64_at},
     input::Input,
     porch::{NOW, WALL, key_pair},
+    reach,
 };
 use crate::party::{gists, mal::state};
 
@@ -99,6 +100,7 @@ fn asks(house: &House, who: usize, ticket: &Ticket, bytes: &[u8], input: &mut In
     }
     match returning.enter(&admission.welcome, admission.tree.as_deref()) {
         Ok((entered, _)) => {
+            reach("back");
             agree(&[&entered, &rooms[0], &rooms[1]]);
             assert!(epoch < entered.epoch(), "back in an epoch that one knows");
         }

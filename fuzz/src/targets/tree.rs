@@ -7,6 +7,7 @@ use parlor::Guest;
 use super::{
     input::Input,
     porch::guest,
+    reach,
     relay::{Invitation, charter_of, extensions, invite},
 };
 use crate::party::mal::Bare;
@@ -33,7 +34,10 @@ pub fn tree(data: &[u8]) {
         let is_genuine = sealed == invitation.seal(&invitation.tree);
         let card = ben.card().clone();
         match ben.enter_with_tree(&invitation.welcome, &sealed) {
-            Ok((room, _)) => assert!(is_genuine && room.roster().len() == 2, "another tree lets in"),
+            Ok((room, _)) => {
+                reach("in");
+                assert!(is_genuine && room.roster().len() == 2, "another tree lets in");
+            }
             Err(failed) => {
                 assert!(!is_genuine, "the group's own tree is refused: {failed}");
                 assert_eq!(failed.guest.card(), &card);

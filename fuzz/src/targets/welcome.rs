@@ -8,6 +8,7 @@ use parlor::{Admission, Guest, Role, Room};
 use super::{
     input::Input,
     porch::guest,
+    reach,
     relay::{charter_of, extensions, invite},
 };
 use crate::party::{
@@ -89,6 +90,7 @@ impl Hall {
                 assert_eq!((me.id, me.name.as_str()), (card.id(), "ben"));
                 assert!(!room.is_listen_only() && !room.banned().any(|id| *id == card.id()));
                 assert_eq!(voice.epoch(), room.epoch());
+                reach(if written.is_some() { "in a host's room" } else { "in" });
                 if let Some(bytes) = written {
                     assert_eq!(Charter::read(&bytes).write(), bytes, "a charter has two forms");
                 }

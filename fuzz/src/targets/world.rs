@@ -4,6 +4,8 @@
 //! ones could do nothing to, which is what the targets assert. An input that is told apart from others by what went
 //! before it would not fail again alone; then run the corpus, or look at what the room was.
 
+use std::time::Duration;
+
 use openmls::prelude::{LeafNodeParameters, OpenMlsProvider as _};
 use parlor::{Event, MemberId, Role, Room};
 
@@ -16,17 +18,21 @@ use crate::party::{
 /// is no more than their leaf.
 pub struct Scene {
     pub world: World,
+    pub now: Duration,
     role: Role,
     /// Refusals since the room last went on.
     junk: u32,
 }
+
+/// From one message to the next: so much that rooms look at each, however many before it did not authenticate.
+const STEP: Duration = Duration::from_millis(10);
 
 impl Scene {
     pub fn new(role: Role) -> Self {
         let mut world = World::new(role);
         world.party.rooms.retain(|room| room.me().is_some_and(|me| ["ana", "ben", "eve"].contains(&me.name.as_str())));
         world.party.voices.clear();
-        Self { world, role, junk: 0 }
+        Self { world, now: NOW, role, junk: 0 }
     }
 
     pub fn mal_id(&self) -> MemberId {
@@ -40,8 +46,11 @@ impl Scene {
 
     /// Everybody receives `message`; those who are in the room afterwards agree on all that members do.
     pub fn tell(&mut self, message: &[u8]) -> Vec<parlor::Result<Vec<Event>>> {
+        self.now += STEP;
         let rooms = &mut self.world.party.rooms;
-        let all = rooms.iter_mut().map(|room| room.receive(message, NOW)).collect();
+        let all: Vec<_> = rooms.iter_mut().map(|room| room.receive(message, self.now)).collect();
+        let is_unread = |error: &parlor::Error| error.to_string().contains("passed over");
+        assert!(!all.iter().filter_map(|taken| taken.as_ref().err()).any(is_unread), "{all:?}");
         let mut states = rooms.iter().filter(|room| room.is_open()).map(state);
         if let Some(first) = states.next() {
             assert!(states.all(|state| state == first), "members differ from {first:?}");
@@ -88,7 +97,15 @@ impl Scene {
             let refresh = self.commit(LeafNodeParameters::default(), Vec::new()).expect("nothing stands against it");
             assert!(self.weigh(&refresh), "a host cannot go on");
         }
-        self.world.go_on();
+        // A host first: she may whoever has committed before.
+        for name in ["ana", "eve"] {
+            let commit = self.world.party.named(name).refresh().unwrap();
+            for taken in self.tell(&commit) {
+                let events = taken.unwrap();
+                assert!(matches!(events[..], [Event::Rekeyed(_), Event::Refreshed { .. }]), "{:?}", gists(&events));
+            }
+            self.world.mal.follow(&commit);
+        }
     }
 
     /// Hands over a commit of mal's: everybody merges it, and so does she, or nobody does. Gives whether they did.

@@ -400,7 +400,9 @@ impl Room {
             self.door.untold.extend(told);
             return denied(knock.name(), "enter", "somebody else who may let in has turned this knock away");
         }
-        let no = if self.door.used.contains(knock.card()) { Some((used::WHY, false)) } else { self.shut_to(&knock) };
+        let is_used = || self.door.used.contains(knock.card()).then_some((used::WHY, false));
+        // What no fresh card would help comes first.
+        let no = self.shut_for_ever(&knock).or_else(is_used).or_else(|| self.shut_to(&knock));
         if let Some(no) = no {
             self.turn(Turn::Seen(id));
             let mut events = mem::take(&mut self.door.untold);
@@ -756,7 +758,8 @@ impl Room {
 
     /// That a card has not let its owner in before, as far as this member has seen.
     pub(crate) fn check_unused(&self, card: &Card) -> Result<()> {
-        if self.door.used.contains(card) {
+        // Whom no fresh card would help is told so by the judge.
+        if self.door.used.contains(card) && !self.charter.is_banned(&card.id()) {
             return Err(Error::Denied(Box::new(denial(card.name(), "enter", used::WHY))));
         }
         Ok(())
