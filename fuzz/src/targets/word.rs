@@ -241,12 +241,14 @@ impl Lane {
         }
         let theirs = VerifyingKey::from_bytes(word.who.as_bytes()).ok()?;
         theirs.verify(&word.signed(&key.room), &Signature::from_bytes(&word.signature)).ok()?;
+        // The last number of all has no next to tell its repetition by.
+        if word.number == u64::MAX {
+            return None;
+        }
         if let Some(processes) = self.came.get(&(word.epoch, word.who)) {
             match processes.get(&word.process) {
                 None if processes.len() >= MAX_PROCESSES => return None,
                 Some(came) if came.contains(&word.number) => return None,
-                // The last of all numbers has no next to be told from, so it counts as the first of a process or not at all.
-                Some(_) if word.number == u64::MAX => return None,
                 Some(came) if came.last().is_some_and(|last| is_too_old(*last, word.number)) => return None,
                 _ => {}
             }
