@@ -234,7 +234,9 @@ fn who_cannot_read_a_commit_is_told_and_is_back_after_one_round_trip_and_whose_i
     let told = deliver(&mut party, &commit);
     for (at, told) in told.iter().enumerate() {
         match told[..] {
-            [Event::Stuck { epoch: of, .. }] => assert!(of == epoch && [SUE_BY_MAL, LEA_BY_MAL].contains(&at)),
+            [Event::Stuck { epoch: of, by }] => {
+                assert!(of == epoch && by == Some(mal) && [SUE_BY_MAL, LEA_BY_MAL].contains(&at));
+            }
             [Event::Refreshed { member }] => assert!(member == mal && ![SUE_BY_MAL, LEA_BY_MAL].contains(&at)),
             _ => panic!("{at}: {:?}", gists(told)),
         }
