@@ -190,10 +190,9 @@ impl World {
         });
         let is_here = |id: &MemberId| self.is_here(id, here);
         let has_other = self.ends.iter().any(|other| other.id == end.id && other.is_in() && other.epoch == here);
-        // A host of their side, of whom the others' side has nobody: who was put out over there is told nothing.
-        let by_who_is_out = self.ends.iter().any(|other| {
-            other.is_in() && other.epoch == end.epoch && there.is_host(&other.id) && !epoch.has(&other.id)
-        });
+        // Who was put out over there is told nothing, and brings others back to where they are.
+        let by_who_is_out =
+            self.ends.iter().any(|other| other.is_in() && other.epoch == end.epoch && !epoch.has(&other.id));
         Ok(match &end.seat {
             _ if has_other => "excused: ends of somebody who is in the room by another",
             Seat::Waiting(..) if end.stays_away => "excused: members whom one let in and another turned away",
@@ -217,7 +216,9 @@ impl World {
             Seat::In(..) if self.relay.may_fork || end.may_be_lost && self.is_anybody_twofold() => {
                 "excused: members who stay on their side"
             }
-            _ if by_who_is_out => "excused: members whom a host keeps on their side who was put out on the other",
+            _ if by_who_is_out => {
+                "excused: members whom somebody brings back to their side who was put out on the other"
+            }
             _ => {
                 let (name, there) = (&end.name, there.number);
                 let seat = if end.is_in() { "is" } else { "asks to come back" };
