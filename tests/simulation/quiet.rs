@@ -201,6 +201,10 @@ impl World {
             _ if !epoch.has(&end.id) => "excused: members of another side, whom this one does not have",
             // Nobody there may bring anybody back, nor says where the room is.
             _ if !epoch.has_host() => "excused: members apart from a room without a host",
+            // Nobody goes back to an epoch gone by: the first commit beyond theirs is the one that can bring them over.
+            _ if there.number.saturating_add(1) >= epoch.number && !end.is_in() => {
+                "excused: members who have just been caught up with by the side that they are to follow"
+            }
             _ if there.number >= epoch.number => "excused: members who are ahead of the side that they are to follow",
             Seat::Out(..) => "excused: members who were told that they are out by a side of theirs",
             _ if is_anew => "excused: members whom their side has put out and let in anew",

@@ -128,14 +128,26 @@ impl Doubt {
         self.out.iter().find(|ask| ask.nonce == *nonce)
     }
 
-    /// A host of `hosts` has answered it. Gives when it was asked, and since when something hinted that it should be.
-    pub(super) fn take(&mut self, nonce: &Nonce, hosts: &[MemberId], now: Duration) -> Option<(Duration, Duration)> {
+    /// A host of `hosts` has answered it, and `is_here` if they are where this member is. Gives when it was asked, and since
+    /// when something hinted that it should be.
+    ///
+    /// Who is elsewhere may go on: they are asked again.
+    pub(super) fn take(
+        &mut self,
+        nonce: &Nonce,
+        hosts: &[MemberId],
+        is_here: bool,
+        now: Duration,
+    ) -> Option<(Duration, Duration)> {
         let at = self.out.iter().position(|ask| ask.nonce == *nonce)?;
         let ask = self.out.remove(at)?;
         let since = self.hint.as_ref().map_or(ask.at, |hint| hint.since);
         // What stood for longer may have been made up.
         let since = since.clamp(ask.at.saturating_sub(PATIENCE), ask.at);
-        if self.hint.is_some() {
+        if self.hint.is_some() && !is_here {
+            self.answered.remove(&ask.to);
+            self.tries.remove(&ask.to);
+        } else if self.hint.is_some() {
             self.answered.insert(ask.to);
             if hosts.iter().all(|host| self.answered.contains(host)) {
                 self.settle(now);
@@ -263,8 +275,8 @@ mod tests {
             let out = round(&mut doubt, &hosts, &me, s(11));
             for (at, nonce) in out.iter().enumerate() {
                 assert!(doubt.due(Duration::ZERO).is_some(), "{at} have answered");
-                assert_eq!(doubt.take(nonce, &hosts, s(12)), Some((s(11), s(10))));
-                assert_eq!(doubt.take(nonce, &hosts, s(12)), None, "twice");
+                assert_eq!(doubt.take(nonce, &hosts, true, s(12)), Some((s(11), s(10))));
+                assert_eq!(doubt.take(nonce, &hosts, true, s(12)), None, "twice");
             }
             doubt.hint(5, 4, s(12) + QUIET - Duration::from_millis(1));
             assert_eq!(doubt.due(Duration::ZERO), None);
@@ -280,12 +292,27 @@ mod tests {
     }
 
     #[test]
+    fn who_answers_from_elsewhere_is_asked_again_for_as_long_as_the_hint_stands() {
+        let (hosts, me) = people(2);
+        let mut doubt = Doubt::default();
+        for turn in 0..20 {
+            let now = s(10 + 5 * turn);
+            doubt.hint(5, 4, now);
+            let out = round(&mut doubt, &hosts, &me, now);
+            assert_eq!(out.len(), 2, "{turn}");
+            out.iter().for_each(|nonce| drop(doubt.take(nonce, &hosts, false, now)));
+            assert!(doubt.due(Duration::ZERO).is_some(), "{turn}");
+        }
+        assert!(doubt.size() <= 4, "{}", doubt.size());
+    }
+
+    #[test]
     fn who_does_not_answer_where_others_do_is_asked_three_times() {
         let (hosts, me) = people(2);
         let mut doubt = Doubt::default();
         doubt.hint(5, 4, s(10));
         let out = round(&mut doubt, &hosts, &me, s(11));
-        doubt.take(&out[0], &hosts, s(11)).unwrap();
+        doubt.take(&out[0], &hosts, true, s(11)).unwrap();
         for turn in 2..=TRIES {
             assert_eq!(round(&mut doubt, &hosts, &me, s(20)).len(), 1, "{turn}");
         }
@@ -293,6 +320,6 @@ mod tests {
         // However long a hint has stood, it dates what an answer says by two seconds at most.
         doubt.hint(5, 4, s(30) + QUIET);
         let out = round(&mut doubt, &hosts, &me, s(100));
-        assert_eq!(doubt.take(&out[0], &hosts, s(101)), Some((s(100), s(100) - PATIENCE)));
+        assert_eq!(doubt.take(&out[0], &hosts, true, s(101)), Some((s(100), s(100) - PATIENCE)));
     }
 }
