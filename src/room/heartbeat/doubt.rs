@@ -300,7 +300,7 @@ mod tests {
             doubt.hint(5, 4, now);
             let out = round(&mut doubt, &hosts, &me, now);
             assert_eq!(out.len(), 2, "{turn}");
-            out.iter().for_each(|nonce| drop(doubt.take(nonce, &hosts, false, now)));
+            out.iter().for_each(|nonce| assert!(doubt.take(nonce, &hosts, false, now).is_some()));
             assert!(doubt.due(Duration::ZERO).is_some(), "{turn}");
         }
         assert!(doubt.size() <= 4, "{}", doubt.size());
