@@ -54,20 +54,27 @@ impl Failures {
     }
 }
 
-/// One account, in thousandths of a failure as of a time.
+/// One account, in thousandths of a thing as of a time.
 #[derive(Debug, Default)]
-struct Spent {
+pub(super) struct Spent {
     spent: u64,
     at: Duration,
 }
 
 impl Spent {
-    fn allows(&self, a_second: u64, now: Duration) -> bool {
+    /// Whether there is one left at `now`, of so many a second.
+    pub(super) fn allows(&self, a_second: u64, now: Duration) -> bool {
         self.by(a_second, now) <= (a_second - 1) * 1_000
     }
 
-    fn spend(&mut self, a_second: u64, now: Duration) {
+    /// Takes one.
+    pub(super) fn spend(&mut self, a_second: u64, now: Duration) {
         *self = Self { spent: self.by(a_second, now).saturating_add(1_000).min(a_second * 1_000), at: now };
+    }
+
+    /// The clock was put back.
+    pub(super) fn set_back(&mut self, by: Duration) {
+        self.at = self.at.saturating_sub(by);
     }
 
     /// A clock that was put back gives nothing, and begins anew.

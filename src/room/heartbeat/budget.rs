@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use crate::room::failures::Spent;
+
 /// A second's worth of signatures, refilled as time goes by.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
-    /// How many thousandths are spent.
-    spent: u64,
-    at: Duration,
-}
+pub(super) struct Budget(Spent);
 
 impl Budget {
     /// Signatures a second: 200 of 47 µs are a hundredth of a core.
@@ -17,18 +15,16 @@ impl Budget {
     /// Takes one at `now`, if there is any; who `hurries` has ten times as many.
     pub(super) fn take(&mut self, now: Duration, hurries: bool) -> bool {
         let a_second = if hurries { 10 * Self::A_SECOND } else { Self::A_SECOND };
-        let passed = u64::try_from(now.saturating_sub(self.at).as_micros()).unwrap_or(u64::MAX);
-        let spent = self.spent.saturating_sub(passed.saturating_mul(a_second) / 1_000);
-        let fits = spent + 1_000 <= a_second * 1_000;
+        let fits = self.0.allows(a_second, now);
         if fits {
             // Who is refused leaves the account as it is: what comes back in less than a microsecond adds up.
-            (self.spent, self.at) = (spent + 1_000, now);
+            self.0.spend(a_second, now);
         }
         fits
     }
 
     pub(super) fn set_back(&mut self, by: Duration) {
-        self.at = self.at.saturating_sub(by);
+        self.0.set_back(by);
     }
 }
 
