@@ -3,6 +3,7 @@
 
 use std::io;
 
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -107,6 +108,14 @@ pub(crate) fn pad(out: &mut Vec<u8>, what: &'static str, length: usize) -> Resul
     }
     out.resize(length, 0);
     Ok(())
+}
+
+/// The first half of a hash: what was hashed is known by it.
+pub(crate) fn short_id(hash: Sha256) -> [u8; 16] {
+    let hash: [u8; 32] = hash.finalize().into();
+    let mut id = [0; 16];
+    id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    id
 }
 
 /// What is left to read of some bytes.

@@ -33,7 +33,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    bytes::{Reader, Writer},
+    bytes::{Reader, Writer, short_id},
     error::{Detail, Error, Item, Result},
     identity::{Identity, KnownKeys, MemberId},
     media::{
@@ -324,10 +324,7 @@ impl Words {
 const SIGNED_PREFIX: usize = LABEL.len() + 32 + 8 + 32 + PROCESS + 8;
 
 fn id_of(signed: &[u8]) -> WordId {
-    let hash: [u8; 32] = Sha256::digest(signed).into();
-    let mut id = [0; 16];
-    id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-    WordId(id)
+    WordId(short_id(Sha256::new_with_prefix(signed)))
 }
 
 impl Epoch {

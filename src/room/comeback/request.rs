@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    bytes::{Reader, pad},
+    bytes::{Reader, pad, short_id},
     error::{Error, Item, Result},
     identity::Identity,
     room::{
@@ -54,12 +54,7 @@ pub struct RequestId([u8; 16]);
 impl RequestId {
     /// The id of these bytes, whatever they are.
     pub fn of(request: &[u8]) -> Self {
-        let hash: [u8; 32] = Sha256::new().chain_update(labels::REQUEST_ID).chain_update(request).finalize().into();
-        let mut id = [0; 16];
-        for (to, from) in id.iter_mut().zip(hash) {
-            *to = from;
-        }
-        Self(id)
+        Self(short_id(Sha256::new().chain_update(labels::REQUEST_ID).chain_update(request)))
     }
 
     /// Its bytes.

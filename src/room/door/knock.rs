@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::{DoorAddress, Doorplate, Link, LinkId, UnixTime, labels};
 use crate::{
-    bytes::{Reader, Writer, pad, put_short},
+    bytes::{Reader, Writer, pad, put_short, short_id},
     error::{Error, Item, Result},
     identity::{Fingerprint, Identity, MemberId},
     room::{
@@ -59,12 +59,7 @@ impl KnockId {
     pub fn of(knock: &[u8]) -> Self {
         // Whoever holds the link can sign the same knock again: the signature makes it no other.
         let signed = knock.get(..knock.len().saturating_sub(SIGNATURE)).unwrap_or_default();
-        let hash: [u8; 32] = Sha256::new().chain_update(labels::KNOCK_ID).chain_update(signed).finalize().into();
-        let mut id = [0; 16];
-        for (to, from) in id.iter_mut().zip(hash) {
-            *to = from;
-        }
-        Self(id)
+        Self(short_id(Sha256::new().chain_update(labels::KNOCK_ID).chain_update(signed)))
     }
 
     /// Its bytes.
