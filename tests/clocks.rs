@@ -22,7 +22,7 @@ use parlor::{
         door::{GATHERING, Link, Terms},
     },
 };
-use party::{gists, mal::Bare};
+use party::{dice::Dice, gists, mal::Bare};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 3_600;
@@ -102,30 +102,17 @@ fn a_thread_has_a_clock_of_its_own() {
 
 // ---- histories ----
 
-/// xorshift64*: a history is its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize;
-        high % sides
-    }
-
-    /// How wrong somebody's clock is, in seconds.
-    fn clock(&mut self) -> i64 {
-        let some = |dice: &mut Self, most: i64| i64::try_from(dice.roll(usize::try_from(most).unwrap())).unwrap();
-        let size = match self.roll(8) {
-            0..=2 => some(self, 4 * MINUTE),
-            3 => 61 * MINUTE,
-            4 => some(self, DAY),
-            5 => some(self, 90 * DAY),
-            _ => some(self, 10 * YEAR),
-        };
-        if self.roll(2) == 0 { size } else { -size }
-    }
+/// How wrong somebody's clock is, in seconds.
+fn any_clock(dice: &mut Dice) -> i64 {
+    let some = |dice: &mut Dice, most: i64| i64::try_from(dice.roll(usize::try_from(most).unwrap())).unwrap();
+    let size = match dice.roll(8) {
+        0..=2 => some(dice, 4 * MINUTE),
+        3 => 61 * MINUTE,
+        4 => some(dice, DAY),
+        5 => some(dice, 90 * DAY),
+        _ => some(dice, 10 * YEAR),
+    };
+    if dice.roll(2) == 0 { size } else { -size }
 }
 
 struct Person {
@@ -148,8 +135,8 @@ struct History {
 
 impl History {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let wrong_by = dice.clock();
+        let mut dice = Dice::of(seed);
+        let wrong_by = any_clock(&mut dice);
         let settings = Settings::default().with(Setting::Entry(Entry::Link)).unwrap();
         let terms = Terms { role: Role::Listener, one_shot: false, expires: None };
         let (room, link) = under(wrong_by, || {
@@ -202,7 +189,7 @@ impl History {
     /// Somebody new, whose clock is as it is.
     fn stranger(&mut self) -> (Identity, i64) {
         let name = format!("guest {}", self.calls);
-        (Identity::generate(&name).unwrap(), self.dice.clock())
+        (Identity::generate(&name).unwrap(), any_clock(&mut self.dice))
     }
 
     /// One of two was told that a clock is wrong: of one of theirs that is so. They set them.
@@ -327,7 +314,7 @@ impl History {
             // Their clock is put right, or wrong.
             _ => {
                 let who = self.dice.roll(self.people.len());
-                self.people[who].wrong_by = self.dice.clock();
+                self.people[who].wrong_by = any_clock(&mut self.dice);
                 let commit = self.call(by, |room, _| room.refresh()).unwrap();
                 self.deliver(&commit, by);
             }

@@ -21,7 +21,7 @@ use parlor::{
     Card, Error, Event, LeafIndex, MemberId, Role, Room, Voice,
     media::sframe::{Backend, Opener, Sealer},
 };
-use party::{NOW, Party, guest};
+use party::{NOW, Party, dice::Dice, guest};
 use sha2::{Digest as _, Sha256};
 
 const SUITE: CipherSuite = CipherSuite::CURVE25519_CHACHA;
@@ -107,23 +107,10 @@ fn talk(events: Vec<Vec<Event>>, group: &Group<impl MlsConfig>, mel: MemberId, o
     }
 }
 
-/// xorshift64*: a history is its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize;
-        high % sides
-    }
-}
-
 #[test]
 fn an_mls_rs_member_follows_and_leads_fifty_random_histories() {
     for seed in 1..=HISTORIES {
-        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut dice = Dice::of(seed);
         let mut party = Party::new(&[("ana", Role::Host), ("ben", Role::Speaker), ("eve", Role::Listener)]);
         let (mel, mel_id) = client("mel");
         let card =
