@@ -328,7 +328,8 @@ const fn turned_away_advice(for_good: bool) -> &'static str {
 const fn remedy(what: Item) -> &'static str {
     match what {
         Item::Packet | Item::Message | Item::Seal | Item::Signal => "drop it",
-        Item::Frame => "drop it: one Opus frame of 20 ms is at most 1,275 bytes",
+        Item::Frame => "drop it: its sender's app must write it as a voice frame",
+        Item::Opus => "drop it: its sender's encoder must be mended",
         Item::Card => "ask its owner for a fresh one",
         Item::Welcome => "ask who invited you for the one made for your card",
         Item::Tree => "fetch the tree that came with the welcome",
@@ -365,6 +366,8 @@ pub enum Item {
     Packet,
     /// The audio inside a packet.
     Frame,
+    /// The Opus packet in a voice frame.
+    Opus,
     /// A card.
     Card,
     /// A welcome.
@@ -410,6 +413,7 @@ impl fmt::Display for Item {
         f.write_str(match self {
             Self::Packet => "packet",
             Self::Frame => "audio frame",
+            Self::Opus => "Opus packet",
             Self::Card => "card",
             Self::Welcome => "welcome",
             Self::Tree => "ratchet tree",

@@ -1,52 +1,64 @@
-//! What rides inside the encryption: four bytes of level and media time, then one Opus packet.
+//! What rides inside the encryption: four bytes of media time and level, then one Opus packet.
 //!
 //! ```text
-//!  0               1               2               3
-//! +---------------+-----------------------------------------------+----------------
-//! | level, -dBov  |  media time, units of 2.5 ms, mod 2^24        |  Opus packet …
-//! +---------------+-----------------------------------------------+----------------
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-----------+---+---+-----+-------------------------+-----------+
+//! |   time    |1 1|   |1 1 1|          time           |   level   |  Opus packet …
+//! +-----------+---+---+-----+-------------------------+-----------+
 //! ```
 //!
-//! The media layer carries any bytes; an app with sound of its own may use this form without the feature
-//! `opus`. Anybody with the room's key may have written it, so [`VoiceFrame::parse`] trusts nothing.
+//! The time is 20 bits, the highest first: units of 2.5 ms, modulo 2^20. The level is 7 bits, in -dBov. The five ones
+//! tell a voice frame from a bare Opus packet: as one, it would hold 56 frames or more, and none may hold more than 48
+//! (RFC 6716 §3.2.5). So an app that seals Opus packets as they are is told so.
+//!
+//! The media layer carries any bytes; an app with sound of its own may use this form without a codec. Anybody with the
+//! room's key may have written it, so [`VoiceFrame::parse`] trusts nothing.
 
+mod opus;
+
+use std::time::Duration;
+
+pub use self::opus::{MAX_OPUS, OpusPacket};
 use crate::error::{Error, Item, Result};
 
 /// Bytes before the Opus packet.
 pub const FRAME_HEADER: usize = 4;
 
-/// The longest Opus packet of one 20 ms frame (RFC 6716 §3.4).
-pub const MAX_OPUS: usize = 1275;
+/// Bits 6, 7 and 10 to 12 of the header: see the module's picture.
+const MARK: u32 = 0b11 << 24 | 0b111 << 19;
 
-/// When a frame was spoken: a count of 2.5 ms units (120 samples at 48 kHz), modulo 2^24 (11.6 hours).
+/// When a frame was spoken: a count of 2.5 ms units (120 samples at 48 kHz), modulo 2^20 (43.7 minutes).
 ///
-/// The origin is the speaker's own; only differences mean something.
+/// The origin is the speaker's own; only differences between frames that follow one another mean something.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct MediaTime(u32);
 
 impl MediaTime {
-    const MODULUS: u32 = 1 << 24;
+    const MODULUS: u32 = 1 << 20;
 
-    /// The time `units` × 2.5 ms after the origin, modulo 2^24 units.
+    /// One unit: 2.5 ms.
+    pub const UNIT: Duration = Duration::from_micros(2_500);
+
+    /// The time `units` × 2.5 ms after the origin, modulo 2^20 units.
     pub const fn from_units(units: u64) -> Self {
-        // The remainder is below 2^24.
+        // The remainder is below 2^20.
         Self((units % Self::MODULUS as u64) as u32)
     }
 
-    /// The count of 2.5 ms units, below 2^24.
+    /// The count of 2.5 ms units, below 2^20.
     pub const fn units(self) -> u32 {
         self.0
     }
 
-    /// The full count nearest to `reference` that this stands for: undoes the wrap at 2^24.
-    pub const fn unwrap_near(self, reference: u64) -> u64 {
-        let modulus = Self::MODULUS as u64;
-        let forward = (self.0 as u64).wrapping_sub(reference) % modulus;
-        if forward < modulus / 2 {
-            reference.saturating_add(forward)
+    /// How many units it is later than `earlier`, or earlier if negative: the nearer of the two, -2^19 to 2^19 - 1.
+    pub const fn since(self, earlier: Self) -> i32 {
+        let ahead = self.0.wrapping_sub(earlier.0) % Self::MODULUS;
+        // Both are below 2^20.
+        if ahead < Self::MODULUS / 2 {
+            ahead.cast_signed()
         } else {
-            let back = modulus - forward;
-            if back <= reference { reference - back } else { reference.saturating_add(forward) }
+            (ahead).cast_signed() - Self::MODULUS.cast_signed()
         }
     }
 }
@@ -87,52 +99,55 @@ impl Level {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VoiceFrame<'a> {
     /// When it was spoken, on the speaker's own clock.
+    ///
+    /// A receiver takes frames in the order of their counters, and reads pauses out of their times. A time may be
+    /// off by 5 ms either way, as one that is rounded to what a device captures at once. The clock may stand still
+    /// while nothing is sent, start anew, or be set: it costs no frame.
     pub time: MediaTime,
     /// How loud it is, as the speaker measured it.
     pub level: Level,
-    /// One Opus packet, 1 to 1,275 bytes.
-    pub opus: &'a [u8],
+    /// One Opus packet of any length.
+    pub opus: OpusPacket<'a>,
 }
 
 impl<'a> VoiceFrame<'a> {
     /// Reads what [`Voice::open`](crate::Voice::open) gave.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the Opus packet is missing or longer than an Opus frame can be.
+    /// [`Error::Malformed`] if it is a bare Opus packet or something else, or holds no Opus packet that could be
+    /// decoded.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let malformed = |why| Error::Malformed { what: Item::Frame, why };
-        let Some((&[level, a, b, c], opus)) = bytes.split_first_chunk::<FRAME_HEADER>() else {
+        let Some((header, opus)) = bytes.split_first_chunk::<FRAME_HEADER>() else {
             return Err(malformed("it is shorter than its own header of 4 bytes"));
         };
-        if opus.is_empty() {
-            return Err(malformed("it holds no Opus packet"));
+        let word = u32::from_be_bytes(*header);
+        if word & MARK != MARK {
+            return Err(malformed(if OpusPacket::parse(bytes).is_ok() {
+                "it is a bare Opus packet: its sender must put time and level before it, by `VoiceFrame::write`"
+            } else {
+                "it is something else than time, level and an Opus packet, as `VoiceFrame::write` puts them"
+            }));
         }
-        if opus.len() > MAX_OPUS {
-            return Err(malformed("its Opus packet is longer than 1,275 bytes"));
-        }
-        if level > 127 {
-            return Err(malformed("its level is above 127"));
-        }
-        Ok(Self { time: MediaTime(u32::from_be_bytes([0, a, b, c])), level: Level(level), opus })
+        let time = word >> 26 << 14 | (word >> 22 & 3) << 12 | word >> 7 & 0xfff;
+        Ok(Self { time: MediaTime(time), level: Level(header[3] & 0x7f), opus: OpusPacket::parse(opus)? })
     }
 
     /// Writes the frame to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the Opus packet is empty or longer than [`MAX_OPUS`];
     /// [`Error::BufferTooSmall`] if `out` is.
     pub fn write(&self, out: &mut [u8]) -> Result<usize> {
-        if self.opus.is_empty() || self.opus.len() > MAX_OPUS {
-            return Err(Error::Malformed { what: Item::Frame, why: "an Opus packet is 1 to 1,275 bytes" });
-        }
-        let (need, have) = (FRAME_HEADER + self.opus.len(), out.len());
+        let opus = self.opus.bytes();
+        let (need, have) = (FRAME_HEADER + opus.len(), out.len());
         let Some(out) = out.get_mut(..need) else {
             return Err(Error::BufferTooSmall { need, have });
         };
-        let (header, opus) = out.split_at_mut(FRAME_HEADER);
-        let [_, a, b, c] = self.time.0.to_be_bytes();
-        header.copy_from_slice(&[self.level.0, a, b, c]);
-        opus.copy_from_slice(self.opus);
+        let (header, rest) = out.split_at_mut(FRAME_HEADER);
+        let time = self.time.0;
+        let time = time >> 14 << 26 | (time >> 12 & 3) << 22 | (time & 0xfff) << 7;
+        header.copy_from_slice(&(time | MARK | u32::from(self.level.0)).to_be_bytes());
+        rest.copy_from_slice(opus);
         Ok(need)
     }
 }
@@ -141,27 +156,65 @@ impl<'a> VoiceFrame<'a> {
 mod tests {
     use super::*;
 
+    const SILK: &[u8] = &[0x48, 1, 2];
+
+    fn frame(units: u64, dbov: u8, opus: &[u8]) -> VoiceFrame<'_> {
+        VoiceFrame {
+            time: MediaTime::from_units(units),
+            level: Level::from_dbov(dbov),
+            opus: OpusPacket::parse(opus).unwrap(),
+        }
+    }
+
     #[test]
     fn a_frame_comes_back_as_it_was_written() {
-        let frame =
-            VoiceFrame { time: MediaTime::from_units(0x01_23_45_67), level: Level::from_dbov(31), opus: b"opus" };
+        for bit in 0..20 {
+            for dbov in [0, 1, 31, 64, 127] {
+                for opus in [SILK, &[0x48], &[]] {
+                    let frame = frame(1 << bit | 1, dbov, opus);
+                    let mut out = [0; 16];
+                    let n = frame.write(&mut out).unwrap();
+                    assert_eq!(n, 4 + opus.len());
+                    assert_eq!(VoiceFrame::parse(&out[..n]).unwrap(), frame);
+                }
+            }
+        }
+        let mut out = [0; 8];
+        frame(0xf_edcb, 31, SILK).write(&mut out).unwrap();
+        assert_eq!(out[..7], [0xff, 0xbe, 0xe5, 0x9f, 0x48, 1, 2]);
+    }
+
+    #[test]
+    fn no_voice_frame_is_an_opus_packet_and_none_an_opus_packet_a_voice_frame() {
         let mut out = [0; 16];
-        let n = frame.write(&mut out).unwrap();
-        assert_eq!(&out[..n], b"\x1f\x23\x45\x67opus");
-        assert_eq!(VoiceFrame::parse(&out[..n]).unwrap(), frame);
+        for units in (0..1 << 20).step_by(251) {
+            let n = frame(units, (units % 128) as u8, SILK).write(&mut out).unwrap();
+            assert!(OpusPacket::parse(&out[..n]).is_err(), "{:?}", &out[..n]);
+        }
+        // Every beginning of an Opus packet, with any number of frames that it may have.
+        for toc in 0..=255_u8 {
+            for second in 0..=255_u8 {
+                let packet = [toc, second, 0, 0, 0, 0, 0, 0];
+                if OpusPacket::parse(&packet).is_ok() {
+                    let error = VoiceFrame::parse(&packet).unwrap_err().to_string();
+                    assert!(error.contains("bare Opus packet"), "{error}");
+                }
+            }
+        }
     }
 
     #[test]
     fn a_frame_that_cannot_be_is_refused() {
-        for bad in [&b""[..], b"\0\0\0", b"\0\0\0\0", b"\x80\0\0\0x", &[0; FRAME_HEADER + MAX_OPUS + 1]] {
-            assert!(VoiceFrame::parse(bad).is_err(), "{} bytes", bad.len());
+        for (bad, why) in [
+            (&b""[..], "shorter than its own header"),
+            (b"\0\0\0", "shorter than its own header"),
+            (b"RIFF", "something else"),
+            (&[0x03, 0x38, 0, 0, 0x4b], "number of frames is missing"),
+        ] {
+            let error = VoiceFrame::parse(bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
         }
-        let long = VoiceFrame { time: MediaTime::default(), level: Level::SILENCE, opus: &[0; MAX_OPUS + 1] };
-        assert!(long.write(&mut [0; 2000]).is_err());
-        let longest = VoiceFrame { opus: &[0; MAX_OPUS], ..long };
-        let mut out = [0; 2000];
-        let n = longest.write(&mut out).unwrap();
-        assert_eq!(VoiceFrame::parse(&out[..n]).unwrap(), longest);
+        assert!(frame(1, 1, SILK).write(&mut [0; 6]).is_err());
     }
 
     #[test]
@@ -185,8 +238,16 @@ mod tests {
 
     #[test]
     fn media_time_goes_on_past_its_wrap() {
-        for (reference, now) in [(0, 8), (0xff_ffff, 0x100_0007), (0x500_0000, 0x4ff_fff0), (3, 0x7f_0000)] {
-            assert_eq!(MediaTime::from_units(now).unwrap_near(reference), now);
+        let wrap = 1_u64 << 20;
+        for (earlier, later, since) in [
+            (0, 8, 8),
+            (8, 0, -8),
+            (wrap - 1, wrap + 7, 8),
+            (3, 3 + wrap / 2, -(1 << 19)),
+            (5, wrap / 2 + 4, (1 << 19) - 1),
+        ] {
+            let (earlier, later) = (MediaTime::from_units(earlier), MediaTime::from_units(later));
+            assert_eq!(later.since(earlier), since);
         }
     }
 }

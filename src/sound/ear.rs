@@ -115,7 +115,7 @@ impl Ear {
             return Ok(None);
         }
         let frame = VoiceFrame::parse(payload)?;
-        decoder::check(frame.opus)?;
+        decoder::check(frame.opus.bytes())?;
         if self.seats.get(&speaker).is_none_or(|seat| seat.voice.is_none()) {
             let voice = Box::new(Voice::new(self.settings.delay)?);
             self.make_room(now)?;
@@ -306,11 +306,13 @@ impl Voice {
                 return false;
             }
             Play::Conceal => None,
-            Play::Frame(frame) => Some(decoder.decode(frame.opus, out)),
-            Play::Recover(following) => Some(decoder.recover(following.opus, out)),
+            Play::Frame(frame) => Some(decoder.decode(frame.opus.bytes(), out)),
+            Play::Recover(following) => Some(decoder.recover(following.opus.bytes(), out)),
             Play::Merge(first, second) => {
                 let mut before = SILENCE;
-                let merged = decoder.decode(first.opus, &mut before).and_then(|()| decoder.decode(second.opus, out));
+                let merged = decoder
+                    .decode(first.opus.bytes(), &mut before)
+                    .and_then(|()| decoder.decode(second.opus.bytes(), out));
                 crossfade(&before, out);
                 Some(merged)
             }

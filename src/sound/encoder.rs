@@ -11,7 +11,7 @@ use opus::{Application, Bitrate, Channels, Signal};
 use super::{FRAME_UNITS, SAMPLE_RATE, SILENCE, Samples, codec};
 use crate::{
     error::{Error, Result},
-    frame::{FRAME_HEADER, Level, MAX_OPUS, MediaTime, VoiceFrame},
+    frame::{FRAME_HEADER, Level, MAX_OPUS, MediaTime, OpusPacket, VoiceFrame},
 };
 
 /// How a voice is encoded. The default is 24 kbit/s at a constant size, ready for 10 % of loss.
@@ -137,7 +137,7 @@ impl Encoder {
         let frame = VoiceFrame {
             time: MediaTime::from_units(self.time),
             level: Level::of(pcm),
-            opus: self.packet.get(..opus).unwrap_or_default(),
+            opus: OpusPacket::parse(self.packet.get(..opus).unwrap_or_default())?,
         };
         let written = frame.write(out)?;
         self.time = self.time.wrapping_add(FRAME_UNITS);

@@ -108,13 +108,14 @@ impl Delay {
 ///
 /// ```
 /// use std::time::Duration;
-/// use parlor::{frame::VoiceFrame, sound::{Delay, JitterBuffer, Play}};
+/// use parlor::{frame::{Level, MediaTime, OpusPacket, VoiceFrame}, sound::{Delay, JitterBuffer, Play}};
 ///
 /// let ms = Duration::from_millis;
 /// let mut buffer = JitterBuffer::new(Delay::fixed(ms(40))?);
-/// buffer.insert(&VoiceFrame::parse(b"\x20\x00\x00\x00opus")?, ms(1000));
+/// let frame = VoiceFrame { time: MediaTime::default(), level: Level::SILENCE, opus: OpusPacket::parse(b"\x48opus")? };
+/// buffer.insert(&frame, ms(1000));
 /// assert_eq!(buffer.next(ms(1020)), Play::Silence); // it has not waited its 40 ms
-/// assert!(matches!(buffer.next(ms(1040)), Play::Frame(frame) if frame.opus == b"opus"));
+/// assert!(matches!(buffer.next(ms(1040)), Play::Frame(frame) if frame.opus.bytes() == b"\x48opus"));
 /// # Ok::<(), parlor::Error>(())
 /// ```
 #[derive(Debug)]
@@ -276,7 +277,8 @@ impl JitterBuffer {
     /// The slot and the transit of a frame, or `None` if it fits neither this clock nor the strays before it.
     fn place(&mut self, time: MediaTime, now: Micros) -> Option<(u64, Micros)> {
         if let (Some(newest), Some(base)) = (self.newest, self.transits.base()) {
-            let slot = time.unwrap_near(newest * FRAME_UNITS) / FRAME_UNITS;
+            let newest_time = MediaTime::from_units(newest * FRAME_UNITS);
+            let slot = (newest * FRAME_UNITS).saturating_add_signed(time.since(newest_time).into()) / FRAME_UNITS;
             let transit = now - start_of(slot);
             let lateness = transit - base;
             let resting = !self.active();

@@ -3,7 +3,7 @@
 //! A place keeps its bytes' memory for the next frame, so a running voice allocates nothing. At most 64 frames
 //! of 1,275 bytes wait for one speaker, whatever media times they claim.
 
-use crate::frame::{Level, MediaTime, VoiceFrame};
+use crate::frame::{Level, MediaTime, OpusPacket, VoiceFrame};
 
 /// Frames that can wait at once: 1.28 s.
 pub(super) const PLACES: u64 = 64;
@@ -37,7 +37,7 @@ impl Slots {
             place.time = frame.time;
             place.level = frame.level;
             place.opus.clear();
-            place.opus.extend_from_slice(frame.opus);
+            place.opus.extend_from_slice(frame.opus.bytes());
         }
     }
 
@@ -76,7 +76,7 @@ impl Slots {
     /// What stands in the place of `slot`, waiting or just taken.
     pub(super) fn frame(&self, slot: u64) -> Option<VoiceFrame<'_>> {
         let place = self.places.get(index(slot))?;
-        Some(VoiceFrame { time: place.time, level: place.level, opus: &place.opus })
+        Some(VoiceFrame { time: place.time, level: place.level, opus: OpusPacket::parse(&place.opus).ok()? })
     }
 }
 
