@@ -65,6 +65,7 @@
 mod bytes;
 mod error;
 pub mod frame;
+mod heard;
 mod identity;
 pub mod media;
 mod random;
@@ -75,8 +76,9 @@ mod text;
 pub mod vault;
 
 pub use error::{Denial, Detail, Error, Flaw, Item, Result};
+pub use heard::{Confirmed, Heard};
 pub use identity::{Fingerprint, Identity, LeafIndex, MAX_NAME, Member, MemberId, Role, RoomCode};
-pub use media::{Cause, Clip, EpochKeys, Heard, Hearing, KeyIdLayout, Suite, Voice};
+pub use media::{Cause, Clip, EpochKeys, Hearing, KeyIdLayout, Suite, Voice};
 pub use room::{
     Admission, Card, EnterError, Event, Guest, Intent, Kept, Room, Settings,
     door::{Doorplate, Link, UnixTime, Waiting},

@@ -32,7 +32,7 @@ fn every_frame_is_played_at_once_and_confirmed_within_half_a_second() {
                 for packet in say(&mut ana, &tick.to_be_bytes(), now) {
                     if let Some(heard) = hear(&mut ben, &packet, now).pop() {
                         assert_eq!((heard.frame, heard.speaker), (tick.to_be_bytes().to_vec(), room.id(0)));
-                        assert!(heard.parked_for.is_zero() && !heard.sealed);
+                        assert!(heard.parked_for.is_zero() && !heard.verified);
                     }
                 }
                 let confirmed = u64::from(tick + 1) / u64::from(every) * u64::from(every);
@@ -58,7 +58,7 @@ fn in_a_strict_room_nothing_is_played_before_its_seal() {
         let now = FRAME * tick;
         for packet in say(&mut ana, &tick.to_be_bytes(), now) {
             for heard in hear(&mut ben, &packet, now) {
-                assert!(heard.sealed && heard.parked_for <= Duration::from_millis(500));
+                assert!(heard.verified && heard.parked_for <= Duration::from_millis(500));
                 played.push(heard.counter);
             }
         }
@@ -183,7 +183,7 @@ fn nobody_counts_as_verified_before_a_frame_of_theirs_is() {
     assert!(matches!(ben.open(seal, now), Err(Error::Seal { .. })));
     assert_eq!(ben.hearing(&room.id(0), now).seals, SealState::Waiting, "none of its frames has come");
     for frame in frames {
-        assert!(ben.open(frame, now).unwrap().sealed);
+        assert!(ben.open(frame, now).unwrap().verified);
         assert_eq!(ben.hearing(&room.id(0), now).seals, SealState::Verified);
     }
     assert_eq!(ben.stats().verified, 25);
@@ -302,7 +302,7 @@ fn in_a_room_of_two_the_tag_proves_it_and_nobody_makes_seals_but_for_evidence() 
         for tick in 0..100 {
             for packet in say(&mut ana, b"between us", FRAME * tick) {
                 for heard in hear(&mut ben, &packet, FRAME * tick) {
-                    assert!(heard.sealed);
+                    assert!(heard.verified);
                 }
             }
         }
@@ -332,7 +332,7 @@ fn who_cannot_seal_is_heard_unverified_or_not_at_all() {
         assert!(ana.next_seal(FRAME).is_none());
         let opened = ben.open(&packet, FRAME);
         if is_heard {
-            assert!(!opened.unwrap().sealed);
+            assert!(!opened.unwrap().verified);
             assert!(matches!(ben.open(&packet, FRAME), Err(Error::Replayed { .. })));
             let found = findings(&mut ben, FRAME);
             assert!(matches!(&found[..], [Finding::Unverified { .. }]), "{found:?}");

@@ -32,4 +32,4 @@ pub use clip::Clip;
 pub use hearing::{Cause, Counters, Hearing, Mute, OffStage, SealState};
 pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Quiet, Speaker};
 pub use suite::Suite;
-pub use voice::{Heard, Limits, MAX_FRAME, MAX_OVERHEAD, Stats, Voice};
+pub use voice::{Limits, MAX_FRAME, MAX_OVERHEAD, Stats, Voice};

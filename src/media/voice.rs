@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use self::sealed::{Cover, Evidence, Outgoing, Ready, open_watched};
 use crate::{
     error::{Error, Item, Result},
+    heard::{Confirmed, Heard},
     identity::{LeafIndex, MemberId},
     media::{
         Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, Suite,
@@ -53,27 +54,6 @@ const LOOK_OVER: Duration = Duration::from_millis(20);
 
 /// How many past epochs are kept at most, each for [`Limits::previous_epoch`]: several commits may fall into that time.
 const MAX_PREVIOUS: usize = 16;
-
-/// An opened frame: authenticated sound from somebody on stage.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Heard<F> {
-    /// Who sealed it.
-    pub speaker: MemberId,
-    /// Where they stood in the tree.
-    pub leaf: LeafIndex,
-    /// In which epoch.
-    pub epoch: u64,
-    /// Its counter in that epoch: 0 for the speaker's first frame there.
-    pub counter: u64,
-    /// Whether it is certain that it is the speaker's: a seal of theirs covers it already, or the room is one of two. If
-    /// not, a later seal confirms it, or [`Voice::next_finding`] tells.
-    pub sealed: bool,
-    /// How long it was parked for its key, or held for its seal; zero for one that waited for neither.
-    pub parked_for: Duration,
-    /// The bytes that were sealed.
-    pub frame: F,
-}
 
 /// Seals and opens the frames of one member in one room.
 ///
@@ -643,10 +623,10 @@ impl Voice {
         if let Some(rules) = rules {
             let (speaker, counter, evidence) = (sender.id, header.counter, self.evidence.as_deref_mut());
             return match open_watched(&rules, sender, evidence, counter, header_len, packet, now) {
-                Ok((cover, frame)) => {
+                Ok((cover, confirmed, frame)) => {
                     account.open(now);
-                    let sealed = cover == Cover::Given;
-                    if sealed {
+                    let verified = cover == Cover::Given;
+                    if verified {
                         account.verify(1, 0, now);
                         self.stats.verified += 1;
                     }
@@ -654,7 +634,8 @@ impl Voice {
                     if cover == Cover::Never {
                         self.flag(&speaker, number, counter, now);
                     }
-                    Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for: Duration::ZERO, frame })
+                    let (confirmed, parked_for) = (confirmed.in_epoch(number), Duration::ZERO);
+                    Ok(Heard { speaker, leaf, epoch: number, counter, verified, confirmed, parked_for, frame })
                 }
                 Err(why) => Err(self.not_played(why, speaker, place, leaf, number, counter, now)),
             };
@@ -670,9 +651,10 @@ impl Voice {
                     account.verify(1, 0, now);
                     self.stats.verified += 1;
                 }
-                let (speaker, counter, sealed) = (sender.id, header.counter, proven);
+                let (speaker, counter, verified) = (sender.id, header.counter, proven);
+                let (confirmed, parked_for) = (Confirmed::NONE, Duration::ZERO);
                 self.stats.opened += 1;
-                Ok(Heard { speaker, leaf, epoch: number, counter, sealed, parked_for: Duration::ZERO, frame })
+                Ok(Heard { speaker, leaf, epoch: number, counter, verified, confirmed, parked_for, frame })
             }
             Err(Refused) => Err(self.forged(place, leaf, number, now)),
         }
@@ -907,13 +889,6 @@ const _: () = {
     is_send::<EpochKeys>();
     is_send::<Heard<Vec<u8>>>();
 };
-
-impl<F> Heard<F> {
-    fn map<G>(self, change: impl FnOnce(F) -> G) -> Heard<G> {
-        let Self { speaker, leaf, epoch, counter, sealed, parked_for, frame } = self;
-        Heard { speaker, leaf, epoch, counter, sealed, parked_for, frame: change(frame) }
-    }
-}
 
 /// Where the keys of an epoch are.
 #[derive(Clone, Copy)]

@@ -218,7 +218,7 @@ fn history(suite: Suite, mode: SealMode, length: Length, seed: u64, tally: &mut 
             continue;
         }
         assert!(forged.get(&key).is_some_and(|made| made.contains(&given.frame)), "{what}: {key:?} is nobody's");
-        assert!(!given.sealed, "{what}: forged {key:?} came out as sealed");
+        assert!(!given.verified, "{what}: forged {key:?} came out as sealed");
         tally.played += 1;
         let flagged = ear.flagged(&room, given);
         let after =

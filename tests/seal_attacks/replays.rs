@@ -111,7 +111,7 @@ fn nothing_opens_twice_whatever_is_withheld_and_replayed() {
         let mut seen = HashSet::new();
         for given in &ear.given {
             let key = (given.epoch, given.counter, given.frame.clone());
-            assert!(!given.sealed || said.contains(&key), "seed {seed}: sealed, and not hers: {key:?}");
+            assert!(!given.verified || said.contains(&key), "seed {seed}: sealed, and not hers: {key:?}");
             assert!(seen.insert(key), "seed {seed}: {} of epoch {} twice", given.counter, given.epoch);
         }
         opened += seen.len();

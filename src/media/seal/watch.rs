@@ -13,11 +13,14 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::held::Held;
 pub(in crate::media) use super::held::HeldFrame;
-use crate::media::{
-    replay::{Stale, Window},
-    seal::{
-        SealMode, SealRules, Unsealed,
-        statement::{PacketHash, Seal},
+use crate::{
+    heard::Confirmed,
+    media::{
+        replay::{Stale, Window},
+        seal::{
+            SealMode, SealRules, Unsealed,
+            statement::{PacketHash, Seal},
+        },
     },
 };
 
@@ -139,6 +142,8 @@ pub(in crate::media) struct Watch {
     /// The newest seal came long after what was played beyond it: until then, for [`CONTEST`] after that was played.
     suspected_until: Option<Duration>,
     held: Held,
+    /// Frames that were played and have been verified since, to be told with the next.
+    confirmed: Confirmed,
     failures: Budget,
     /// The same of those that looked like the speaker's next.
     expected_failures: Budget,
@@ -194,6 +199,7 @@ impl Watch {
             contested_until: None,
             suspected_until: None,
             held: Held::new(),
+            confirmed: Confirmed::NONE,
             failures: Budget::default(),
             expected_failures: Budget::default(),
         }
@@ -245,6 +251,12 @@ impl Watch {
         if let Some(entry) = self.entry(counter) {
             *entry = Entry { counter, hash: *hash, at, state };
         }
+    }
+
+    /// The frames that were verified after they were played, since this was asked last.
+    #[inline]
+    pub(in crate::media) const fn take_confirmed(&mut self) -> Confirmed {
+        std::mem::replace(&mut self.confirmed, Confirmed::NONE)
     }
 
     /// Keeps a frame until its seal comes; `false` if there is no room for it, or if another had to go for it.
@@ -451,6 +463,7 @@ impl Watch {
             State::Verified => opened = true,
             State::Opened | State::Overdue if known == *hash => {
                 opened = true;
+                self.confirmed.add(counter);
                 outcome.verified += 1;
                 outcome.flagged_before += u64::from(state == State::Overdue);
             }

@@ -2,9 +2,10 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{Heard, MAX_PACKET, Voice, Which};
+use super::{MAX_PACKET, Voice, Which};
 use crate::{
     error::{Error, Item, Result},
+    heard::{Confirmed, Heard},
     identity::{LeafIndex, MemberId},
     media::{
         SealState,
@@ -189,14 +190,16 @@ impl Voice {
         if let Some((evidence, source)) = self.evidence.as_mut().zip(watcher.archived) {
             evidence.archive.seal(source, &seal);
         }
-        self.settle(outcome, speaker, place, leaf, in_epoch, now);
+        // With the first frame that comes out for it, or with the next that is opened.
+        let confirmed = if outcome.released.is_empty() { Confirmed::NONE } else { watcher.watch.take_confirmed() };
+        self.settle(outcome, confirmed.in_epoch(in_epoch), speaker, place, leaf, now);
         Error::Seal { leaf, epoch: in_epoch }
     }
 
     /// The next frame whose seal has come, of somebody who is still to be played.
     pub(super) fn take_ready(&mut self, now: Duration) -> Option<Heard<Vec<u8>>> {
         loop {
-            let Ready { speaker, leaf, epoch, counter, frame, arrived } = self.ready.pop_front()?;
+            let Ready { speaker, leaf, epoch, counter, frame, confirmed, arrived } = self.ready.pop_front()?;
             let found = self.current.people.find(&speaker).filter(|(_, person)| person.off_stage.is_none());
             let account = found.and_then(|(place, _)| self.accounts.get_mut(place));
             let Some(account) = account.filter(|account| !account.is_silenced()) else { continue };
@@ -205,7 +208,8 @@ impl Voice {
             self.stats.opened += 1;
             self.stats.verified += 1;
             let parked_for = now.saturating_sub(arrived);
-            return Some(Heard { speaker, leaf, epoch, counter, sealed: true, parked_for, frame: frame.into() });
+            let (verified, frame) = (true, frame.into());
+            return Some(Heard { speaker, leaf, epoch, counter, verified, confirmed, parked_for, frame });
         }
     }
 
@@ -328,12 +332,13 @@ impl Voice {
     fn settle(
         &mut self,
         outcome: Outcome,
+        mut confirmed: Confirmed,
         speaker: MemberId,
         place: usize,
         leaf: LeafIndex,
-        epoch: u64,
         now: Duration,
     ) {
+        let epoch = confirmed.epoch();
         let Outcome { verified, flagged_before, released, forged, unverified } = outcome;
         self.stats.verified += verified;
         self.stats.unverified = self.stats.unverified.saturating_sub(flagged_before);
@@ -352,7 +357,8 @@ impl Voice {
             if self.ready.len() >= MAX_READY {
                 self.ready.pop_front();
             }
-            self.ready.push_back(Ready { speaker, leaf, epoch, counter, frame, arrived });
+            let confirmed = std::mem::take(&mut confirmed);
+            self.ready.push_back(Ready { speaker, leaf, epoch, counter, frame, confirmed, arrived });
         }
     }
 
@@ -436,6 +442,7 @@ pub(super) struct Ready {
     epoch: u64,
     counter: u64,
     frame: Box<[u8]>,
+    confirmed: Confirmed,
     arrived: Duration,
 }
 
@@ -475,7 +482,7 @@ pub(super) fn open_watched<'p>(
     header_len: usize,
     packet: &'p mut [u8],
     now: Duration,
-) -> Result<(Cover, &'p [u8]), NotPlayed> {
+) -> Result<(Cover, Confirmed, &'p [u8]), NotPlayed> {
     let Some(watcher) = &mut sender.watcher else {
         if rules.mode == SealMode::Strict || rules.unsealed == Unsealed::Hold {
             return Err(NotPlayed::NeverSealed);
@@ -485,7 +492,7 @@ pub(super) fn open_watched<'p>(
         let opened = sender.key.open(counter, header_len, &[], packet);
         let frame = opened.map_err(|Refused| NotPlayed::Forged)?;
         sender.window.mark(counter);
-        return Ok((Cover::Never, frame));
+        return Ok((Cover::Never, Confirmed::NONE, frame));
     };
     let whole = WholeHash::of(packet);
     let hash = whole.half();
@@ -507,7 +514,7 @@ pub(super) fn open_watched<'p>(
         Look::Open | Look::OpenSealed => {
             let sealed = look == Look::OpenSealed;
             watcher.watch.opened(counter, hash, now, sealed);
-            Ok((if sealed { Cover::Given } else { Cover::Later }, frame))
+            Ok((if sealed { Cover::Given } else { Cover::Later }, watcher.watch.take_confirmed(), frame))
         }
         Look::Hold => Err(NotPlayed::Held { room: watcher.watch.hold(counter, hash, frame, now) }),
         Look::NotTheirs | Look::Stale(_) => {
