@@ -53,6 +53,12 @@ impl<F> Heard<F> {
         Self { verified: true, ..Self::unverified(speaker, epoch, counter, frame) }
     }
 
+    /// The same of another form of its bytes.
+    pub(crate) fn as_ref_of<G>(&self, frame: G) -> Heard<G> {
+        let Self { speaker, leaf, epoch, counter, verified, confirmed, parked_for, .. } = *self;
+        Heard { speaker, leaf, epoch, counter, verified, confirmed, parked_for, frame }
+    }
+
     pub(crate) fn map<G>(self, change: impl FnOnce(F) -> G) -> Heard<G> {
         let Self { speaker, leaf, epoch, counter, verified, confirmed, parked_for, frame } = self;
         Heard { speaker, leaf, epoch, counter, verified, confirmed, parked_for, frame: change(frame) }

@@ -1,22 +1,23 @@
-//! From voice frames to samples: one Opus decoder a speaker.
+//! From Opus packets to samples: one decoder a speaker.
 //!
-//! Three ways to 20 ms of sound: the frame itself; if it is lost, the coarse copy of it in the frame that
-//! follows; without that, a guess from what came before. An attacker with the room's key chooses the packet:
-//! one that is not exactly 20 ms long is refused before the decoder's state changes, and samples come out
-//! finite and within ±4 whatever it held.
+//! Three ways to sound: the packet itself; if it is lost, the coarse copy of it in the packet that follows; without
+//! that, a guess from what came before. An attacker with the room's key chooses the packet: its framing was checked when
+//! it came ([`OpusPacket`]), and samples come out finite and within ±4 whatever it held.
 
-use opus::Channels;
-
-use super::{FRAME_SAMPLES, SAMPLE_RATE, Samples, codec};
-use crate::error::{Error, Item, Result};
+use super::{Channels, SAMPLE_RATE, codec};
+use crate::{
+    error::{Error, Item, Result},
+    frame::OpusPacket,
+};
 
 /// The most a decoded sample may be: a decoder overshoots full scale by little, a crafted packet by much.
 const CEILING: f32 = 4.0;
 
-/// Decodes the frames of one speaker, in order.
+/// Decodes the packets of one speaker, in order.
 #[derive(Debug)]
 pub struct Decoder {
     inner: opus::Decoder,
+    channels: Channels,
 }
 
 impl Decoder {
@@ -24,36 +25,38 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error::Codec`] if libopus cannot be set up.
-    pub fn new() -> Result<Self> {
-        Ok(Self { inner: opus::Decoder::new(SAMPLE_RATE, Channels::Mono).map_err(codec)? })
+    pub fn new(channels: Channels) -> Result<Self> {
+        let of = match channels {
+            Channels::Mono => opus::Channels::Mono,
+            Channels::Stereo => opus::Channels::Stereo,
+        };
+        Ok(Self { inner: opus::Decoder::new(SAMPLE_RATE, of).map_err(codec)?, channels })
     }
 
-    /// Decodes the Opus packet of a frame.
+    /// Decodes to the front of `out`, interleaved if stereo; gives the samples a channel.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the packet is not one of 20 ms; [`Error::Codec`] if libopus cannot decode it.
-    pub fn decode(&mut self, opus: &[u8], out: &mut Samples) -> Result<()> {
-        check(opus)?;
-        self.run(opus, false, out)
+    /// [`Error::BufferTooSmall`]; [`Error::Codec`] if libopus cannot decode it.
+    pub fn decode(&mut self, packet: OpusPacket<'_>, out: &mut [f32]) -> Result<usize> {
+        let (need, have) = (packet.samples() * self.channels.count(), out.len());
+        let Some(out) = out.get_mut(..need) else { return Err(Error::BufferTooSmall { need, have }) };
+        self.run(packet.bytes(), false, out)
     }
 
-    /// Restores a lost frame from the packet of the frame *after* it, which is still to be decoded itself.
-    ///
-    /// Where that packet holds no copy the frame is concealed.
+    /// Restores what was lost right before `following`, as much as fills `out`.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
-    pub fn recover(&mut self, following: &[u8], out: &mut Samples) -> Result<()> {
-        check(following)?;
-        self.run(following, true, out)
+    pub fn recover(&mut self, following: OpusPacket<'_>, out: &mut [f32]) -> Result<()> {
+        self.run(following.bytes(), true, out).map(drop)
     }
 
-    /// Fills in for a lost frame from the sound before it. Repeated, it fades within some 100 ms.
+    /// Fills `out`, a multiple of 2.5 ms, from the sound before it. Repeated, it fades within some 100 ms.
     ///
     /// # Errors
     /// [`Error::Codec`] if libopus fails.
-    pub fn conceal(&mut self, out: &mut Samples) -> Result<()> {
-        self.run(&[], false, out)
+    pub fn conceal(&mut self, out: &mut [f32]) -> Result<()> {
+        self.run(&[], false, out).map(drop)
     }
 
     /// Forgets all it has heard.
@@ -64,26 +67,19 @@ impl Decoder {
         self.inner.reset_state().map_err(codec)
     }
 
-    fn run(&mut self, opus: &[u8], following: bool, out: &mut Samples) -> Result<()> {
+    /// How many channels it gives.
+    pub const fn channels(&self) -> Channels {
+        self.channels
+    }
+
+    fn run(&mut self, opus: &[u8], following: bool, out: &mut [f32]) -> Result<usize> {
         let samples = self.inner.decode_float(opus, out, following).map_err(codec)?;
-        if samples != FRAME_SAMPLES {
-            return Err(Error::Malformed { what: Item::Frame, why: "it does not decode to 20 ms of sound" });
+        if samples * self.channels.count() != out.len() {
+            return Err(Error::Malformed { what: Item::Opus, why: "it does not decode to its length" });
         }
         for sample in out {
             *sample = if sample.is_finite() { sample.clamp(-CEILING, CEILING) } else { 0.0 };
         }
-        Ok(())
-    }
-}
-
-/// Checks that `opus` says it holds 20 ms; cheap, and needs no decoder.
-///
-/// # Errors
-/// [`Error::Malformed`] if it does not.
-pub(super) fn check(opus: &[u8]) -> Result<()> {
-    match opus::packet::get_nb_samples(opus, SAMPLE_RATE) {
-        Ok(FRAME_SAMPLES) => Ok(()),
-        Ok(_) => Err(Error::Malformed { what: Item::Frame, why: "its Opus packet is not of 20 ms" }),
-        Err(_) => Err(Error::Malformed { what: Item::Frame, why: "it holds no Opus packet" }),
+        Ok(samples)
     }
 }

@@ -1,46 +1,55 @@
-//! All that one listener hears: a jitter buffer and a decoder a speaker, and one mix of them all.
+//! All that one listener hears: a window of waiting frames a speaker, a decoder for each who is heard, one mix of them.
 //!
-//! An ear is given opened frames with the speaker that the media layer names, and is asked for 20 ms of sound
-//! every 20 ms. A payload comes from somebody with the room's key: it is checked when it comes, can cost one
-//! speaker's worth of memory and time at most, and speaks for its speaker alone. The number of speakers that
-//! sound at once, and that are remembered at all, is limited.
+//! An ear is given opened frames, with who made them and what is certain of that, and is asked for as much sound as a
+//! device takes. A payload comes from somebody with the room's key: it is checked when it comes, can cost one speaker's
+//! worth of memory and time at most, and speaks for its speaker alone. The number of speakers whose frames wait, and who
+//! are remembered at all, is limited, and so is the number of decoders.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     time::Duration,
 };
 
-use super::{Arrival, Counters, Decoder, Delay, FRAME_SAMPLES, JitterBuffer, Play, SILENCE, Samples, decoder, mixer};
+use super::{
+    Arrival, Channels, Counters, Delay, JitterBuffer,
+    device::Device,
+    mixer,
+    places::{Bar, Loudness, Pool},
+    playout::{BLOCK, Playout, Sound, time_of},
+};
 use crate::{
     error::{Error, Result},
     frame::{Level, VoiceFrame},
+    heard::Heard,
     identity::MemberId,
 };
 
 /// Speakers whose gain and counters are kept, silent or not.
 const REMEMBERED: usize = 4096;
 
-/// Concealed frames in a row that sound at full: 120 ms. The four after them fade out.
-const HELD: u8 = 6;
-const FADED: u8 = 10;
+/// Speakers whose frames may wait: as many as a stage may hold, and some.
+const WINDOWS: usize = 1024;
 
-/// Samples over which a voice comes back after a fade: 5 ms.
-const RETURN: usize = 240;
+/// Who has sent nothing for so long makes room for another.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// How an ear listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EarSettings {
-    /// How long sound may wait in the jitter buffers. Default: 20 ms to 1 s, for frames that waited for a seal.
+    /// How long sound may wait in the jitter buffers. Default: 20 ms to 1 s, for frames that waited for a signature.
     pub delay: Delay,
-    /// Speakers that may sound at once, each about 120 kB at most. Default: 32.
+    /// Speakers that may be heard at once: the loudest. Each costs a decoder, about 100 kB. However many more may have
+    /// their microphones open, 1,024 at most; each of these costs a window of waiting frames, 20 to 300 kB. Default: 32.
     pub voices: usize,
-    /// A speaker from whom nothing came for so long gives their place up; gain and counters stay. Default: 10 s.
+    /// A speaker from whom nothing came for so long gives their window up; gain and counters stay. Default: 10 s.
     pub rest: Duration,
+    /// Whether the mix has one channel or two, interleaved, in which each speaker has a place. Default: mono.
+    pub channels: Channels,
 }
 
 impl Default for EarSettings {
     fn default() -> Self {
-        Self { delay: Delay::sealed(), voices: 32, rest: Duration::from_secs(10) }
+        Self { delay: Delay::signed(), voices: 32, rest: Duration::from_secs(10), channels: Channels::Mono }
     }
 }
 
@@ -52,14 +61,20 @@ pub struct SpeakerAccount {
     pub counters: Counters,
     /// Frames that came in time but that Opus could not decode; they count as played, and were concealed.
     pub undecodable: u64,
+    /// Frames with sound that had their turn without a decoder, for others were louder; they count as played.
+    pub faint: u64,
+    /// Whether they have a decoder at present: they are among the loudest.
+    pub decoded: bool,
     /// How long their sound waits at present.
     pub delay: Duration,
-    /// The delay that the network calls for.
+    /// The delay that network and device call for.
     pub target: Duration,
-    /// How loud the last 20 ms were, measured on the decoded sound, before the gain.
+    /// How loud their last sound was, measured after decoding, before the gain.
     pub level: Level,
     /// The gain in the mix.
     pub gain: f32,
+    /// Where they are in a mix of two channels: -1 is left, 1 right.
+    pub pan: f32,
     /// Whether they are muted in this ear.
     pub muted: bool,
 }
@@ -68,7 +83,7 @@ pub struct SpeakerAccount {
 ///
 /// ```
 /// use std::time::Duration;
-/// use parlor::{MemberId, sound::{Ear, EarSettings, Encoder, Encoding, SILENCE}};
+/// use parlor::{Heard, MemberId, sound::{Ear, EarSettings, Encoder, Encoding, SILENCE}};
 ///
 /// let ana = MemberId::from_bytes([1; 32]);
 /// let mut encoder = Encoder::new(Encoding::default())?;
@@ -77,8 +92,8 @@ pub struct SpeakerAccount {
 /// for tick in 0..50 {
 ///     let now = Duration::from_millis(20 * tick);
 ///     encoder.encode(&[0.1; 960], &mut payload)?;
-///     ear.hear(ana, &payload, now)?; // what `Voice::open` gave
-///     ear.mix(now, &mut sound);      // to the sound device
+///     ear.hear(&Heard::unverified(ana, 0, tick, payload), now)?; // what `Voice::open` gave
+///     ear.mix(now, &mut sound); // to the sound device
 /// }
 /// assert!(ear.account(&ana).is_some_and(|ana| ana.counters.played > 40));
 /// # Ok::<(), parlor::Error>(())
@@ -88,12 +103,15 @@ pub struct Ear {
     settings: EarSettings,
     own: Option<MemberId>,
     seats: BTreeMap<MemberId, Seat>,
+    pool: Pool,
+    device: Device,
 }
 
 impl Ear {
     /// An ear that hears everybody whose frames it is given.
-    pub const fn new(settings: EarSettings) -> Self {
-        Self { settings, own: None, seats: BTreeMap::new() }
+    pub fn new(settings: EarSettings) -> Self {
+        let (seats, pool, device) = (BTreeMap::new(), Pool::default(), Device::default());
+        Self { settings, own: None, seats, pool, device }
     }
 
     /// The ear of `own`, who hears everybody else: their own frames, echoed by a relay or mixed in by the app,
@@ -103,48 +121,57 @@ impl Ear {
         Self { own: Some(own), ..Self::new(settings) }
     }
 
-    /// Takes in a frame of `speaker`, as it came out of [`Voice::open`](crate::Voice::open), at `now`. Says what
-    /// became of it, or `None` if it is this ear's own.
+    /// Takes in a frame, as [`Voice::open`](crate::Voice::open) gave it at `now`, the clock that [`mix`](Self::mix) is
+    /// told too. Says what became of it.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if it is no voice frame of 20 ms; [`Error::Unusable`] if as many speakers sound as
-    /// [`EarSettings::voices`] allows, or too many are remembered ([`forget`](Self::forget) those who left);
-    /// [`Error::Codec`] if a decoder cannot be set up. The ear is as it was.
-    pub fn hear(&mut self, speaker: MemberId, payload: &[u8], now: Duration) -> Result<Option<Arrival>> {
-        if self.own == Some(speaker) {
-            return Ok(None);
+    /// [`Error::Malformed`] if it is no voice frame, or holds no Opus packet; [`Error::Unusable`] if 1,024 others speak
+    /// at once, or too many are remembered ([`forget`](Self::forget) those who left); [`Error::Codec`] if a decoder
+    /// cannot be set up. The ear is as it was, but that it remembers the speaker.
+    pub fn hear<F: AsRef<[u8]>>(&mut self, heard: &Heard<F>, now: Duration) -> Result<Arrival> {
+        if self.own == Some(heard.speaker) {
+            return Ok(Arrival::Own);
         }
-        let frame = VoiceFrame::parse(payload)?;
-        decoder::check(frame.opus.bytes())?;
-        if self.seats.get(&speaker).is_none_or(|seat| seat.voice.is_none()) {
-            let voice = Box::new(Voice::new(self.settings.delay)?);
+        let frame = VoiceFrame::parse(heard.frame.as_ref())?;
+        if self.seats.get(&heard.speaker).is_none_or(|seat| seat.playout.is_none()) {
             self.make_room(now)?;
-            self.seat(speaker)?.voice = Some(voice);
+            let delay = self.settings.delay;
+            self.seat(heard.speaker)?.playout = Some(Box::new(Playout::new(delay)));
         }
-        let voice = self.seats.get_mut(&speaker).and_then(|seat| seat.voice.as_mut());
-        Ok(voice.map(|voice| {
-            voice.last = voice.last.max(now);
-            voice.buffer.insert(&frame, now)
-        }))
+        self.device.hears(now);
+        let Some(seat) = self.seats.get_mut(&heard.speaker) else { return Ok(Arrival::Stray) };
+        let Some(playout) = &mut seat.playout else { return Ok(Arrival::Stray) };
+        // Here, where memory may be taken, so that none is when sound is asked for.
+        if playout.sound.is_none() && !seat.expects && frame.level < Level::SILENCE {
+            if self.pool.free.len() <= self.pool.expected && self.pool.all < self.settings.voices {
+                self.pool.free.reserve(1 + self.pool.all);
+                self.pool.free.push(Box::new(Sound::new(self.settings.channels)?));
+                self.pool.all += 1;
+            }
+            self.pool.expected += 1;
+            seat.expects = true;
+        }
+        playout.last = playout.last.max(now);
+        Ok(playout.buffer.insert(&heard.as_ref_of(frame), now))
     }
 
-    /// Gives the sound of everybody for the 20 ms from `now` on, never beyond ±1. To be asked every 20 ms.
-    pub fn mix(&mut self, now: Duration, out: &mut Samples) {
-        *out = SILENCE;
-        let mut voice_samples = SILENCE;
-        for seat in self.seats.values_mut() {
-            let Some(voice) = &mut seat.voice else { continue };
-            if !voice.buffer.active() && now.saturating_sub(voice.last) > self.settings.rest {
-                seat.retire();
-                continue;
+    /// Fills `out` with the sound of everybody from `now` on, never beyond ±1: any number of samples at 48 kHz,
+    /// interleaved if there are two channels.
+    ///
+    /// `now` is the moment of the call, or that at which the sound will be heard. A device may ask for a block each
+    /// time it has played one, or for several at once.
+    pub fn mix(&mut self, now: Duration, out: &mut [f32]) {
+        let channels = self.settings.channels;
+        for block in out.chunks_mut(BLOCK * channels.count()) {
+            block.fill(0.0);
+            let samples = block.len() / channels.count();
+            let at = self.device.asks(now, time_of(samples));
+            self.place(now);
+            for seat in self.seats.values_mut() {
+                seat.mix(at, samples, channels, self.device.reserve(), block);
             }
-            let sounds = voice.pull(now, &mut voice_samples);
-            voice.level = if sounds { Level::of(&voice_samples) } else { Level::SILENCE };
-            if sounds && !seat.muted {
-                mixer::add(out, &voice_samples, seat.gain);
-            }
+            mixer::soft_clip(block);
         }
-        mixer::soft_clip(out);
     }
 
     /// Makes `speaker` louder or fainter: 0 to 4 times as loud (12 dB), 1 to begin with.
@@ -159,6 +186,19 @@ impl Ear {
         Ok(())
     }
 
+    /// Places `speaker` in a mix of two channels: -1 is left, 0 the middle, to begin with, and 1 right, with the same
+    /// power everywhere. Of a speaker who sends two channels it is the balance.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] outside of -1 to 1, or if too many speakers are remembered.
+    pub fn set_pan(&mut self, speaker: MemberId, pan: f32) -> Result<()> {
+        if !(-1.0..=1.0).contains(&pan) {
+            return Err(Error::Unusable { what: "place of a speaker", why: "choose -1 to 1" });
+        }
+        self.seat(speaker)?.pan = pan;
+        Ok(())
+    }
+
     /// Mutes `speaker` in this ear, or ends it. Their buffer runs on, so that they come back in time.
     ///
     /// # Errors
@@ -170,7 +210,10 @@ impl Ear {
 
     /// Drops all that is known of `speaker`, who has left; gives the account so far.
     pub fn forget(&mut self, speaker: &MemberId) -> Option<SpeakerAccount> {
-        self.seats.remove(speaker).map(|seat| seat.account())
+        let mut seat = self.seats.remove(speaker)?;
+        let account = seat.account();
+        seat.retire(&mut self.pool);
+        Some(account)
     }
 
     /// What is known of `speaker`, or `None` if nothing came from them and nothing was set.
@@ -183,10 +226,10 @@ impl Ear {
         self.seats.iter().map(|(id, seat)| (*id, seat.account()))
     }
 
-    /// Who made a sound in the last 20 ms, and how loud: measured, not as they claim. Muted speakers count.
+    /// Who made a sound in the last block, and how loud: measured, not as they claim. Muted speakers count.
     pub fn talking(&self) -> impl Iterator<Item = (MemberId, Level)> {
         self.seats.iter().filter_map(|(id, seat)| {
-            let level = seat.voice.as_ref()?.level;
+            let level = seat.level();
             (level < Level::SILENCE).then_some((*id, level))
         })
     }
@@ -202,24 +245,63 @@ impl Ear {
         }
     }
 
-    /// Sees to it that one more speaker may sound: takes the place of whoever is silent for longest.
+    /// Sees to it that one more speaker's frames may wait: takes the window of whoever is silent for longest.
     fn make_room(&mut self, now: Duration) -> Result<()> {
-        let sounding = || self.seats.values().filter(|seat| seat.voice.is_some());
-        if sounding().count() < self.settings.voices {
+        if self.seats.values().filter(|seat| seat.playout.is_some()).count() < WINDOWS {
             return Ok(());
         }
         let silent = self.seats.values_mut().filter_map(|seat| {
-            let voice = seat.voice.as_ref()?;
-            let idle = !voice.buffer.active() && now.saturating_sub(voice.last) > Duration::from_millis(500);
-            idle.then_some((voice.last, seat))
+            let playout = seat.playout.as_ref()?;
+            let idle = !playout.buffer.active() && now.saturating_sub(playout.last) > IDLE;
+            idle.then_some((playout.last, seat))
         });
-        match silent.min_by_key(|(last, _)| *last) {
-            Some((_, seat)) => seat.retire(),
-            None => {
-                return Err(Error::Unusable { what: "ear", why: "as many speakers sound at once as it allows" });
+        let Some((_, seat)) = silent.min_by_key(|(last, _)| *last) else {
+            return Err(Error::Unusable { what: "ear", why: "1,024 others speak at once" });
+        };
+        seat.retire(&mut self.pool);
+        Ok(())
+    }
+
+    /// Gives decoders to those who are to be heard, and takes them from those who are not.
+    fn place(&mut self, now: Duration) {
+        let mut bar = Bar::new(self.settings.voices);
+        for seat in self.seats.values_mut() {
+            let (holds, audible) = (seat.is_decoded(), !seat.muted && seat.gain > 0.0);
+            let Some(playout) = &seat.playout else { continue };
+            if !playout.buffer.active() && now.saturating_sub(playout.last) > self.settings.rest {
+                seat.retire(&mut self.pool);
+                continue;
+            }
+            if !holds {
+                seat.loudness.claims(playout.buffer.loudest_waiting());
+            }
+            bar.add(&seat.loudness, holds, audible);
+        }
+        bar.set();
+        let mut wanted = 0_usize;
+        for seat in self.seats.values_mut().filter(|seat| seat.playout.is_some()) {
+            let holds = seat.is_decoded();
+            seat.admitted = bar.admits(&mut seat.loudness, holds, now);
+            wanted += usize::from(seat.admitted && !holds);
+        }
+        if wanted > 0 || self.pool.free.len() < self.pool.all {
+            for seat in self.seats.values_mut().filter(|seat| seat.is_decoded() && !seat.admitted) {
+                if wanted > self.pool.free.len() || !seat.loudness.lingers(now) {
+                    let sound = seat.playout.as_mut().and_then(|playout| playout.take());
+                    self.pool.free.extend(sound);
+                }
             }
         }
-        Ok(())
+        if wanted == 0 {
+            return;
+        }
+        for seat in self.seats.values_mut().filter(|seat| seat.admitted && !seat.is_decoded()) {
+            let Some(playout) = &mut seat.playout else { continue };
+            let Some(sound) = self.pool.free.pop() else { break };
+            playout.give(sound);
+            self.pool.expected -= usize::from(std::mem::take(&mut seat.expects));
+            seat.loudness.enters();
+        }
     }
 }
 
@@ -227,128 +309,102 @@ impl Ear {
 #[derive(Debug)]
 struct Seat {
     gain: f32,
+    pan: f32,
     muted: bool,
-    voice: Option<Box<Voice>>,
-    /// The account of voices before this one.
-    past: Counters,
-    past_undecodable: u64,
+    playout: Option<Box<Playout>>,
+    loudness: Loudness,
+    /// They are loud enough for a decoder.
+    admitted: bool,
+    /// A decoder was made for them.
+    expects: bool,
+    /// The account of windows before this one.
+    past: Past,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Past {
+    counters: Counters,
+    undecodable: u64,
+    faint: u64,
 }
 
 impl Default for Seat {
     fn default() -> Self {
-        Self { gain: 1.0, muted: false, voice: None, past: Counters::default(), past_undecodable: 0 }
+        let (loudness, past) = (Loudness::default(), Past::default());
+        Self { gain: 1.0, pan: 0.0, muted: false, playout: None, loudness, admitted: false, expects: false, past }
     }
 }
 
 impl Seat {
-    /// Gives the decoder and the buffer up.
-    fn retire(&mut self) {
-        if let Some(voice) = self.voice.take() {
-            self.past = self.past.plus(voice.buffer.counters());
-            self.past_undecodable += voice.undecodable;
-        }
+    fn is_decoded(&self) -> bool {
+        self.playout.as_ref().is_some_and(|playout| playout.sound.is_some())
     }
 
-    fn account(&self) -> SpeakerAccount {
-        let voice = self.voice.as_deref();
-        let of = |what: fn(&Voice) -> Duration| voice.map_or(Duration::ZERO, what);
-        SpeakerAccount {
-            counters: voice.map_or(self.past, |voice| self.past.plus(voice.buffer.counters())),
-            undecodable: self.past_undecodable + voice.map_or(0, |voice| voice.undecodable),
-            delay: of(|voice| voice.buffer.delay()),
-            target: of(|voice| voice.buffer.target()),
-            level: voice.map_or(Level::SILENCE, |voice| voice.level),
-            gain: self.gain,
-            muted: self.muted,
-        }
+    fn level(&self) -> Level {
+        let sound = self.playout.as_ref().and_then(|playout| playout.sound.as_ref());
+        sound.map_or(Level::SILENCE, |sound| sound.level)
     }
-}
 
-/// A speaker who sounds.
-#[derive(Debug)]
-struct Voice {
-    buffer: JitterBuffer,
-    decoder: Decoder,
-    /// When the last frame came.
-    last: Duration,
-    level: Level,
-    /// Concealed frames in a row.
-    gap: u8,
-    /// How much of the voice is let through at the end of the last frame.
-    fade: f32,
-    undecodable: u64,
-}
+    /// Adds their sound to a block.
+    fn mix(&mut self, at: Duration, samples: usize, channels: Channels, reserve: Duration, out: &mut [f32]) {
+        let Some(playout) = &mut self.playout else { return };
+        playout.buffer.set_reserve(reserve);
+        let stereo = playout.sound.as_ref().is_some_and(|sound| sound.stereo);
+        let Some(voice) = playout.pull(at, samples) else { return };
+        let level = Level::of(voice);
+        let heard = !self.muted && level < Level::SILENCE;
+        match channels {
+            _ if !heard => {}
+            Channels::Mono => mixer::add(out, voice, self.gain),
+            Channels::Stereo if stereo => {
+                // The side that is turned to keeps its sound.
+                let (left, right) = (1.0 - self.pan.max(0.0), 1.0 + self.pan.min(0.0));
+                mixer::add_stereo(out, voice, self.gain * left, self.gain * right);
+            }
+            Channels::Stereo => {
+                let (left, right) = mixer::pan(self.pan);
+                let voice = voice.iter().step_by(2).copied();
+                mixer::add_placed(out, voice, self.gain * left, self.gain * right);
+            }
+        }
+        self.loudness.measures(level);
+    }
 
-impl Voice {
-    fn new(delay: Delay) -> Result<Self> {
-        Ok(Self {
-            buffer: JitterBuffer::new(delay),
-            decoder: Decoder::new()?,
-            last: Duration::ZERO,
-            level: Level::SILENCE,
-            gap: 0,
-            fade: 1.0,
-            undecodable: 0,
+    /// Gives the window up.
+    fn retire(&mut self, pool: &mut Pool) {
+        self.past = self.sum();
+        if let Some(mut playout) = self.playout.take() {
+            pool.free.extend(playout.take());
+        }
+        pool.expected -= usize::from(std::mem::take(&mut self.expects));
+        (self.loudness, self.admitted) = (Loudness::default(), false);
+    }
+
+    fn sum(&self) -> Past {
+        let past = self.past;
+        self.playout.as_deref().map_or(past, |playout| Past {
+            counters: past.counters.plus(playout.buffer.counters()),
+            undecodable: past.undecodable + playout.undecodable,
+            faint: past.faint + playout.faint,
         })
     }
 
-    /// Fills `out` with the speaker's next 20 ms; says whether there is anything to hear.
-    fn pull(&mut self, now: Duration, out: &mut Samples) -> bool {
-        let decoder = &mut self.decoder;
-        let decoded = match self.buffer.next(now) {
-            Play::Silence => {
-                if self.gap > 0 {
-                    // Whatever comes after a pause has nothing to do with what was before. A decoder that
-                    // cannot be reset goes on as it is, which is heard for a moment at most.
-                    let _ = decoder.reset();
-                }
-                (self.gap, self.fade) = (0, 1.0);
-                return false;
-            }
-            Play::Conceal => None,
-            Play::Frame(frame) => Some(decoder.decode(frame.opus.bytes(), out)),
-            Play::Recover(following) => Some(decoder.recover(following.opus.bytes(), out)),
-            Play::Merge(first, second) => {
-                let mut before = SILENCE;
-                let merged = decoder
-                    .decode(first.opus.bytes(), &mut before)
-                    .and_then(|()| decoder.decode(second.opus.bytes(), out));
-                crossfade(&before, out);
-                Some(merged)
-            }
+    fn account(&self) -> SpeakerAccount {
+        let Past { counters, undecodable, faint } = self.sum();
+        let of = |what: fn(&JitterBuffer) -> Duration| {
+            self.playout.as_ref().map_or(Duration::ZERO, |playout| what(&playout.buffer))
         };
-        if let Some(Ok(())) = decoded {
-            self.gap = 0;
-            self.ramp(1.0, RETURN, out);
-            return true;
+        SpeakerAccount {
+            counters,
+            undecodable,
+            faint,
+            decoded: self.is_decoded(),
+            delay: of(JitterBuffer::delay),
+            target: of(JitterBuffer::target),
+            level: self.level(),
+            gain: self.gain,
+            pan: self.pan,
+            muted: self.muted,
         }
-        self.undecodable += u64::from(decoded.is_some());
-        self.gap = self.gap.saturating_add(1);
-        if self.gap > FADED || decoder.conceal(out).is_err() {
-            return false;
-        }
-        let left = f32::from(FADED.saturating_sub(self.gap.max(HELD))) / f32::from(FADED - HELD);
-        self.ramp(left, FRAME_SAMPLES, out);
-        true
-    }
-
-    /// Moves the fade to `to` over the first `over` samples.
-    fn ramp(&mut self, to: f32, over: usize, out: &mut Samples) {
-        if self.fade == to && to == 1.0 {
-            return;
-        }
-        let step = (to - self.fade) / over as f32;
-        for (i, sample) in out.iter_mut().enumerate() {
-            *sample *= if i < over { self.fade + step * i as f32 } else { to };
-        }
-        self.fade = to;
-    }
-}
-
-/// Fades from `before` into `out`, in `out`.
-fn crossfade(before: &Samples, out: &mut Samples) {
-    for (i, (out, before)) in out.iter_mut().zip(before).enumerate() {
-        let t = i as f32 / FRAME_SAMPLES as f32;
-        *out = before * (1.0 - t) + *out * t;
     }
 }

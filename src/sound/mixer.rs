@@ -1,4 +1,5 @@
-//! Many voices into one: sum with a gain, clip softly, and N−1 mixes for an app that mixes for others.
+//! Many voices into one: sum with a gain and a place from left to right, clip softly, and N−1 mixes for an app that
+//! mixes for others.
 //!
 //! A mix is never beyond ±1, whoever shouts, and is the plain sum while that stays below [`KNEE`].
 
@@ -11,9 +12,34 @@ pub const KNEE: f32 = 0.7;
 pub const MAX_GAIN: f32 = 4.0;
 
 /// Adds `gain` × `voice` to `sum`.
-pub fn add(sum: &mut Samples, voice: &Samples, gain: f32) {
+pub fn add(sum: &mut [f32], voice: &[f32], gain: f32) {
     for (sum, voice) in sum.iter_mut().zip(voice) {
         *sum += gain * voice;
+    }
+}
+
+/// What of a voice goes to the left and to the right, at `pan`: -1 is left, 0 the middle, 1 right.
+///
+/// The power is constant, wherever it is placed: left = cos θ, right = sin θ with θ = (pan + 1) · π / 4. In the middle
+/// both are 3 dB down.
+pub fn pan(pan: f32) -> (f32, f32) {
+    let (right, left) = ((pan.clamp(-1.0, 1.0) + 1.0) * std::f32::consts::FRAC_PI_4).sin_cos();
+    (left, right)
+}
+
+/// Adds a voice of one channel to `sum`, which is interleaved stereo, with `left` and `right` for a gain.
+pub fn add_placed(sum: &mut [f32], voice: impl IntoIterator<Item = f32>, left: f32, right: f32) {
+    for ([l, r], voice) in sum.as_chunks_mut().0.iter_mut().zip(voice) {
+        *l += left * voice;
+        *r += right * voice;
+    }
+}
+
+/// Adds a voice of two channels, interleaved as `sum` is, each with a gain of its own.
+pub fn add_stereo(sum: &mut [f32], voice: &[f32], left: f32, right: f32) {
+    for ([l, r], [a, b]) in sum.as_chunks_mut().0.iter_mut().zip(voice.as_chunks().0) {
+        *l += left * a;
+        *r += right * b;
     }
 }
 
@@ -83,6 +109,27 @@ mod tests {
         let step = 1e-3;
         let slope = |x: f32| (clip(x + step) - clip(x)) / step;
         assert!((slope(KNEE) - 1.0).abs() < 0.02, "{}", slope(KNEE));
+    }
+
+    #[test]
+    fn a_voice_has_one_power_wherever_it_is_placed() {
+        for step in -100..=100 {
+            let (left, right) = pan(step as f32 / 100.0);
+            assert!((left * left + right * right - 1.0).abs() < 1e-6);
+            assert!((0.0..=1.0).contains(&left) && left >= -1e-6 && right >= -1e-6);
+        }
+        let close = |(a, b): (f32, f32), (c, d): (f32, f32)| (a - c).abs() < 1e-6 && (b - d).abs() < 1e-6;
+        assert!(close(pan(-1.0), (1.0, 0.0)) && close(pan(1.0), (0.0, 1.0)) && close(pan(-7.0), (1.0, 0.0)));
+        assert!(close(pan(0.0), (0.5_f32.sqrt(), 0.5_f32.sqrt())));
+    }
+
+    #[test]
+    fn a_placed_voice_goes_where_it_is_placed() {
+        let mut sum = [0.0; 4];
+        add_placed(&mut sum, [1.0, 0.5], 0.25, 0.75);
+        assert_eq!(sum, [0.25, 0.75, 0.125, 0.375]);
+        add_stereo(&mut sum, &[1.0, 2.0, 0.0, 4.0], 1.0, 0.5);
+        assert_eq!(sum, [1.25, 1.75, 0.125, 2.375]);
     }
 
     #[test]

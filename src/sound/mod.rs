@@ -17,10 +17,14 @@
 //!   a number that came in a payload.
 
 mod decoder;
+mod device;
 mod ear;
 mod encoder;
 pub mod jitter;
 pub mod mixer;
+mod places;
+mod playout;
+mod stretch;
 pub mod wav;
 
 use std::time::Duration;
@@ -30,10 +34,30 @@ use crate::error::{Detail, Error};
 pub use decoder::Decoder;
 pub use ear::{Ear, EarSettings, SpeakerAccount};
 pub use encoder::{Encoder, Encoding};
-pub use jitter::{Arrival, Counters, Delay, JitterBuffer, Play};
+pub use jitter::{Arrival, Counters, Delay, JitterBuffer, Pace, Play};
 
 /// Samples a second, everywhere in this module.
 pub const SAMPLE_RATE: u32 = 48_000;
+
+/// One channel, or two, left and right in turn.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Channels {
+    /// One.
+    #[default]
+    Mono,
+    /// Two.
+    Stereo,
+}
+
+impl Channels {
+    /// How many they are.
+    pub const fn count(self) -> usize {
+        match self {
+            Self::Mono => 1,
+            Self::Stereo => 2,
+        }
+    }
+}
 
 /// Samples in one frame of 20 ms.
 pub const FRAME_SAMPLES: usize = 960;

@@ -3,40 +3,49 @@
 use std::time::Duration;
 
 use parlor::{
-    frame::{Level, MediaTime, VoiceFrame},
-    sound::{Arrival, Counters, Delay, JitterBuffer, Play},
+    Heard, MemberId,
+    frame::{Level, MediaTime, OpusPacket, VoiceFrame},
+    sound::{Arrival, Counters, Delay, JitterBuffer, Pace, Play},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::ms;
 
+const ANA: MemberId = MemberId::from_bytes([1; 32]);
 const LOUD: Level = Level::from_dbov(20);
 
 /// What a pull played, by the number of the frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Played {
     Frame(u32),
-    Merge(u32, u32),
     /// Restored, from the frame of this number.
     Recover(u32),
     Conceal,
+    Pause,
     Silence,
 }
 
-/// A buffer, and a check after every step that it plays forward only and loses count of nothing.
+/// A buffer, a device that takes 20 ms at a time, and a check after every step that it plays forward only and loses
+/// count of nothing.
 struct Checked {
     buffer: JitterBuffer,
     last: Option<u32>,
+    /// Samples that were given beyond those asked for.
+    ahead: usize,
     seed: u64,
 }
 
 impl Checked {
     fn new(delay: Delay, seed: u64) -> Self {
-        Self { buffer: JitterBuffer::new(delay), last: None, seed }
+        Self { buffer: JitterBuffer::new(delay), last: None, ahead: 0, seed }
     }
 
-    fn insert(&mut self, number: u32, time: MediaTime, level: Level, now: Duration) -> Arrival {
-        let arrival = self.buffer.insert(&VoiceFrame { time, level, opus: &number.to_be_bytes() }, now);
+    /// Frame `counter` of a speaker whose clock says `time`.
+    fn insert(&mut self, counter: u32, time: MediaTime, level: Level, now: Duration) -> Arrival {
+        let [a, b, c, d] = counter.to_be_bytes();
+        let opus = [0x48, a, b, c, d];
+        let frame = VoiceFrame { time, level, opus: OpusPacket::parse(&opus).unwrap() };
+        let arrival = self.buffer.insert(&Heard::unverified(ANA, 0, counter.into(), frame), now);
         self.check();
         arrival
     }
@@ -46,42 +55,62 @@ impl Checked {
         self.insert(number, MediaTime::from_units(u64::from(number) * 8), LOUD, now)
     }
 
-    fn next(&mut self, now: Duration) -> Played {
-        let number = |frame: VoiceFrame<'_>| u32::from_be_bytes(frame.opus.try_into().unwrap());
-        let played = match self.buffer.next(now) {
-            Play::Frame(frame) => Played::Frame(number(frame)),
-            Play::Merge(first, second) => Played::Merge(number(first), number(second)),
-            Play::Recover(frame) => Played::Recover(number(frame)),
-            Play::Conceal => Played::Conceal,
-            Play::Silence => Played::Silence,
-        };
-        match played {
-            Played::Frame(n) => self.forward(n),
-            Played::Merge(a, b) => {
-                self.forward(a);
-                self.forward(b);
+    /// 20 ms for the device: all that had its turn for them.
+    fn pull(&mut self, now: Duration) -> Vec<Played> {
+        let mut all = Vec::new();
+        while self.ahead < 960 {
+            let at = now + Duration::from_micros(self.ahead as u64 * 125 / 6);
+            let number = |frame: VoiceFrame<'_>| u32::from_be_bytes(frame.opus.bytes()[1..].try_into().unwrap());
+            let (played, samples) = match self.buffer.next(at) {
+                Play::Frame(frame, pace) => {
+                    let played = Played::Frame(number(frame));
+                    let (out, put) = match pace {
+                        Pace::Keep => (0, 0),
+                        Pace::Shorten(out) => (out, 0),
+                        Pace::Stretch(put) => (0, put),
+                    };
+                    self.buffer.paced(out, put);
+                    (played, 960 + put - out)
+                }
+                Play::Recover(frame, samples) => (Played::Recover(number(frame)), samples),
+                Play::Conceal(samples) => (Played::Conceal, samples),
+                Play::Pause(samples) => (Played::Pause, samples),
+                Play::Silence => (Played::Silence, 960 - self.ahead),
+            };
+            match played {
+                Played::Frame(n) => {
+                    assert!(self.last < Some(n), "seed {}: {n} after {:?}", self.seed, self.last);
+                    self.last = Some(n);
+                }
+                Played::Recover(n) => assert!(self.last < Some(n), "seed {}: restored from a frame played", self.seed),
+                Played::Conceal | Played::Pause | Played::Silence => {}
             }
-            Played::Recover(n) => assert!(self.last < Some(n), "seed {}: restored from a frame played", self.seed),
-            Played::Conceal | Played::Silence => {}
+            self.ahead += samples;
+            self.check();
+            all.push(played);
         }
-        self.check();
-        played
+        self.ahead -= 960;
+        all
     }
 
-    fn forward(&mut self, number: u32) {
-        assert!(self.last < Some(number), "seed {}: {number} after {:?}", self.seed, self.last);
-        self.last = Some(number);
+    /// The same where it is one thing.
+    fn next(&mut self, now: Duration) -> Played {
+        *self.pull(now).last().unwrap_or(&Played::Silence)
     }
 
     fn check(&self) {
         let c = self.buffer.counters();
-        let waiting = c.received.checked_sub(c.played + c.duplicate + c.late + c.stray + c.cut);
-        assert!(waiting.is_some_and(|n| n <= 64), "seed {}: {c:?}", self.seed);
+        let waiting = c.received.checked_sub(c.played + c.duplicate + c.late + c.stray + c.cut + c.replaced);
+        assert!(waiting.is_some_and(|n| n <= 400), "seed {}: {c:?}", self.seed);
     }
 
     fn counters(&self) -> Counters {
         self.buffer.counters()
     }
+}
+
+fn heard(played: &[Played]) -> usize {
+    played.iter().filter(|play| matches!(play, Played::Frame(_))).count()
 }
 
 /// Frames on their way: sent every 20 ms, delayed, lost in bursts, doubled, and pulled every 20 ms.
@@ -118,11 +147,11 @@ impl Network {
 
     /// Runs for `frames` frames; gives what was played.
     fn run(&mut self, ear: &mut Checked, frames: u32, weather: Weather) -> Vec<Played> {
-        (0..frames).map(|_| self.step(ear, Some(weather))).collect()
+        (0..frames).flat_map(|_| self.step(ear, Some(weather))).collect()
     }
 
     /// One frame sent, if at all, all that has arrived taken in, one frame played.
-    fn step(&mut self, ear: &mut Checked, weather: Option<Weather>) -> Played {
+    fn step(&mut self, ear: &mut Checked, weather: Option<Weather>) -> Vec<Played> {
         if let Some(weather) = weather {
             self.send(weather);
         }
@@ -134,7 +163,7 @@ impl Network {
             let (at, number) = self.wire.remove(0);
             ear.frame(number, at);
         }
-        ear.next(now)
+        ear.pull(now)
     }
 
     fn send(&mut self, weather: Weather) {
@@ -171,11 +200,9 @@ fn a_calm_network_loses_nothing_and_costs_little_delay() {
     assert!(ear.buffer.delay() <= ms(50), "{:?}", ear.buffer.delay());
     net.drain(&mut ear);
     let c = ear.counters();
-    assert_eq!(
-        (c.played, c.lost, c.late, c.duplicate, c.recovered, c.concealed, c.stretched),
-        (1000, 0, 0, 0, 0, 0, 0)
-    );
-    assert_eq!(c.trailing, 10, "200 ms are filled in before the speaker is taken to have stopped");
+    assert_eq!((c.played, c.lost, c.late, c.duplicate, c.recovered), (1000, 0, 0, 0, 0));
+    assert_eq!((c.concealed, c.stretched), (ms(0), ms(0)));
+    assert_eq!(c.trailing, ms(200), "so much is filled in before the speaker is taken to have paused");
 }
 
 #[test]
@@ -188,14 +215,13 @@ fn a_storm_is_played_in_order_once_and_nearly_whole() {
         println!("seed {seed}: lost on the wire {}, {c:?}", net.lost);
         assert!(net.lost > 150, "seed {seed}: the storm is none");
         assert_eq!(c.duplicate, net.doubled, "seed {seed}: every copy is known as one");
-        assert!(c.late <= 100, "seed {seed}: {} of 5,000 came too late", c.late);
+        assert!(c.late <= 50, "seed {seed}: {} of 5,000 came too late", c.late);
         assert_eq!(c.played + c.cut + c.late + net.lost, 5000, "seed {seed}: {c:?}");
         // The first and last frames may be lost before or after anything is heard.
         assert!(net.lost - c.lost <= 8, "seed {seed}: {} were lost, {c:?}", net.lost);
-        assert_eq!(c.recovered + c.concealed, c.lost + c.late, "seed {seed}: {c:?}");
         assert!(c.recovered * 3 > c.lost, "seed {seed}: the last of each burst can be restored: {c:?}");
-        assert!(c.stretched + c.merged < 60, "seed {seed}: {c:?}");
         assert_eq!((c.stray, c.restarts, c.cut), (0, 0, 0), "seed {seed}");
+        assert!(ear.buffer.delay() <= ms(200), "seed {seed}: {:?}", ear.buffer.delay());
     }
 }
 
@@ -210,37 +236,11 @@ fn the_delay_rises_with_the_jitter_and_falls_when_it_is_over() {
     let after = ear.buffer.delay();
     println!("delay: calm {calm:?}, storm {storm:?}, calm again {after:?}");
     assert!(calm <= ms(50) && after <= ms(60), "{calm:?} {after:?}");
-    assert!((ms(100)..=ms(160)).contains(&storm), "{storm:?}");
+    assert!((ms(90)..=ms(170)).contains(&storm), "{storm:?}");
     let c = ear.counters();
-    assert!(c.merged >= 3 && c.stretched >= 3, "{c:?}");
-    assert!(c.late < 15, "{c:?}");
+    assert!(c.shortened >= ms(60) && c.stretched + c.concealed >= ms(60), "{c:?}");
+    assert!(c.late < 5, "{c:?}");
     assert_eq!(c.cut, 0, "{c:?}");
-}
-
-#[test]
-fn the_delay_changes_in_quiet_moments_if_there_are_any() {
-    let (mut net, mut ear) = (Network::new(8), Checked::new(Delay::default(), 8));
-    let quiet = |number: u32| number % 100 < 20;
-    let mut played = Vec::new();
-    for i in 0..6000_u32 {
-        // Two seconds of storm, then calm, then storm.
-        let weather = if (i / 1000) % 2 == 1 { Weather { bursts: 0, doubles: 0, ..STORM } } else { CALM };
-        net.send(weather);
-        net.tick += 20;
-        let now = ms(net.tick + 7);
-        net.wire.sort();
-        while net.wire.first().is_some_and(|(at, _)| *at <= now) {
-            let (at, number) = net.wire.remove(0);
-            let level = Level::from_dbov(if quiet(number) { 55 } else { 20 });
-            ear.insert(number, MediaTime::from_units(u64::from(number) * 8), level, at);
-        }
-        played.push(ear.next(now));
-    }
-    let merges: Vec<u32> =
-        played.iter().filter_map(|play| if let Played::Merge(first, _) = play { Some(*first) } else { None }).collect();
-    assert!(merges.len() >= 6, "{merges:?}");
-    let amid_words = merges.iter().filter(|number| !quiet(**number)).count();
-    assert_eq!(amid_words, 0, "{merges:?}");
 }
 
 #[test]
@@ -258,13 +258,13 @@ fn the_delay_grows_before_anything_is_too_late() {
             ear.frame(i - 1, ms(now + 15));
         }
         if i == 299 {
-            assert_eq!(ear.buffer.delay(), ms(49));
+            assert!(ear.buffer.delay() <= ms(50), "{:?}", ear.buffer.delay());
         }
     }
     let c = ear.counters();
-    assert!(ear.buffer.delay() >= ms(55), "{:?}", ear.buffer.delay());
+    assert!(ear.buffer.delay() >= ms(45), "{:?}", ear.buffer.delay());
     assert_eq!((c.late, c.lost), (0, 0), "{c:?}");
-    assert!(c.stretched >= 1, "{c:?}");
+    assert!(c.stretched >= ms(5), "{:?} {c:?}", ear.buffer.delay());
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn a_fixed_delay_stays_where_it_is() {
     for _ in 0..500 {
         net.step(&mut ear, Some(STORM));
         let delay = ear.buffer.delay();
-        assert!((ms(180)..=ms(240)).contains(&delay), "{delay:?}");
+        assert!((ms(170)..=ms(250)).contains(&delay), "{delay:?}");
     }
     assert_eq!(ear.buffer.target(), ms(200));
     assert_eq!(ear.counters().late, 0);
@@ -293,7 +293,7 @@ fn the_delay_never_leaves_its_bounds_for_long() {
     let (mut net, mut ear) = (Network::new(10), Checked::new(bounds, 10));
     net.run(&mut ear, 1000, STORM);
     assert_eq!(ear.buffer.target(), ms(80), "the network calls for more than is allowed");
-    assert!(ear.buffer.delay() <= ms(120), "{:?}", ear.buffer.delay());
+    assert!(ear.buffer.delay() <= ms(150), "{:?}", ear.buffer.delay());
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn a_lost_frame_is_restored_if_the_next_is_there_and_concealed_if_not() {
     assert_eq!(played[at(11) - 1], Played::Recover(11));
     assert_eq!(played[at(19) + 1..at(23)], [Played::Conceal, Played::Conceal, Played::Recover(23)]);
     let c = ear.counters();
-    assert_eq!((c.recovered, c.concealed, c.lost), (2, 2, 4));
+    assert_eq!((c.recovered, c.concealed, c.lost), (2, ms(40), 4));
 }
 
 #[test]
@@ -334,22 +334,41 @@ fn a_frame_after_its_turn_is_late_once_and_then_a_duplicate() {
 }
 
 #[test]
+fn a_frame_that_comes_while_nothing_waits_is_played_however_late_it_is() {
+    let mut ear = Checked::new(Delay::default(), 0);
+    let mut played = Vec::new();
+    for i in 0..200_u64 {
+        // What was said between 2 s and 2.12 s comes at once, 120 ms late.
+        let (now, held) = (ms(20 * i), (100..106).contains(&i));
+        if i == 106 {
+            (100..106).for_each(|number| assert_eq!(ear.frame(number, now), Arrival::Kept));
+        }
+        if !held {
+            ear.frame(i as u32, now);
+        }
+        played.extend(ear.pull(now + ms(5)));
+    }
+    let c = ear.counters();
+    assert_eq!((c.late, c.lost, c.cut), (0, 0, 0), "{c:?}");
+    assert!(heard(&played) >= 196, "{}", heard(&played));
+    assert!(ear.buffer.delay() <= ms(80), "and it is caught up with: {:?}", ear.buffer.delay());
+}
+
+#[test]
 fn a_speaker_who_stops_is_silent_and_comes_back() {
     for pause in [300, 1000, 10_000, 3_600_000] {
         for clock_stands in [false, true] {
             let mut ear = Checked::new(Delay::default(), pause);
-            let (mut number, mut now) = (0, 0);
-            let talk = |ear: &mut Checked, frames: u32, now: &mut u64, number: &mut u32| -> Vec<Played> {
-                (0..frames)
-                    .map(|_| {
-                        ear.frame(*number, ms(*now));
-                        *number += 1;
-                        *now += 20;
-                        ear.next(ms(*now - 20))
-                    })
-                    .collect()
+            let (mut number, mut units, mut now) = (0, 0_u64, 0);
+            let talk = |ear: &mut Checked, now: &mut u64, number: &mut u32, units: &mut u64| -> usize {
+                let played = (0..100).flat_map(|_| {
+                    ear.insert(*number, MediaTime::from_units(*units), LOUD, ms(*now));
+                    (*number, *units, *now) = (*number + 1, *units + 8, *now + 20);
+                    ear.pull(ms(*now - 20))
+                });
+                heard(&played.collect::<Vec<_>>())
             };
-            talk(&mut ear, 100, &mut now, &mut number);
+            talk(&mut ear, &mut now, &mut number, &mut units);
             let silent: Vec<Played> = (0..pause / 20)
                 .map(|_| {
                     now += 20;
@@ -357,17 +376,14 @@ fn a_speaker_who_stops_is_silent_and_comes_back() {
                 })
                 .collect();
             assert_eq!(silent.last(), Some(&Played::Silence), "pause of {pause} ms");
-            if pause == 300 {
-                assert_eq!(ear.frame(number - 1, ms(now)), Arrival::Duplicate, "played before the pause");
-            }
+            assert_eq!(ear.frame(number - 1, ms(now)), Arrival::Duplicate, "played before the pause");
             if !clock_stands {
-                number += (pause / 20) as u32;
+                units += pause / 20 * 8;
             }
-            let again = talk(&mut ear, 100, &mut now, &mut number);
-            let heard = again.iter().filter(|play| matches!(play, Played::Frame(_))).count();
+            let heard = talk(&mut ear, &mut now, &mut number, &mut units);
             assert!(heard >= 94, "pause of {pause} ms, clock stands: {clock_stands}: {heard} heard of 100");
             let c = ear.counters();
-            assert_eq!((c.late, c.cut), (0, 0), "pause of {pause} ms: {c:?}");
+            assert_eq!((c.late, c.cut, c.lost), (0, 0, 0), "pause of {pause} ms: {c:?}");
             let delay = ear.buffer.delay();
             assert!(delay <= ms(100), "pause of {pause} ms, clock stands: {clock_stands}: {delay:?}");
         }
@@ -375,35 +391,31 @@ fn a_speaker_who_stops_is_silent_and_comes_back() {
 }
 
 #[test]
-fn a_clock_that_starts_anew_is_followed_within_three_frames() {
-    for origin in [0_u64, 1 << 23, 0xff_ff00, 12_345_677] {
-        let mut ear = JitterBuffer::new(Delay::default());
-        let mut now = 0;
-        let mut talk = |ear: &mut JitterBuffer, origin: u64| -> usize {
-            (0..100_u64)
-                .filter(|i| {
-                    let time = MediaTime::from_units(origin + 8 * i);
-                    ear.insert(&VoiceFrame { time, level: LOUD, opus: b"x" }, ms(now));
-                    now += 20;
-                    matches!(ear.next(ms(now - 20)), Play::Frame(_))
-                })
-                .count()
-        };
-        assert!(talk(&mut ear, 5_000_000) >= 96);
-        let heard = talk(&mut ear, origin);
-        assert!(heard >= 90, "origin {origin}: {heard} heard of 100");
-        let c = ear.counters();
-        assert_eq!((c.restarts, c.stray), (1, 2), "origin {origin}: {c:?}");
-    }
+fn a_speaker_without_signatures_who_counts_anew_is_followed_within_three_frames() {
+    let mut ear = Checked::new(Delay::default(), 0);
+    let mut now = 0;
+    let mut talk = |ear: &mut Checked, first: u32| -> usize {
+        let played = (0..100).flat_map(|i| {
+            ear.frame(first + i, ms(now));
+            now += 20;
+            ear.pull(ms(now - 20))
+        });
+        heard(&played.collect::<Vec<_>>())
+    };
+    assert!(talk(&mut ear, 0) >= 96);
+    let heard = talk(&mut ear, 5_000_000);
+    assert!(heard >= 90, "{heard} heard of 100");
+    let c = ear.counters();
+    assert_eq!((c.restarts, c.stray), (1, 2), "{c:?}");
 }
 
 #[test]
 fn media_time_wraps_without_a_sound() {
-    let mut ear = JitterBuffer::new(Delay::default());
-    for i in 0..1000_u64 {
-        let time = MediaTime::from_units((1 << 24) - 8 * 500 + 8 * i);
-        assert_eq!(ear.insert(&VoiceFrame { time, level: LOUD, opus: b"x" }, ms(20 * i)), Arrival::Kept);
-        ear.next(ms(20 * i));
+    let mut ear = Checked::new(Delay::default(), 0);
+    for i in 0..1000_u32 {
+        let time = MediaTime::from_units((1 << 20) - 8 * 500 + 8 * u64::from(i));
+        assert_eq!(ear.insert(i, time, LOUD, ms(20 * u64::from(i))), Arrival::Kept);
+        ear.next(ms(20 * u64::from(i)));
     }
     let c = ear.counters();
     assert!(c.played > 990 && c.lost == 0 && c.restarts == 0, "{c:?}");
@@ -415,8 +427,7 @@ fn an_outage_of_seconds_is_silence_and_then_goes_on_where_the_speaker_is() {
     net.run(&mut ear, 200, CALM);
     net.run(&mut ear, 250, Weather { bursts: 1000, ..CALM });
     let played = net.run(&mut ear, 200, CALM);
-    let heard = played.iter().filter(|play| matches!(play, Played::Frame(_))).count();
-    assert!(heard > 190, "{heard} of 200");
+    assert!(heard(&played) > 190, "{} of 200", heard(&played));
     let c = ear.counters();
     assert_eq!(c.lost, net.lost, "{c:?}");
     assert!(ear.buffer.delay() <= ms(80), "{:?}", ear.buffer.delay());
@@ -461,17 +472,19 @@ fn a_listener_who_asks_for_nothing_for_a_minute_keeps_a_second_of_sound() {
 }
 
 #[test]
-fn hostile_media_times_cost_nothing_but_themselves() {
+fn hostile_counters_and_times_cost_nothing_but_themselves() {
     for seed in 0..50 {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut ear = JitterBuffer::new(Delay::default());
         let mut now = Duration::ZERO;
         for _ in 0..5000 {
-            let time = match rng.random_range(0..4) {
-                0 => rng.random_range(0..1 << 24),
-                1 => 0,
-                2 => (1 << 24) - 1,
-                _ => ((now.as_millis() % (1 << 60)) as u64 * 2 / 5) + rng.random_range(0..2000),
+            let near = (now.as_millis() % (1 << 60)) as u64 / 20;
+            let (time, counter) = match rng.random_range(0..5) {
+                0 => (rng.random_range(0..1 << 20), rng.random_range(0..1 << 32)),
+                1 => (0, 0),
+                2 => ((1 << 20) - 1, u64::MAX),
+                3 => (near * 8, u64::from(rng.random::<u32>() % 2000)),
+                _ => (near * 8 + rng.random_range(0..2000), near + rng.random_range(0..60)),
             };
             // Clocks that jump, stand still, and go back.
             now = match rng.random_range(0..100) {
@@ -481,28 +494,37 @@ fn hostile_media_times_cost_nothing_but_themselves() {
                 _ => now.saturating_add(ms(rng.random_range(0..40))),
             };
             let level = Level::from_dbov(rng.random_range(0..=127));
-            ear.insert(&VoiceFrame { time: MediaTime::from_units(time), level, opus: &[7; 1275] }, now);
-            ear.next(now);
+            let mut bytes = [7; 1275];
+            bytes[0] = [0x48, 0x18, 0xe0, 0x00, 0x4c][rng.random_range(0..5)];
+            let len = [0, 1, 60, 1275][rng.random_range(0..4)];
+            let opus = OpusPacket::parse(&bytes[..len]).unwrap();
+            let frame = VoiceFrame { time: MediaTime::from_units(time), level, opus };
+            let epoch = rng.random_range(0..3);
+            let heard = match rng.random_range(0..4) {
+                0 if seed % 2 == 0 => Heard::verified(ANA, epoch, counter, frame),
+                _ => Heard::unverified(ANA, epoch, counter, frame),
+            };
+            ear.insert(&heard, now);
+            let _ = ear.next(now);
             let c = ear.counters();
-            let waiting = c.received.checked_sub(c.played + c.duplicate + c.late + c.stray + c.cut);
-            assert!(waiting.is_some_and(|n| n <= 64), "seed {seed}: {c:?}");
+            let waiting = c.received.checked_sub(c.played + c.duplicate + c.late + c.stray + c.cut + c.replaced);
+            assert!(waiting.is_some_and(|n| n <= 400), "seed {seed}: {c:?}");
         }
     }
 }
 
 #[test]
-fn a_few_forged_media_times_do_not_disturb_a_voice() {
+fn a_few_forged_counters_do_not_disturb_a_voice() {
     let mut rng = StdRng::seed_from_u64(13);
-    let mut ear = JitterBuffer::new(Delay::default());
-    for i in 0..2000_u64 {
-        let time = MediaTime::from_units(8 * i);
-        assert_eq!(ear.insert(&VoiceFrame { time, level: LOUD, opus: b"x" }, ms(20 * i)), Arrival::Kept);
+    let mut ear = Checked::new(Delay::default(), 13);
+    for i in 0..2000_u32 {
+        let now = ms(20 * u64::from(i));
+        assert_eq!(ear.frame(i, now), Arrival::Kept);
         if i > 10 && i % 3 == 0 {
-            let far = MediaTime::from_units(8 * i + rng.random_range(1000..10_000_000));
-            assert_eq!(ear.insert(&VoiceFrame { time: far, level: LOUD, opus: b"y" }, ms(20 * i)), Arrival::Stray);
+            let far = i + rng.random_range(1000..1_000_000);
+            assert_eq!(ear.insert(far, MediaTime::from_units(8 * u64::from(i + 1)), LOUD, now), Arrival::Stray);
         }
-        let play = ear.next(ms(20 * i));
-        assert!(!matches!(play, Play::Frame(frame) if frame.opus == b"y"));
+        assert!(!matches!(ear.next(now), Played::Frame(n) if n > i));
     }
     let c = ear.counters();
     assert!(c.played > 1990 && c.restarts == 0, "{c:?}");

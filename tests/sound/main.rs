@@ -4,6 +4,7 @@
 #![cfg(feature = "opus")]
 
 mod codec;
+mod conditions;
 mod ear;
 mod jitter;
 mod wav;
