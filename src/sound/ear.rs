@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Arrival, Counters, Decoder, Delay, FRAME_SAMPLES, JitterBuffer, Play, SILENCE, Samples, decoder, mixer};
+use super::{Arrival, Channels, Counters, Decoder, Delay, FRAME_SAMPLES, JitterBuffer, Play, SILENCE, Samples, mixer};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Item, Result},
     frame::{Level, VoiceFrame},
     identity::MemberId,
 };
@@ -115,7 +115,7 @@ impl Ear {
             return Ok(None);
         }
         let frame = VoiceFrame::parse(payload)?;
-        decoder::check(frame.opus.bytes())?;
+        twenty(&frame)?;
         if self.seats.get(&speaker).is_none_or(|seat| seat.voice.is_none()) {
             let voice = Box::new(Voice::new(self.settings.delay)?);
             self.make_room(now)?;
@@ -283,7 +283,7 @@ impl Voice {
     fn new(delay: Delay) -> Result<Self> {
         Ok(Self {
             buffer: JitterBuffer::new(delay),
-            decoder: Decoder::new()?,
+            decoder: Decoder::new(Channels::Mono)?,
             last: Duration::ZERO,
             level: Level::SILENCE,
             gap: 0,
@@ -306,13 +306,12 @@ impl Voice {
                 return false;
             }
             Play::Conceal => None,
-            Play::Frame(frame) => Some(decoder.decode(frame.opus.bytes(), out)),
-            Play::Recover(following) => Some(decoder.recover(following.opus.bytes(), out)),
+            Play::Frame(frame) => Some(decoder.decode(frame.opus, out).map(drop)),
+            Play::Recover(following) => Some(decoder.recover(following.opus, out)),
             Play::Merge(first, second) => {
                 let mut before = SILENCE;
-                let merged = decoder
-                    .decode(first.opus.bytes(), &mut before)
-                    .and_then(|()| decoder.decode(second.opus.bytes(), out));
+                let merged =
+                    decoder.decode(first.opus, &mut before).and_then(|_| decoder.decode(second.opus, out).map(drop));
                 crossfade(&before, out);
                 Some(merged)
             }
@@ -343,6 +342,14 @@ impl Voice {
         }
         self.fade = to;
     }
+}
+
+/// Refuses what this ear does not play.
+fn twenty(frame: &VoiceFrame<'_>) -> Result<()> {
+    if frame.opus.samples() == FRAME_SAMPLES {
+        return Ok(());
+    }
+    Err(Error::Malformed { what: Item::Frame, why: "its Opus packet is not of 20 ms" })
 }
 
 /// Fades from `before` into `out`, in `out`.
