@@ -12,8 +12,8 @@ use std::{
 use criterion::Criterion;
 use parlor::{
     MemberId,
-    frame::VoiceFrame,
-    sound::{Decoder, Ear, EarSettings, Encoder, Encoding, FRAME_TIME, SILENCE, Samples, mixer, wav},
+    frame::{MediaTime, VoiceFrame},
+    sound::{Codec, Decoder, Ear, EarSettings, Encoder, Encoding, FRAME_TIME, SILENCE, Samples, mixer, wav},
 };
 
 /// Speakers in the path that is mixed from several.
@@ -24,16 +24,26 @@ fn main() {
     let speech = wav::read(path).expect("the recording is in the repository");
     let frames: Vec<Samples> = speech.as_chunks().0.to_vec();
     let mut rows: Vec<Row> = Vec::new();
-    for encoding in [Encoding::default(), Encoding::default().kilobits(64).expect("within bounds")] {
+    for encoding in [Encoding::default(), Encoding::default().kilobits(64).expect("within bounds"), Encoding::music()] {
         let size = encoding.payload_len().unwrap_or_default() - 4;
-        let mut encode = Encode::new(encoding, &frames);
-        rows.push((format!("encode, {size} bytes"), Box::new(move || encode.step())));
-        let mut decode = Decode::new(encoding, &frames);
-        rows.push((format!("decode, {size} bytes"), Box::new(move || decode.step())));
+        for codec in Codec::ALL {
+            let mut encode = Encode::new(*codec, encoding, &speech);
+            rows.push((format!("encode, {size} bytes, {codec:?}"), Box::new(move || encode.step())));
+        }
+        for codec in Codec::ALL {
+            let mut decode = Decode::new(*codec, encoding, &speech);
+            rows.push((format!("decode, {size} bytes, {codec:?}"), Box::new(move || decode.step())));
+        }
     }
-    let mut path = WholePath::new(&frames);
+    for (what, way) in [("restore", Way::Recover), ("conceal", Way::Conceal)] {
+        for codec in Codec::ALL {
+            let mut decode = Decode { way, ..Decode::new(*codec, Encoding::default(), &speech) };
+            rows.push((format!("{what} 1 in 4, {codec:?}"), Box::new(move || decode.step())));
+        }
+    }
+    let mut path = WholePath::new(&speech);
     rows.push(("encode, buffer, decode, mix".into(), Box::new(move || path.step())));
-    let mut path = Listening::new(SPEAKERS, &frames);
+    let mut path = Listening::new(SPEAKERS, &speech);
     rows.push((format!("buffer, decode, mix {SPEAKERS} voices"), Box::new(move || path.step())));
     let (mut sum, voice) = (SILENCE, frames.get(100).copied().unwrap_or(SILENCE));
     rows.push((
@@ -62,31 +72,49 @@ fn main() {
 
 type Row = (String, Box<dyn FnMut()>);
 
-/// One pass over half a minute of speech a row, whole, so that easy and hard frames count as they come.
+/// One pass over half a minute of speech a row, whole, so that easy and hard frames count as they come. The rows of one
+/// thing by several codecs are timed in turns, and each but the first is told as a multiple of the first.
 fn table(rows: &mut [Row]) {
-    println!("\n{:<32} {:>12} {:>14} {:>14}", "20 ms of sound", "µs", "of real time", "real time ×");
-    for (name, step) in rows {
-        const FRAMES: u32 = 1500;
-        let start = Instant::now();
-        for _ in 0..FRAMES {
-            step();
+    println!("\n{:<32} {:>12} {:>14} {:>14} {:>10}", "20 ms of sound", "µs", "of real time", "real time ×", "ratio");
+    let what = |name: &str| name.rsplit_once(", ").map_or_else(|| name.to_owned(), |(what, _)| what.to_owned());
+    for group in rows.chunk_by_mut(|(a, _), (b, _)| what(a) == what(b)) {
+        const ROUNDS: u32 = 30;
+        const FRAMES: u32 = 50;
+        let mut sums = vec![Duration::ZERO; group.len()];
+        for _ in 0..ROUNDS {
+            for ((_, step), sum) in group.iter_mut().zip(&mut sums) {
+                let start = Instant::now();
+                for _ in 0..FRAMES {
+                    step();
+                }
+                *sum += start.elapsed();
+            }
         }
-        let each = start.elapsed() / FRAMES;
-        let share = each.as_secs_f64() / FRAME_TIME.as_secs_f64();
-        println!("{name:<32} {:>12.2} {:>12.3} % {:>14.0}", each.as_secs_f64() * 1e6, 100.0 * share, 1.0 / share);
+        let first = sums[0].as_secs_f64();
+        for (i, ((name, _), sum)) in group.iter().zip(&sums).enumerate() {
+            let each = *sum / (ROUNDS * FRAMES);
+            let share = each.as_secs_f64() / FRAME_TIME.as_secs_f64();
+            let ratio = if i == 0 { String::new() } else { format!("{:.2}", sum.as_secs_f64() / first) };
+            let micros = each.as_secs_f64() * 1e6;
+            println!("{name:<32} {micros:>12.2} {:>12.3} % {:>14.0} {ratio:>10}", 100.0 * share, 1.0 / share);
+        }
     }
 }
 
 struct Encode {
     encoder: Encoder,
-    frames: Vec<Samples>,
+    /// Whole frames of the encoding; in stereo both channels are the same.
+    frames: Vec<Vec<f32>>,
     at: usize,
-    out: [u8; 256],
+    out: [u8; 512],
 }
 
 impl Encode {
-    fn new(encoding: Encoding, frames: &[Samples]) -> Self {
-        Self { encoder: Encoder::new(encoding).expect("libopus"), frames: frames.to_vec(), at: 0, out: [0; 256] }
+    fn new(codec: Codec, encoding: Encoding, speech: &[f32]) -> Self {
+        let channels = encoding.channels().count();
+        let sound: Vec<f32> = speech.iter().flat_map(|&sample| std::iter::repeat_n(sample, channels)).collect();
+        let frames = sound.chunks_exact(encoding.samples()).map(<[f32]>::to_vec).collect();
+        Self { encoder: Encoder::with_codec(codec, encoding).expect("a codec"), frames, at: 0, out: [0; 512] }
     }
 
     fn step(&mut self) {
@@ -96,23 +124,42 @@ impl Encode {
     }
 }
 
+/// What becomes of each fourth frame.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Decode,
+    Recover,
+    Conceal,
+}
+
 struct Decode {
     decoder: Decoder,
     payloads: Vec<Vec<u8>>,
     at: usize,
-    out: Samples,
+    out: Vec<f32>,
+    way: Way,
 }
 
 impl Decode {
-    fn new(encoding: Encoding, frames: &[Samples]) -> Self {
-        let payloads = payloads(encoding, frames);
-        Self { decoder: Decoder::new().expect("libopus"), payloads, at: 0, out: SILENCE }
+    fn new(codec: Codec, encoding: Encoding, speech: &[f32]) -> Self {
+        // The same packets for every codec.
+        let payloads = payloads(encoding, speech);
+        let decoder = Decoder::with_codec(codec, encoding.channels()).expect("a codec");
+        Self { decoder, payloads, at: 0, out: vec![0.0; encoding.samples()], way: Way::Decode }
     }
 
     fn step(&mut self) {
         self.at = (self.at + 1) % self.payloads.len();
-        let frame = VoiceFrame::parse(black_box(&self.payloads[self.at])).expect("as encoded");
-        self.decoder.decode(frame.opus, &mut self.out).expect("as encoded");
+        let frame = |at: usize| VoiceFrame::parse(black_box(&self.payloads[at])).expect("as encoded").opus;
+        let lost = self.at % 4 == 3;
+        match self.way {
+            Way::Recover if lost => {
+                let following = frame((self.at + 1) % self.payloads.len());
+                self.decoder.recover(following, &mut self.out).expect("as encoded");
+            }
+            Way::Conceal if lost => self.decoder.conceal(&mut self.out).expect("whole frames"),
+            _ => drop(self.decoder.decode(frame(self.at), &mut self.out).map_err(drop)),
+        }
         black_box(&self.out);
     }
 }
@@ -126,8 +173,8 @@ struct WholePath {
 }
 
 impl WholePath {
-    fn new(frames: &[Samples]) -> Self {
-        let encode = Encode::new(Encoding::default(), frames);
+    fn new(speech: &[f32]) -> Self {
+        let encode = Encode::new(Codec::default(), Encoding::default(), speech);
         Self { encode, ear: Ear::new(EarSettings::default()), now: Duration::ZERO, out: SILENCE }
     }
 
@@ -151,19 +198,22 @@ struct Listening {
 }
 
 impl Listening {
-    fn new(speakers: u8, frames: &[Samples]) -> Self {
-        let payloads = payloads(Encoding::default(), frames);
+    fn new(speakers: u8, speech: &[f32]) -> Self {
+        let payloads = payloads(Encoding::default(), speech);
         Self { payloads, ear: Ear::new(EarSettings::default()), speakers, tick: 0, out: SILENCE }
     }
 
     fn step(&mut self) {
         let now = FRAME_TIME * self.tick;
         let at = self.tick as usize % self.payloads.len();
-        let payload = &mut self.payloads[at];
+        let payload = &self.payloads[at];
         // The recording goes round; its media time goes on.
-        payload[1..4].copy_from_slice(&(self.tick * 8).to_be_bytes()[1..]);
+        let time = MediaTime::from_units(u64::from(self.tick) * 8);
+        let frame = VoiceFrame { time, ..VoiceFrame::parse(payload).expect("as encoded") };
+        let mut payload = [0; 64];
+        frame.write(&mut payload).expect("it is as long as before");
         for speaker in 0..self.speakers {
-            self.ear.hear(MemberId::from_bytes([speaker; 32]), payload, now).expect("as encoded");
+            self.ear.hear(MemberId::from_bytes([speaker; 32]), &payload, now).expect("as encoded");
         }
         self.ear.mix(now, &mut self.out);
         black_box(&self.out);
@@ -171,11 +221,10 @@ impl Listening {
     }
 }
 
-fn payloads(encoding: Encoding, frames: &[Samples]) -> Vec<Vec<u8>> {
-    let mut encode = Encode::new(encoding, frames);
+fn payloads(encoding: Encoding, speech: &[f32]) -> Vec<Vec<u8>> {
+    let mut encode = Encode::new(Codec::default(), encoding, speech);
     let size = encoding.payload_len().unwrap_or_default();
-    frames
-        .iter()
+    (0..encode.frames.len())
         .map(|_| {
             encode.step();
             encode.out[..size].to_vec()

@@ -70,7 +70,7 @@ mod identity;
 pub mod media;
 mod random;
 pub mod room;
-#[cfg(feature = "opus")]
+#[cfg(any(feature = "opus", feature = "opus-pure"))]
 pub mod sound;
 mod text;
 pub mod vault;

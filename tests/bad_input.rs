@@ -86,7 +86,7 @@ fn an_opus_frame_that_is_too_long() {
     says(&VoiceFrame::parse(&long).unwrap_err(), &["audio frame", "longer than 1,275 bytes", "drop it"]);
 }
 
-#[cfg(feature = "opus")]
+#[cfg(any(feature = "opus", feature = "opus-pure"))]
 #[test]
 fn a_wav_that_is_none_and_a_file_that_is_missing() {
     use parlor::sound::wav;

@@ -2,7 +2,7 @@
 //! the files of `fuzz/corpus/`, each with a bound on the memory that an input takes.
 //!
 //! `PARLOR_CORPUS_MUTATIONS=100000 cargo test --release --test corpora` tries more.
-#![cfg(feature = "opus")]
+#![cfg(any(feature = "opus", feature = "opus-pure"))]
 
 mod forger;
 #[path = "seal_attacks/insider.rs"]

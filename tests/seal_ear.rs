@@ -1,5 +1,5 @@
 //! What is heard of a speaker whose frames wait for their seals, with an ear as it comes.
-#![cfg(feature = "opus")]
+#![cfg(any(feature = "opus", feature = "opus-pure"))]
 
 mod forger;
 #[path = "seal_attacks/insider.rs"]

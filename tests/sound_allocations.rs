@@ -1,7 +1,7 @@
 //! A running voice allocates nothing: not to encode a frame, not to take one in, not to mix.
 //!
 //! Counts Rust's allocations on this thread. libopus takes its memory once, when a codec is made.
-#![cfg(feature = "opus")]
+#![cfg(any(feature = "opus", feature = "opus-pure"))]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

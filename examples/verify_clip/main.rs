@@ -20,7 +20,7 @@ use parlor::{
     Clip,
     frame::VoiceFrame,
     media::clip::MAX_CLIP,
-    sound::{Decoder, FRAME_TIME, SILENCE, wav},
+    sound::{Channels, Decoder, FRAME_SAMPLES, FRAME_TIME, wav},
 };
 
 const HELP: &str = "\
@@ -146,18 +146,21 @@ fn tell(clip: &Clip) {
 /// What was said, and how many frames had to be filled in.
 fn sound_of(clip: &Clip) -> Outcome<(Vec<f32>, usize)> {
     let frames: Vec<_> = clip.frames().map(|(_, frame)| frame.and_then(|it| VoiceFrame::parse(it).ok())).collect();
-    let (mut decoder, mut sound, mut filled_in) = (Decoder::new()?, Vec::new(), 0);
+    let (mut decoder, mut sound, mut filled_in) = (Decoder::new(Channels::Mono)?, Vec::new(), 0);
+    let (mut samples, mut length) = ([0.0; Decoder::MAX_SAMPLES], FRAME_SAMPLES);
     for (at, frame) in frames.iter().enumerate() {
-        let mut samples = SILENCE;
+        // What is missing, or says nothing of its length, was as long as the frame before it.
+        length = frame.map(|frame| frame.opus.samples()).filter(|&samples| samples > 0).unwrap_or(length);
         // Who sealed it may have sealed nonsense.
-        if !frame.is_some_and(|frame| decoder.decode(frame.opus, &mut samples).is_ok()) {
+        let decoded = frame.and_then(|frame| decoder.decode(frame.opus, &mut samples[..length]).ok());
+        if decoded.is_none() {
             filled_in += 1;
-            let following = frames.get(at + 1).copied().flatten();
-            if following.is_none_or(|next| decoder.recover(next.opus, &mut samples).is_err()) {
-                decoder.conceal(&mut samples)?;
+            let (gap, following) = (&mut samples[..length], frames.get(at + 1).copied().flatten());
+            if following.is_none_or(|next| decoder.recover(next.opus, gap).is_err()) {
+                decoder.conceal(gap)?;
             }
         }
-        sound.extend(samples);
+        sound.extend(&samples[..length]);
     }
     Ok((sound, filled_in))
 }

@@ -1,5 +1,7 @@
 //! An Opus packet, told from other bytes by its own framing (RFC 6716 §3), without a codec.
 
+use std::iter;
+
 use crate::error::{Error, Item, Result};
 
 /// The longest Opus packet that a voice frame carries, in bytes: what a sealed frame has room for. One Opus frame of up
@@ -82,6 +84,32 @@ impl<'a> OpusPacket<'a> {
         self.bytes.first().is_some_and(|toc| toc & 4 != 0)
     }
 
+    /// The Opus frames that it holds, in their order, without table of contents and padding.
+    pub fn frames(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (mut left, varying, mut sound) = self.bytes.split_first().and_then(layout).unwrap_or_default();
+        let (each, mut lengths) = (sound.len() / left.max(1), sound);
+        if varying {
+            for _ in 1..left {
+                sound = length(sound).map_or(sound, |(_, after)| after);
+            }
+        }
+        iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let len = match (varying, left) {
+                (false, _) => each,
+                (true, 0) => sound.len(),
+                (true, _) => {
+                    let (len, after) = length(lengths)?;
+                    lengths = after;
+                    len
+                }
+            };
+            let (frame, after) = sound.split_at_checked(len)?;
+            sound = after;
+            Some(frame)
+        })
+    }
+
     /// Whether it is what a sender with DTX sends where nothing is to be heard: no frame in it has more than a byte.
     pub const fn is_quiet(&self) -> bool {
         self.quiet
@@ -112,15 +140,8 @@ fn several(rest: &[u8], each: usize) -> Result<(usize, usize), &'static str> {
     if frames * each > MAX_SAMPLES {
         return Err("it is longer than 120 ms");
     }
-    let mut padding = 0;
-    while padded {
-        let (&more, after) = rest.split_first().ok_or("its padding is cut")?;
-        rest = after;
-        padding += usize::from(more.min(254));
-        if more < 255 {
-            break;
-        }
-    }
+    let padding;
+    (padding, rest) = if padded { self::padding(rest).ok_or("its padding is cut")? } else { (0, rest) };
     if !varying {
         let sound = rest.len().checked_sub(padding).ok_or("its padding is longer than the packet")?;
         return if sound % frames == 0 { Ok((frames, sound / frames)) } else { Err("its frames differ in length") };
@@ -135,6 +156,33 @@ fn several(rest: &[u8], each: usize) -> Result<(usize, usize), &'static str> {
     }
     let last = rest.len().checked_sub(padding + sum).ok_or("its frames are longer than the packet")?;
     Ok((frames, longest.max(last)))
+}
+
+/// How many frames stand behind a table of contents, whether they differ in length, and what is left of the packet: the
+/// lengths, if they do, and the frames.
+fn layout<'a>((toc, rest): (&u8, &'a [u8])) -> Option<(usize, bool, &'a [u8])> {
+    match toc & 3 {
+        0 => return Some((1, false, rest)),
+        1 => return Some((2, false, rest)),
+        2 => return Some((2, true, rest)),
+        _ => {}
+    }
+    let (&head, rest) = rest.split_first()?;
+    let (padding, rest) = if head & 0x40 != 0 { padding(rest)? } else { (0, rest) };
+    Some((usize::from(head & 0x3f), head & 0x80 != 0, rest.get(..rest.len().checked_sub(padding)?)?))
+}
+
+/// How much padding the bytes at the front announce (RFC 6716 §3.2.5), and what follows them.
+fn padding(mut bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut padding = 0;
+    loop {
+        let (&more, after) = bytes.split_first()?;
+        bytes = after;
+        padding += usize::from(more.min(254));
+        if more < 255 {
+            return Some((padding, bytes));
+        }
+    }
 }
 
 /// A frame's length of one or two bytes (RFC 6716 §3.2.1), and what follows it.
@@ -203,6 +251,26 @@ mod tests {
         let byte = OpusPacket::parse(&[0x48]).unwrap();
         assert_eq!((byte.samples(), byte.is_quiet()), (960, true));
         assert!(!OpusPacket::parse(&[0x48, 1, 2]).unwrap().is_quiet());
+    }
+
+    #[test]
+    fn a_packet_gives_its_frames() {
+        let long = [vec![0x4a, 252, 1], vec![7; 256], vec![8; 9]].concat();
+        let padded = [&[0x4b, 0xc3, 3, 1, 0, 10, 30, 31, 0, 0, 0][..]].concat();
+        for (bytes, frames) in [
+            (&[][..], &[][..]),
+            (&[0x48], &[&[][..]]),
+            (&[0x48, 1, 2], &[&[1, 2]]),
+            (&[0x49, 1, 2, 3, 4], &[&[1, 2], &[3, 4]]),
+            (&[0x4a, 1, 2, 3, 4], &[&[2], &[3, 4]]),
+            (&long, &[&[7; 256], &[8; 9]]),
+            (&[0x4b, 3, 1, 2, 3], &[&[1], &[2], &[3]]),
+            (&[0x4b, 0x42, 1, 1, 2, 0], &[&[1], &[2]]),
+            (&padded, &[&[10], &[], &[30, 31]]),
+        ] {
+            let packet = OpusPacket::parse(bytes).unwrap();
+            assert_eq!(packet.frames().collect::<Vec<_>>(), frames, "{bytes:?}");
+        }
     }
 
     #[test]

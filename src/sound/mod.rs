@@ -7,7 +7,7 @@
 //!                                                            all of them ─┴─► soft clip
 //! ```
 //!
-//! Everything here is 48 kHz mono in frames of 20 ms. Time is an argument: there is no clock, no thread and no
+//! Everything here is 48 kHz. Time is an argument: there is no clock, no thread and no
 //! device in this module, and it knows neither keys nor rooms. What it keeps up:
 //!
 //! * *One size.* Every payload of an [`Encoder`] is as long as every other, whatever is said or not said.
@@ -16,6 +16,7 @@
 //!   and Opus packet are checked, memory per speaker and number of speakers are limited, and nothing loops over
 //!   a number that came in a payload.
 
+mod codec;
 mod decoder;
 mod device;
 mod ear;
@@ -29,35 +30,14 @@ pub mod wav;
 
 use std::time::Duration;
 
-use crate::error::{Detail, Error};
-
+pub use codec::Codec;
 pub use decoder::Decoder;
 pub use ear::{Ear, EarSettings, SpeakerAccount};
-pub use encoder::{Encoder, Encoding};
+pub use encoder::{Encoder, Encoding, FrameLength};
 pub use jitter::{Arrival, Counters, Delay, JitterBuffer, Pace, Play};
 
 /// Samples a second, everywhere in this module.
 pub const SAMPLE_RATE: u32 = 48_000;
-
-/// One channel, or two, left and right in turn.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Channels {
-    /// One.
-    #[default]
-    Mono,
-    /// Two.
-    Stereo,
-}
-
-impl Channels {
-    /// How many they are.
-    pub const fn count(self) -> usize {
-        match self {
-            Self::Mono => 1,
-            Self::Stereo => 2,
-        }
-    }
-}
 
 /// Samples in one frame of 20 ms.
 pub const FRAME_SAMPLES: usize = 960;
@@ -74,6 +54,22 @@ pub type Samples = [f32; FRAME_SAMPLES];
 /// Nothing to be heard, for 20 ms.
 pub const SILENCE: Samples = [0.0; FRAME_SAMPLES];
 
-fn codec(error: opus::Error) -> Error {
-    Error::Codec(Detail::new(error))
+/// How many channels samples have. Those of two are interleaved: left, right, left, right.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Channels {
+    /// One: a voice.
+    #[default]
+    Mono,
+    /// Two: music.
+    Stereo,
+}
+
+impl Channels {
+    /// One or two.
+    pub const fn count(self) -> usize {
+        match self {
+            Self::Mono => 1,
+            Self::Stereo => 2,
+        }
+    }
 }

@@ -1,15 +1,17 @@
 //! Sound, through its public interface: sizes, codec, jitter buffer, ear, files.
 //!
 //! Speech is real (`examples/speech`), networks are simulated from a seed that every failure names.
-#![cfg(feature = "opus")]
+#![cfg(any(feature = "opus", feature = "opus-pure"))]
 
 mod codec;
 mod conditions;
 mod ear;
 mod jitter;
+#[cfg(all(feature = "opus", feature = "opus-pure"))]
+mod two_codecs;
 mod wav;
 
-use std::{path::PathBuf, time::Duration};
+use std::{f32::consts::TAU, path::PathBuf, time::Duration};
 
 use parlor::sound::{FRAME_SAMPLES, SILENCE, Samples};
 
@@ -28,6 +30,19 @@ fn frames(samples: &[f32]) -> Vec<Samples> {
             frame
         })
         .collect()
+}
+
+/// Music in stereo: a tune of plucked strings on each side, which never play the same.
+fn music(seconds: usize) -> Vec<f32> {
+    let string = |tune: &[f32], i: usize| -> f32 {
+        // Four notes a second, each with four overtones that die away.
+        let (note, at) = (i / 12_000, (i % 12_000) as f32 / 48_000.0);
+        let hertz = tune[note % tune.len()];
+        (1..=4).map(|n| (TAU * hertz * n as f32 * at).sin() * (-at * 6.0 * n as f32).exp() / n as f32).sum::<f32>()
+            * 0.3
+    };
+    let (left, right) = ([262.0, 330.0, 392.0, 523.0, 494.0], [1047.0, 880.0, 698.0, 784.0, 587.0, 659.0]);
+    (0..seconds * 48_000).flat_map(|i| [string(&left, i), string(&right, i + 6_000)]).collect()
 }
 
 const fn ms(milliseconds: u64) -> Duration {
