@@ -27,8 +27,7 @@ pub fn write(corpus: &Path) {
     let published = [&[1; 33][..], &[0, 8], seeds.as_flattened()].concat();
     let chirp: Vec<f32> = (0..960).map(|at| (at as f32 * at as f32 / 9_000.0).sin() * 0.5).collect();
     let mut frame = vec![0; 1_500];
-    let samples = chirp.clone().try_into().unwrap();
-    let length = Encoder::new(Encoding::default()).unwrap().encode(&samples, &mut frame).unwrap();
+    let length = Encoder::new(Encoding::default()).unwrap().encode(&chirp, &mut frame).unwrap();
     frame.truncate(length);
     let sound = wav::to_bytes(&chirp).unwrap();
     let gate = porch.link.gate().to_bytes().to_vec();
