@@ -21,6 +21,8 @@ mod ear;
 mod encoder;
 pub mod jitter;
 pub mod mixer;
+mod recording;
+mod resample;
 pub mod wav;
 
 use std::time::Duration;

@@ -6,9 +6,14 @@
 mod codec;
 mod ear;
 mod jitter;
+mod others;
 mod wav;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use parlor::sound::{FRAME_SAMPLES, SILENCE, Samples};
 
@@ -38,4 +43,9 @@ fn snr(signal: &[f32], other: &[f32]) -> f64 {
     let energy = |pairs: &mut dyn Iterator<Item = f32>| pairs.map(|x| f64::from(x) * f64::from(x)).sum::<f64>();
     let noise = energy(&mut signal.iter().zip(other).map(|(a, b)| a - b));
     10.0 * (energy(&mut signal.iter().copied()) / noise.max(1e-12)).log10()
+}
+
+/// Whether a program is installed.
+fn tool(name: &str) -> bool {
+    Command::new(name).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
