@@ -21,7 +21,8 @@ mod ear;
 mod encoder;
 pub mod jitter;
 pub mod mixer;
-mod recording;
+pub mod ogg;
+pub mod recording;
 mod resample;
 pub mod wav;
 

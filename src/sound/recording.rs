@@ -1,12 +1,43 @@
-//! What readers of sound files share: errors that name the file, and the names of what is not read.
+//! Recordings: sound files of any kind that is read here, told apart by their first bytes.
+//!
+//! [`read`] takes WAV files ([`wav`]) and Ogg Opus files ([`ogg`]), whatever they are called. Any other kind is named
+//! in the error.
 
 use std::{
     fs::File,
-    io::{self, BufReader},
+    io::{self, BufReader, Read},
     path::Path,
 };
 
+use super::{ogg, wav};
 use crate::error::{Error, Item, Result};
+
+/// Reads the WAV or Ogg Opus file at `path`: mono at 48 kHz, full scale ±1.
+///
+/// ```no_run
+/// let voice = parlor::sound::recording::read("memo.opus")?;
+/// println!("{} s", voice.len() / 48_000);
+/// # Ok::<(), parlor::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`wav::read`] and [`ogg::read`].
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<f32>> {
+    at(path.as_ref(), |mut file| {
+        let mut head = Vec::new();
+        file.by_ref().take(ogg::MAGIC.len() as u64).read_to_end(&mut head)?;
+        let whole = head.as_slice().chain(file);
+        if head == ogg::MAGIC { ogg::from_reader(whole) } else { wav::from_reader(whole) }
+    })
+}
+
+/// Reads a WAV or Ogg Opus file from memory: mono at 48 kHz, full scale ±1.
+///
+/// # Errors
+/// As [`wav::from_bytes`] and [`ogg::from_bytes`].
+pub fn from_bytes(bytes: &[u8]) -> Result<Vec<f32>> {
+    if bytes.starts_with(&ogg::MAGIC) { ogg::from_bytes(bytes) } else { wav::from_bytes(bytes) }
+}
 
 /// What kept a recording from being read.
 pub(super) enum Trouble {
@@ -47,7 +78,7 @@ pub(super) fn in_memory(what: Item, trouble: Trouble) -> Error {
 pub(super) fn named(head: &[u8]) -> Option<&'static str> {
     Some(match head {
         [] => "it is empty",
-        [b'O', b'g', b'g', b'S', ..] => "it is an Ogg file, which is not read",
+        [b'O', b'g', b'g', b'S', ..] => "it is an Ogg file, and no WAV: read it by `sound::recording::read`",
         [b'R', b'I', b'F' | b'f', b'F' | b'X' | b'f', ..] if head.len() < 12 => {
             "its header is cut short: record it again"
         }

@@ -6,6 +6,7 @@
 mod codec;
 mod ear;
 mod jitter;
+mod ogg;
 mod others;
 mod wav;
 

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use parlor::sound::wav;
+use parlor::sound::{recording, wav};
 
 use super::tool;
 
@@ -92,7 +92,7 @@ fn files_of_others_sound_as_ffmpeg_has_them() {
     let (mut worst, mut rest) = (0.0_f64, Vec::new());
     for path in &paths {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let sound = wav::read(path);
+        let sound = recording::read(path);
         let Some(reference) = reference(path) else {
             match sound {
                 Ok(sound) => {
