@@ -111,7 +111,7 @@ fn evening(mode: SealMode, attack: &Attack, ticks: u32, lasts: u32, burst: u32) 
     };
     for tick in 0..ticks {
         let (now, time) = (FRAME * tick, 10_000_000 + 8 * u64::from(tick));
-        let mut take = |ear: &mut Ear, heard: Heard<Vec<u8>>, outcome: &mut Outcome| {
+        let take = |ear: &mut Ear, heard: Heard<Vec<u8>>, outcome: &mut Outcome| {
             // A forged one is marked by its level, which nothing here learns from.
             let forged = VoiceFrame::parse(&heard.frame).unwrap().level == Level::from_dbov(21);
             let arrival = ear.hear(&heard, now).unwrap();

@@ -23,8 +23,11 @@ mod ear;
 mod encoder;
 pub mod jitter;
 pub mod mixer;
+pub mod ogg;
 mod places;
 mod playout;
+pub mod recording;
+mod resample;
 mod stretch;
 pub mod wav;
 

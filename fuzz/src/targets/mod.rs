@@ -17,6 +17,7 @@ mod house;
 mod input;
 mod knock;
 mod link;
+mod ogg;
 mod opus;
 mod packet;
 mod packet_header;
@@ -47,6 +48,7 @@ pub use frame::frame;
 pub use gate::gate;
 pub use knock::knock;
 pub use link::link;
+pub use ogg::ogg;
 pub use opus::opus;
 pub use packet::packet;
 pub use packet_header::packet_header;
@@ -92,6 +94,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("gate", gate),
     ("knock", knock),
     ("link", link),
+    ("ogg", ogg),
     ("opus", opus),
     ("packet", packet),
     ("packet_header", packet_header),
