@@ -166,7 +166,7 @@ impl Ear {
             block.fill(0.0);
             let samples = block.len() / channels.count();
             let at = self.device.asks(now, time_of(samples));
-            self.place(now);
+            self.place(now, samples);
             for seat in self.seats.values_mut() {
                 seat.mix(at, samples, channels, self.device.reserve(), block);
             }
@@ -263,7 +263,7 @@ impl Ear {
     }
 
     /// Gives decoders to those who are to be heard, and takes them from those who are not.
-    fn place(&mut self, now: Duration) {
+    fn place(&mut self, now: Duration, samples: usize) {
         let mut bar = Bar::new(self.settings.voices);
         for seat in self.seats.values_mut() {
             let (holds, audible) = (seat.is_decoded(), !seat.muted && seat.gain > 0.0);
@@ -273,7 +273,7 @@ impl Ear {
                 continue;
             }
             if !holds {
-                seat.loudness.claims(playout.buffer.loudest_waiting());
+                seat.loudness.claims(playout.buffer.loudest_waiting(), samples);
             }
             bar.add(&seat.loudness, holds, audible);
         }
@@ -284,9 +284,15 @@ impl Ear {
             seat.admitted = bar.admits(&mut seat.loudness, holds, now);
             wanted += usize::from(seat.admitted && !holds);
         }
+        // Whoever only claims to be louder does not drive out those who are loud, but a few at a time.
+        let on_trial = self.seats.values().filter(|seat| seat.is_decoded() && seat.loudness.is_on_trial()).count();
+        let mut may_fall = (self.settings.voices / 4).max(1).saturating_sub(on_trial);
         if wanted > 0 || self.pool.free.len() < self.pool.all {
             for seat in self.seats.values_mut().filter(|seat| seat.is_decoded() && !seat.admitted) {
-                if wanted > self.pool.free.len() || !seat.loudness.lingers(now) {
+                let speaks = bar.speaks(&seat.loudness);
+                let falls = wanted > self.pool.free.len() && (!speaks || may_fall > 0);
+                if falls || (!speaks && !seat.loudness.lingers(now)) {
+                    may_fall -= usize::from(speaks);
                     let sound = seat.playout.as_mut().and_then(|playout| playout.take());
                     self.pool.free.extend(sound);
                 }
@@ -367,7 +373,7 @@ impl Seat {
                 mixer::add_placed(out, voice, self.gain * left, self.gain * right);
             }
         }
-        self.loudness.measures(level);
+        self.loudness.measures(level, samples);
     }
 
     /// Gives the window up.

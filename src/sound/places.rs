@@ -24,20 +24,31 @@ const HOLD: u8 = 6;
 /// A place is kept so long after its speaker fell silent.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// In how many frames the measured loudness falls by a decibel after a louder sound.
-const FALL: u8 = 2;
+/// In how many samples the loudness falls by a decibel after a louder sound: 25 dB a second.
+const FALL: usize = 1920;
 
-/// So many frames are measured before a claim is judged.
-const TRIAL: u8 = 5;
+/// In how many samples a speaker who claimed too much is believed a decibel more: a second.
+const FORGIVE: usize = 48_000;
+
+/// So many samples are measured before a claim is judged: 100 ms.
+const TRIAL: usize = 4800;
+
+/// Who is fainter does not speak: it is the noise of a room, in -dBov.
+const SPEECH: u8 = 50;
+
+/// However little a claim is believed, who makes it is heard where few others are, in -dBov.
+const DOUBTED: u8 = 70;
 
 /// How loud one speaker is taken to be.
 #[derive(Debug)]
 pub(super) struct Loudness {
     /// The loudest of late, in -dBov.
     level: u8,
-    since: u8,
-    /// Frames left to measure before what was claimed is forgotten, and the loudest of those so far.
-    trial: u8,
+    /// Samples since it fell last, and since more was believed.
+    fallen: usize,
+    forgiven: usize,
+    /// Samples left to measure before what was claimed is forgotten, and the loudest of those so far.
+    trial: usize,
     best: u8,
     /// By how many dB they claimed too much.
     excess: u8,
@@ -47,26 +58,27 @@ pub(super) struct Loudness {
 
 impl Default for Loudness {
     fn default() -> Self {
-        Self { level: 127, since: 0, trial: 0, best: 127, excess: 0, wanted: Duration::ZERO }
+        Self { level: 127, fallen: 0, forgiven: 0, trial: 0, best: 127, excess: 0, wanted: Duration::ZERO }
     }
 }
 
 impl Loudness {
     /// The loudest that waits claims to be so loud; nothing is decoded.
-    pub(super) fn claims(&mut self, level: Option<Level>) {
-        let claimed = level.map_or(127, Level::dbov_below).saturating_add(self.excess).min(127);
-        self.fall();
+    pub(super) fn claims(&mut self, level: Option<Level>, samples: usize) {
+        let claimed = level.map_or(127, Level::dbov_below);
+        let claimed = claimed.saturating_add(self.excess).min(claimed.max(DOUBTED));
+        self.fall(samples);
         self.level = self.level.min(claimed);
     }
 
     /// A sound of theirs was measured.
-    pub(super) fn measures(&mut self, level: Level) {
+    pub(super) fn measures(&mut self, level: Level, samples: usize) {
         let level = level.dbov_below();
-        self.fall();
+        self.fall(samples);
         self.level = self.level.min(level);
         if self.trial > 0 {
             self.best = self.best.min(level);
-            self.trial -= 1;
+            self.trial = self.trial.saturating_sub(samples);
             if self.trial == 0 {
                 self.excess = self.excess.max(self.best.saturating_sub(self.level).saturating_sub(HOLD));
                 self.level = self.best;
@@ -74,14 +86,22 @@ impl Loudness {
         }
     }
 
-    fn fall(&mut self) {
-        self.since = (self.since + 1) % (FALL * 12);
-        if self.since % FALL == 0 {
+    fn fall(&mut self, samples: usize) {
+        self.fallen += samples;
+        self.forgiven += samples;
+        if self.fallen >= FALL {
+            self.fallen -= FALL;
             self.level = self.level.saturating_add(1).min(127);
         }
-        if self.since == 0 {
+        if self.forgiven >= FORGIVE {
+            self.forgiven -= FORGIVE;
             self.excess = self.excess.saturating_sub(1);
         }
+    }
+
+    /// They have a place, and what they claim is being measured.
+    pub(super) const fn is_on_trial(&self) -> bool {
+        self.trial > 0
     }
 
     /// They have a place from here on.
@@ -123,13 +143,22 @@ impl Bar {
         }
     }
 
+    /// Whether a speaker is measured to speak, and to be heard beside the loudest.
+    pub(super) const fn speaks(&self, loudness: &Loudness) -> bool {
+        !loudness.is_on_trial() && loudness.level <= SPEECH && !self.masks(loudness.level)
+    }
+
+    /// Whether the loudest is so loud that nothing of `key` is heard beside it.
+    const fn masks(&self, key: u8) -> bool {
+        key > self.loudest.saturating_add(BELOW)
+    }
+
     /// All were added.
     pub(super) fn set(&mut self) {
         let mut taken = 0;
         for (key, count) in (0_u8..).zip(self.count) {
-            let masked = key > self.loudest.saturating_add(BELOW) && taken >= ALWAYS;
-            let left = self.places.min(if masked { ALWAYS } else { usize::MAX }).saturating_sub(taken);
-            if usize::from(count) > left || masked {
+            let left = self.places.min(if self.masks(key) { ALWAYS } else { usize::MAX }).saturating_sub(taken);
+            if usize::from(count) > left {
                 (self.key, self.at) = (key, left);
                 return;
             }
@@ -144,7 +173,10 @@ impl Bar {
         let admits = key < self.key || (key == self.key && self.at > 0);
         if admits {
             self.at -= usize::from(key == self.key);
-            loudness.wanted = now;
+            // Who is heard only because so few are keeps no place.
+            if !self.masks(key) {
+                loudness.wanted = now;
+            }
         }
         admits
     }

@@ -9,6 +9,7 @@ mod ear;
 mod jitter;
 mod ogg;
 mod others;
+mod places;
 #[cfg(all(feature = "opus", feature = "opus-pure"))]
 mod two_codecs;
 mod wav;

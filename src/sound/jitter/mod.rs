@@ -69,6 +69,9 @@ const SPAN: Micros = 1_500_000;
 /// Sound filled in, with nothing waiting, after which the speaker is taken to have paused.
 const PAUSED: Micros = 200_000;
 
+/// For so many frames after a hole the clock is not to be trusted: as many as lift the base, and some.
+const UNSURE: u32 = 16;
+
 /// How far above its target the delay may be before it is worth a change.
 const SLACK: Micros = 20_000;
 
@@ -86,7 +89,7 @@ const LEFT: Micros = 7_500;
 const FAR: Micros = 200_000;
 
 /// So much is waited more for each frame that came too late, and a hundredth of the time less as it passes.
-const LATE_COSTS: Micros = 30_000;
+const LATE_COSTS: Micros = 40_000;
 
 /// The most that is waited for frames that came too late.
 const MOST_EXTRA: Micros = 200_000;
@@ -164,6 +167,8 @@ pub struct JitterBuffer {
     playing: bool,
     /// Filled in with nothing waiting, since the last frame.
     starved: Micros,
+    /// For so many frames more the speaker's clock, which may have stood still, does not tell how late they are.
+    unsure: u32,
     /// The last verified frame that was played.
     verified_to: Option<Sequence>,
     /// The newest verified frame. Once there is one, only such are learned from.
@@ -199,6 +204,7 @@ impl JitterBuffer {
             end: 0,
             playing: false,
             starved: 0,
+            unsure: 0,
             verified_to: None,
             signed: None,
             usual: FRAME,
@@ -246,7 +252,10 @@ impl JitterBuffer {
         if self.leap(waiting, target) {
             return self.next(Duration::from_micros(now.max(0).cast_unsigned()));
         }
-        self.settle_starved(&first, missing);
+        // What is missing may still come, and the delay is to grow anyway, or nobody knows what it is.
+        let may_come =
+            now - base - self.end < target || (self.unsure > 0 && now - first.at < (target - FRAME).min(PAUSED));
+        self.settle_starved(&first, missing, may_come);
         self.delay = now - base - self.end;
         let gap = first.position - self.end;
         if gap > TOLERANCE {
@@ -254,7 +263,7 @@ impl JitterBuffer {
             let behind = if self.delay - target > SLACK { self.delay - target } else { 0 };
             let gap = gap - behind.min(if missing > 0 { gap - first.length } else { gap }).max(0);
             if gap >= UNIT {
-                return self.fill(at, &first, gap, missing, target);
+                return self.fill(at, &first, gap, missing, may_come);
             }
         }
         // It came while its place was filled in.
@@ -478,7 +487,14 @@ impl JitterBuffer {
         let fits = (passed - between).abs() <= slack;
         // The clock stood still in a pause, or all was held up: what comes next tells which, and does not wait for it.
         let between = if !fits && !self.active() { between.max(passed) } else { between };
-        (before.position + between, fits)
+        let position = before.position + between;
+        // It comes after the frame that follows it: a pause before both was seen there.
+        let follows = self.queue.get(at).and_then(|after| {
+            let by_counter = length + self.time_of(sequence.missing_before(after.sequence));
+            let by_clock = Micros::from(after.time.since(time)) * UNIT;
+            ((by_clock - by_counter).abs() <= TOLERANCE).then_some(after.position - by_counter)
+        });
+        (position.max(follows.unwrap_or(position)), fits)
     }
 
     fn time_of(&self, frames: u64) -> Micros {
@@ -585,11 +601,11 @@ impl JitterBuffer {
     }
 
     /// A frame came after all: what was filled in stands for the gap before it, and the rest made the delay longer.
-    fn settle_starved(&mut self, first: &Known, missing: u64) {
+    fn settle_starved(&mut self, first: &Known, missing: u64, may_come: bool) {
         if self.starved == 0 {
             return;
         }
-        let used = (first.position - self.end).clamp(0, self.starved);
+        let used = if missing > 0 && may_come { 0 } else { (first.position - self.end).clamp(0, self.starved) };
         self.end += used;
         if missing > 0 {
             self.counters.concealed += span(used);
@@ -597,11 +613,14 @@ impl JitterBuffer {
             self.counters.trailing += span(used);
         }
         self.counters.stretched += span(self.starved - used);
+        if self.starved > used {
+            self.unsure = UNSURE;
+        }
         self.starved = 0;
     }
 
     /// Fills in before a frame that waits, for some of the `gap`.
-    fn fill(&mut self, at: usize, first: &Known, gap: Micros, missing: u64, target: Micros) -> Play<'_> {
+    fn fill(&mut self, at: usize, first: &Known, gap: Micros, missing: u64, may_come: bool) -> Play<'_> {
         let gap = gap / UNIT * UNIT;
         self.end = first.position - gap;
         if missing == 0 {
@@ -609,8 +628,7 @@ impl JitterBuffer {
             self.end += length;
             return Play::Pause(to_samples(length));
         }
-        if self.delay < target {
-            // It may still come, and the delay is to grow anyway.
+        if may_come {
             self.counters.stretched += span(FRAME);
             return Play::Conceal(to_samples(FRAME));
         }
@@ -682,6 +700,7 @@ impl JitterBuffer {
         self.loudness.follow(known.level);
         self.counters.played += 1;
         self.extra -= (known.length / 100).min(self.extra);
+        self.unsure = self.unsure.saturating_sub(1);
         self.end = known.end();
         self.next = Sequence { counter: known.sequence.counter.saturating_add(1), ..known.sequence };
         if known.verified {
