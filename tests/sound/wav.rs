@@ -267,7 +267,7 @@ fn the_three_other_containers_of_wav_are_read() {
 fn an_hour_is_counted_at_48_khz_whatever_the_rate_of_the_file() {
     for (rate, minutes) in [(8_000, 61), (1_000, 61)] {
         let file = riff(&[format(1, rate, 8, 1, &[]), chunk(b"data", &vec![128; rate as usize * minutes * 60])]);
-        let text = wav::from_bytes(&file).unwrap_err().to_string();
+        let text = wav::from_bytes(&file).map(|sound| sound.len()).unwrap_err().to_string();
         assert!(text.contains("longer than an hour"), "{text}");
     }
     // A minute at 192 kHz is a minute.

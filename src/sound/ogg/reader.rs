@@ -105,7 +105,8 @@ pub(super) fn read(mut source: impl Read) -> Result<Vec<f32>, Trouble> {
         match &mut stream {
             // A first page after sound begins another stream, though the one before it was cut off.
             Some(stream) if !(stream.ended || page.is_first() && stream.decoded > 0) => {
-                if page.serial() == stream.serial {
+                // Some files repeat the first one.
+                if page.serial() == stream.serial && !page.is_first() {
                     stream.take(page, &mut sound)?;
                 }
             }
