@@ -6,7 +6,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::identity::MemberId;
+use crate::{heard::Fate, identity::MemberId};
 
 /// How recent a packet must be to tell how somebody is heard: a second, fifty frames.
 const RECENT: Duration = Duration::from_secs(1);
@@ -89,6 +89,34 @@ pub struct Hearing {
 }
 
 impl Hearing {
+    /// The same, with what becomes of their frames in the ear that plays them.
+    ///
+    /// What the voice says goes first; where it says [`Cause::Heard`], the ear tells the rest: `fate` is what
+    /// [`Ear::fate`](crate::sound::Ear::fate) gave of this member at the same time, on the same clock.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use parlor::{Cause, EpochKeys, Fate, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+    /// # let (ben_id, now) = (MemberId::from_bytes([2; 32]), Duration::from_secs(5));
+    /// # let keys = |me: u32| EpochKeys::new(
+    /// #     Suite::default(), KeyIdLayout::default(), 0, zeroize::Zeroizing::new(vec![7; 32]), LeafIndex(me),
+    /// #     vec![Speaker { leaf: LeafIndex(1), id: ben_id }], Duration::ZERO,
+    /// # );
+    /// # let (mut voice, mut ben) = (Voice::new(keys(0)?), Voice::new(keys(1)?));
+    /// voice.open(&ben.seal(b"a voice frame")?, now)?;
+    /// // A player of the app's own may say it too.
+    /// let hearing = voice.hearing(&ben_id, now).through(Fate::Muted);
+    /// assert_eq!(hearing.cause, Cause::MutedInEar);
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    #[must_use]
+    pub fn through(self, fate: Fate) -> Self {
+        match self.cause {
+            Cause::Heard => Self { cause: fate.into(), ..self },
+            _ => self,
+        }
+    }
+
     pub(super) fn unaccounted(cause: Cause) -> Self {
         Self { cause, counters: Counters::default(), last_heard: None, seals: SealState::Off }
     }
@@ -137,8 +165,14 @@ impl fmt::Display for SealState {
 ///    the room is not certain;
 /// 5. [`Heard`](Self::Heard), if a frame of theirs was opened within the last second: whatever else comes in their
 ///    name;
-/// 6. what became of the newest packet that named them within the last second: any of the others;
-/// 7. that there was none: [`NoPackets`](Self::NoPackets), [`NothingYet`](Self::NothingYet).
+/// 6. [`NotTaken`](Self::NotTaken), if packets have named them within the last second, and frames wait for the app;
+/// 7. what became of the newest packet that named them within the last second: any of the others;
+/// 8. that there was none: [`NoPackets`](Self::NoPackets), [`NothingYet`](Self::NothingYet).
+///
+/// Where the voice says `Heard`, an ear may know more ([`Hearing::through`]): first
+/// [`MutedInEar`](Self::MutedInEar); then [`NotGiven`](Self::NotGiven) and [`NoRoomInEar`](Self::NoRoomInEar); then
+/// `Heard`, if sound of theirs has come out within the last second; [`NotMixed`](Self::NotMixed); and what became of the
+/// newest frame otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Cause {
@@ -196,6 +230,29 @@ pub enum Cause {
     TooLate,
     /// Packets come in their name that no seal covers, and here only sealed sound is played.
     Unsealed,
+    /// Frames of theirs have their key, or their seal, and the app does not call
+    /// [`Voice::unpark`](crate::Voice::unpark).
+    NotTaken,
+    /// In the ear: they are muted there, or their gain is zero.
+    MutedInEar,
+    /// In the ear: none of their frames comes there, though the voice opens them.
+    NotGiven,
+    /// In the ear: it has no room for them.
+    NoRoomInEar,
+    /// In the ear: their frames wait there, and nobody has asked it for sound for a second.
+    NotMixed,
+    /// In the ear: what was sealed is no voice frame ([`VoiceFrame`](crate::frame::VoiceFrame)).
+    NoVoiceFrame,
+    /// In the ear: their frames come after later ones had their turn.
+    TooLateToPlay,
+    /// In the ear: the same frame comes again and again.
+    Doubled,
+    /// In the ear: frames come in their name that are further ahead than the speaker can be.
+    TooFarAhead,
+    /// In the ear: others are louder, and only so many are decoded.
+    Faint,
+    /// In the ear: Opus cannot decode their frames.
+    Undecodable,
 }
 
 impl Cause {
@@ -232,6 +289,29 @@ impl Cause {
             Self::Unsealed => {
                 "Their app must send what `Voice::next_seal` gives; if it does, use another relay: it drops seals."
             }
+            Self::NotTaken => {
+                "Your app must call `Voice::unpark` after each `rekey`, and after each packet that `open` says was a seal."
+            }
+            Self::MutedInEar => "Unmute them in the ear, and turn their volume up.",
+            Self::NotGiven => "Your app must give `Ear::hear` each frame that `Voice::open` and `Voice::unpark` give.",
+            Self::NoRoomInEar => {
+                "Your app must call `Ear::forget` for those who leave; if 1,024 do speak at once, wait until some stop."
+            }
+            Self::NotMixed => {
+                "Look whether the output device runs: your app must call `Ear::mix` for each block it plays."
+            }
+            Self::NoVoiceFrame => "Their app must put time and level before each Opus packet, by `VoiceFrame::write`.",
+            Self::TooLateToPlay => {
+                "Allow a longer delay in `EarSettings`; if it is the longest, they check their connection to the relay."
+            }
+            Self::Doubled => "Their app must encode and seal each frame once, and yours give it to the ear once.",
+            Self::TooFarAhead => {
+                "Ask them: if they do speak, their app seals faster than it records; if not, somebody else makes these."
+            }
+            Self::Faint => {
+                "They speak up, or others fall silent; where many speak at once, raise `EarSettings::voices`."
+            }
+            Self::Undecodable => "Their app must send each packet as its Opus encoder gave it: they update it.",
         }
     }
 }
@@ -267,6 +347,17 @@ impl fmt::Display for Cause {
             Self::Replayed => "The packets that name them were heard before.",
             Self::TooLate => "Their packets come too late to be told from replays.",
             Self::Unsealed => "Packets come in their name, and no seal of theirs says that they are theirs.",
+            Self::NotTaken => "Their frames are ready, and your app does not take them.",
+            Self::MutedInEar => "They are muted in your ear, or turned down to nothing.",
+            Self::NotGiven => "Their frames are opened, and none of them comes to your ear.",
+            Self::NoRoomInEar => "Your ear has no room for them: too many others speak, or are remembered.",
+            Self::NotMixed => "Their frames wait in your ear, and nobody asks it for sound.",
+            Self::NoVoiceFrame => "What they send is no voice frame.",
+            Self::TooLateToPlay => "Their frames come after later ones of theirs were played.",
+            Self::Doubled => "The same frame of theirs comes again and again.",
+            Self::TooFarAhead => "Frames come in their name that are further ahead than they can be.",
+            Self::Faint => "They are too faint beside the others: your ear decodes those who are louder.",
+            Self::Undecodable => "Opus cannot decode what they send.",
         };
         f.write_str(text)
     }
@@ -280,6 +371,24 @@ impl From<OffStage> for Cause {
             OffStage::MutedBy(moderator) => Self::MutedBy(moderator),
             OffStage::NoHost => Self::NoHost,
             OffStage::NotInRoom => Self::NotInRoom,
+        }
+    }
+}
+
+impl From<Fate> for Cause {
+    fn from(fate: Fate) -> Self {
+        match fate {
+            Fate::Played => Self::Heard,
+            Fate::Muted => Self::MutedInEar,
+            Fate::NotGiven => Self::NotGiven,
+            Fate::NoRoom => Self::NoRoomInEar,
+            Fate::NotAsked => Self::NotMixed,
+            Fate::NoVoiceFrame => Self::NoVoiceFrame,
+            Fate::Late => Self::TooLateToPlay,
+            Fate::Doubled => Self::Doubled,
+            Fate::Stray => Self::TooFarAhead,
+            Fate::Faint => Self::Faint,
+            Fate::Undecodable => Self::Undecodable,
         }
     }
 }
@@ -502,10 +611,12 @@ impl Account {
         self.ahead = self.ahead.filter(|run| run.epoch > number);
     }
 
+    /// `untaken` says whether frames of theirs wait for the app to take them.
     pub(super) fn hearing(
         &self,
         off_stage: Option<OffStage>,
         stale: bool,
+        untaken: impl FnOnce() -> bool,
         patience: Duration,
         now: Duration,
     ) -> Hearing {
@@ -514,7 +625,7 @@ impl Account {
             (None, Some(Mute::You)) => Cause::MutedByYou,
             (None, Some(_)) => Cause::MutedThemselves,
             (None, None) if stale => Cause::NoHeartbeat,
-            (None, None) => self.by_packets(patience, now),
+            (None, None) => self.by_packets(untaken, patience, now),
         };
         self.told(cause, now)
     }
@@ -524,7 +635,7 @@ impl Account {
         Hearing { cause, counters: self.counters, last_heard, seals: SealState::Off }
     }
 
-    fn by_packets(&self, patience: Duration, now: Duration) -> Cause {
+    fn by_packets(&self, untaken: impl FnOnce() -> bool, patience: Duration, now: Duration) -> Cause {
         // Either way: a clock that jumped back must not keep them "heard" until it has caught up.
         let recent = |at: Duration| now.abs_diff(at) <= RECENT;
         if self.heard.is_some_and(recent) {
@@ -538,6 +649,9 @@ impl Account {
         let Some((_, as_what)) = self.refused.filter(|(at, _)| recent(*at)) else {
             return Cause::NoPackets { silent };
         };
+        if untaken() {
+            return Cause::NotTaken;
+        }
         match as_what {
             Refusal::Malformed | Refusal::Forged | Refusal::Impersonated => Cause::Forged,
             Refusal::Held => Cause::Unsealed,
@@ -577,12 +691,12 @@ mod tests {
         let mut account = Account::begun(ms(0));
         account.open(ms(50_000));
         for now in [0, 40_000, 48_999, 51_001, 90_000] {
-            let hearing = account.hearing(None, false, PATIENCE, ms(now));
+            let hearing = account.hearing(None, false, || false, PATIENCE, ms(now));
             let ago = ms(now.abs_diff(50_000));
             assert_eq!((hearing.cause, hearing.last_heard), (Cause::NoPackets { silent: ago }, Some(ago)));
         }
         for now in [49_000, 50_000, 51_000] {
-            assert_eq!(account.hearing(None, false, PATIENCE, ms(now)).cause, Cause::Heard);
+            assert_eq!(account.hearing(None, false, || false, PATIENCE, ms(now)).cause, Cause::Heard);
         }
     }
 
@@ -604,7 +718,7 @@ mod tests {
         let mut account = Account::begun(ms(0));
         for (at, (refusal, cause)) in (1..).zip(kinds) {
             account.refuse(refusal, ms(at));
-            assert_eq!(account.hearing(None, false, PATIENCE, ms(at)).cause, cause, "{refusal:?}");
+            assert_eq!(account.hearing(None, false, || false, PATIENCE, ms(at)).cause, cause, "{refusal:?}");
         }
         let Counters { opened, malformed, forged, replayed, too_late, wrong_epoch, parked, .. } = account.counters;
         assert_eq!([opened, malformed, forged, replayed, too_late, wrong_epoch, parked], [0, 1, 1, 1, 1, 1, 2]);
@@ -620,7 +734,7 @@ mod tests {
     #[test]
     fn a_wait_begins_with_the_first_packet_that_was_not_heard_and_ends_with_its_epoch() {
         let mut account = Account::begun(ms(0));
-        let waited = |account: &Account, now| account.hearing(None, false, PATIENCE, ms(now)).cause;
+        let waited = |account: &Account, now| account.hearing(None, false, || false, PATIENCE, ms(now)).cause;
         account.park(true, 5, PATIENCE, ms(0));
         account.park(true, 6, PATIENCE, ms(2400));
         assert_eq!(waited(&account, 2500), Cause::KeyOnItsWay { waited: ms(2500) });

@@ -429,7 +429,8 @@ impl Voice {
     }
 
     /// Why `member` is heard at `now`, or is not: the [`Cause`], which says what to do next, with what became of their
-    /// packets.
+    /// packets. That is as far as the voice knows: [`Hearing::through`] adds what the ear does with their frames, as
+    /// `voice.hearing(&ben, now).through(ear.fate(&ben, now))`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -460,7 +461,8 @@ impl Voice {
         if person.leaf == self.current.me {
             return account.told(Cause::You, now);
         }
-        let hearing = account.hearing(person.off_stage, self.stale, self.limits.parked_for, now);
+        let untaken = || self.has_ready(member) || self.lot.has_reached(person.leaf);
+        let hearing = account.hearing(person.off_stage, self.stale, untaken, self.limits.parked_for, now);
         Hearing { seals: self.seal_state(account, person.leaf, now), ..hearing }
     }
 

@@ -213,6 +213,11 @@ impl Voice {
         }
     }
 
+    /// Whether frames of `speaker`'s have their seal and wait to be taken.
+    pub(super) fn has_ready(&self, speaker: &MemberId) -> bool {
+        self.ready.iter().any(|ready| ready.speaker == *speaker)
+    }
+
     /// Flags a frame that was played and that no seal covers.
     pub(super) fn flag(&mut self, speaker: &MemberId, epoch: u64, counter: u64, now: Duration) {
         self.stats.unverified += 1;
