@@ -11,7 +11,7 @@ use std::{
 
 use criterion::Criterion;
 use parlor::{
-    MemberId,
+    Heard, MemberId,
     frame::{MediaTime, VoiceFrame},
     sound::{Codec, Decoder, Ear, EarSettings, Encoder, Encoding, FRAME_TIME, SILENCE, Samples, mixer, wav},
 };
@@ -168,23 +168,25 @@ impl Decode {
 struct WholePath {
     encode: Encode,
     ear: Ear,
-    now: Duration,
+    tick: u32,
     out: Samples,
 }
 
 impl WholePath {
     fn new(speech: &[f32]) -> Self {
         let encode = Encode::new(Codec::default(), Encoding::default(), speech);
-        Self { encode, ear: Ear::new(EarSettings::default()), now: Duration::ZERO, out: SILENCE }
+        Self { encode, ear: Ear::new(EarSettings::default()), tick: 0, out: SILENCE }
     }
 
     fn step(&mut self) {
         self.encode.step();
         let payload = &self.encode.out[..64];
-        self.ear.hear(MemberId::from_bytes([1; 32]), payload, self.now).expect("as encoded");
-        self.ear.mix(self.now, &mut self.out);
+        let heard = Heard::unverified(MemberId::from_bytes([1; 32]), 0, self.tick.into(), payload);
+        let now = FRAME_TIME * self.tick;
+        self.ear.hear(&heard, now).expect("as encoded");
+        self.ear.mix(now, &mut self.out);
         black_box(&self.out);
-        self.now += FRAME_TIME;
+        self.tick += 1;
     }
 }
 
@@ -213,7 +215,8 @@ impl Listening {
         let mut payload = [0; 64];
         frame.write(&mut payload).expect("it is as long as before");
         for speaker in 0..self.speakers {
-            self.ear.hear(MemberId::from_bytes([speaker; 32]), &payload, now).expect("as encoded");
+            let heard = Heard::unverified(MemberId::from_bytes([speaker; 32]), 0, self.tick.into(), &payload);
+            self.ear.hear(&heard, now).expect("as encoded");
         }
         self.ear.mix(now, &mut self.out);
         black_box(&self.out);

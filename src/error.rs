@@ -335,7 +335,7 @@ const fn remedy(what: Item) -> &'static str {
         Item::Tree => "fetch the tree that came with the welcome",
         Item::Settings => "choose others; a room that has these is not one to enter",
         Item::Name => "choose another, of 1 to 64 bytes: letters, digits, signs, and single spaces between them",
-        Item::Wav => "save the recording as a 16-bit PCM WAV file",
+        Item::Wav | Item::Ogg => "save the recording as a 16-bit PCM WAV or an Ogg Opus file",
         Item::Link => "ask who sent it to send it again, or for another",
         Item::Gate => "ask a host of the room for it again",
         Item::Doorplate => "fetch it from the relay again, or ask who sent the link for another",
@@ -353,7 +353,7 @@ fn file_advice(source: &std::io::Error) -> &'static str {
     match source.kind() {
         std::io::ErrorKind::NotFound => "; check the path",
         std::io::ErrorKind::PermissionDenied => "; check its permissions",
-        std::io::ErrorKind::InvalidData => "; save the recording as a 16-bit PCM WAV file",
+        std::io::ErrorKind::InvalidData => "; save the recording as a 16-bit PCM WAV or an Ogg Opus file",
         _ => "",
     }
 }
@@ -382,6 +382,8 @@ pub enum Item {
     Name,
     /// A WAV file.
     Wav,
+    /// An Ogg Opus file.
+    Ogg,
     /// A link.
     Link,
     /// A gate: what the relay checks knocks with.
@@ -421,6 +423,7 @@ impl fmt::Display for Item {
             Self::Settings => "room settings",
             Self::Name => "name",
             Self::Wav => "WAV file",
+            Self::Ogg => "Ogg Opus file",
             Self::Link => "link",
             Self::Gate => "gate",
             Self::Doorplate => "doorplate",

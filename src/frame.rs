@@ -130,15 +130,17 @@ impl<'a> VoiceFrame<'a> {
             }));
         }
         let time = word >> 26 << 14 | (word >> 22 & 3) << 12 | word >> 7 & 0xfff;
+        fits(opus)?;
         Ok(Self { time: MediaTime(time), level: Level(header[3] & 0x7f), opus: OpusPacket::parse(opus)? })
     }
 
     /// Writes the frame to the front of `out` and returns its length in bytes.
     ///
     /// # Errors
-    /// [`Error::BufferTooSmall`] if `out` is.
+    /// [`Error::Malformed`] if the Opus packet is longer than [`MAX_OPUS`]; [`Error::BufferTooSmall`] if `out` is.
     pub fn write(&self, out: &mut [u8]) -> Result<usize> {
         let opus = self.opus.bytes();
+        fits(opus)?;
         let (need, have) = (FRAME_HEADER + opus.len(), out.len());
         let Some(out) = out.get_mut(..need) else {
             return Err(Error::BufferTooSmall { need, have });
@@ -150,6 +152,14 @@ impl<'a> VoiceFrame<'a> {
         rest.copy_from_slice(opus);
         Ok(need)
     }
+}
+
+fn fits(opus: &[u8]) -> Result<()> {
+    if opus.len() > MAX_OPUS {
+        let why = "it is longer than 2,044 bytes: send shorter packets, or fewer bits";
+        return Err(Error::Malformed { what: Item::Opus, why });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -215,6 +225,16 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         assert!(frame(1, 1, SILK).write(&mut [0; 6]).is_err());
+
+        // Two frames of 1,022 bytes are one too many.
+        let long = [&[0x49][..], &[0; 2_044]].concat();
+        let error = frame(1, 1, &long).write(&mut [0; 4_096]).unwrap_err().to_string();
+        assert!(error.contains("longer than 2,044"), "{error}");
+        let bytes = [&[0x03, 0x38, 0, 0], &long[..]].concat();
+        assert!(VoiceFrame::parse(&bytes).unwrap_err().to_string().contains("longer than 2,044"));
+        let longest = [&[0x4b, 2][..], &[0; 2_042]].concat();
+        assert_eq!(longest.len(), MAX_OPUS);
+        assert!(frame(1, 1, &longest).write(&mut [0; 4_096]).is_ok());
     }
 
     #[test]

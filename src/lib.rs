@@ -46,12 +46,17 @@
 //! | [`Hearing`] | why somebody is not heard, and what to do next: [`Voice::hearing`], [`Hearing::through`] an ear |
 //! | [`frame`] | what rides inside the encryption: media time, level, Opus |
 //! | [`vault`] | where the state of a room is kept over a crash, sealed under a key of the app's |
-#![cfg_attr(feature = "opus", doc = "| [`sound`] | feature `opus`: encoder, decoder, jitter buffer, mixer, WAV |")]
+#![cfg_attr(
+    any(feature = "opus", feature = "opus-pure"),
+    doc = "| [`sound`] | feature `opus-pure` or `opus`: encoder, decoder, jitter buffer, mixer, WAV |"
+)]
 //!
 //! # Features
 //!
 //! - `ring` (default): the fast AEAD backend. Without it the same bytes come from RustCrypto's.
-//! - `opus` (default): the sound module. It builds libopus, which needs a C compiler and cmake.
+//! - `opus-pure` (default): the sound module, over Opus in Rust. It needs neither a C compiler nor cmake.
+//! - `opus`: the sound module, over libopus, which is a fifth faster and twenty years older in use. It needs a C compiler
+//!   and cmake. With both features libopus runs, and `sound::Codec` names the other.
 //!
 //! Features only add. `--no-default-features` is the pure-Rust core.
 #![forbid(unsafe_code)]
@@ -92,6 +97,6 @@ mod dump;
 mod hunt;
 
 /// The README's programs, as doc tests.
-#[cfg(all(doctest, feature = "opus"))]
+#[cfg(all(doctest, any(feature = "opus", feature = "opus-pure")))]
 #[doc = include_str!("../README.md")]
 struct Readme;

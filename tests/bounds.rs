@@ -34,7 +34,7 @@ const _: () = {
     assert!(MAX_ON_STAGE == 1_000 && MAX_BANNED == 1_000 && MAX_LINKS == 64 && MAX_ADMITTERS == 8);
     assert!(MAX_MESSAGE == 512 * 1_024 && MAX_TREE == 1_024 * 1_024 && MAX_CARD == 4_096 && MAX_TEXT == 2_000);
     assert!(KNOCK_LEN == 2_113 && PLATE_LEN == 2_077 && REQUEST_LEN == 1_825 && KNOCKS_A_SECOND == 128);
-    assert!(MAX_WAITING == 4_096 && MAX_BATCH == 256 && MAX_NAME == 64 && MAX_FRAME == 2_048 && MAX_OPUS == 1_275);
+    assert!(MAX_WAITING == 4_096 && MAX_BATCH == 256 && MAX_NAME == 64 && MAX_FRAME == 2_048 && MAX_OPUS == 2_044);
 };
 
 const WALL: UnixTime = UnixTime(1_800_000_000);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parlor::{
-    MemberId,
+    Heard, MemberId,
     sound::{Ear, EarSettings, Encoder, Encoding, SILENCE},
 };
 
@@ -59,8 +59,9 @@ fn a_running_voice_allocates_nothing() {
             for (i, speaker) in speakers.iter().enumerate() {
                 // Each loses a frame now and then, and gets one twice.
                 if !(tick + i as u64).is_multiple_of(9) {
-                    ear.hear(*speaker, &payload, now).unwrap();
-                    ear.hear(*speaker, &payload, now).unwrap();
+                    let heard = Heard::unverified(*speaker, 0, tick, &payload);
+                    ear.hear(&heard, now).unwrap();
+                    ear.hear(&heard, now).unwrap();
                 }
             }
             ear.mix(now, &mut out);

@@ -386,7 +386,7 @@ impl Account {
             self.waiting_in_vain(who),
             ear.late_by_seals,
             sound.recovered,
-            sound.concealed,
+            (sound.concealed.as_millis() / 20) as u64,
             sound.late,
             stats.not_on_stage,
             stats.forged + stats.malformed,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use parlor::{
     Intent, Role,
-    sound::{SAMPLE_RATE, wav},
+    sound::{SAMPLE_RATE, recording},
 };
 
 pub const ANA: usize = 0;
@@ -98,7 +98,7 @@ pub fn microphones(speech: &Path, wav: Option<&Path>) -> parlor::Result<Vec<Vec<
         let track: &mut Vec<f32> = &mut tracks[who];
         track.resize((SECONDS * u64::from(SAMPLE_RATE)) as usize, 0.0);
         let from = (at * f64::from(SAMPLE_RATE)) as usize;
-        for (slot, sample) in track.iter_mut().skip(from).zip(wav::read(file)?) {
+        for (slot, sample) in track.iter_mut().skip(from).zip(recording::read(file)?) {
             *slot += sample;
         }
     }

@@ -1,7 +1,7 @@
 //! An evening in a room: real MLS, real Opus, real speech, and a relay that learns nothing of it.
 //!
 //! Prints what happens as it happens, then an account of every frame, and leaves in `target/room/` what each ear
-//! heard (WAV) and one page (`index.html`) that shows it beside what the relay saw. Exits with 1 if a promise is
+//! heard (WAV and Ogg Opus) and one page (`index.html`) that shows it beside what the relay saw. Exits with 1 if a promise is
 //! broken, with 2 if it could not run.
 
 mod account;
@@ -19,7 +19,11 @@ use lexopt::{
     Arg::{Long, Short},
     ValueExt as _,
 };
-use parlor::{Suite, media::seal::SealMode, sound::wav};
+use parlor::{
+    Suite,
+    media::seal::SealMode,
+    sound::{ogg, wav},
+};
 
 const HELP: &str = "\
 An evening in a parlor: a host, two speakers, four listeners, an outsider with the relay's tap. One of the listeners
@@ -28,12 +32,12 @@ patches his client, to speak without leave, and in another's name.
 Usage: cargo run --release --example room -- [OPTIONS]
 
 Options:
-  --wav FILE       your own recording (any common WAV) as the voice of maxim, who speaks from 19 s on
+  --wav FILE       your own recording (any common WAV, or Ogg Opus) as the voice of maxim, who speaks from 19 s on
   --seed N         what the network does, in one number [default: 1]
   --loss PERCENT   packets lost on each path, in bursts of 4, 0 to 50 [default: 5]
   --suite NAME     chacha20poly1305, aes128gcm or aes256gcm [default: chacha20poly1305]
   --seals MODE     live, strict or off: whether speakers sign what they say, and what is played before [default: live]
-  --out DIR        where the WAVs and the page go [default: target/room]
+  --out DIR        where the recordings and the page go [default: target/room]
   -h, --help       this text
 
 Exit status: 0 every promise kept, 1 a promise broken, 2 could not run.";
@@ -153,9 +157,10 @@ fn print_row<'a>(widths: &[usize], cells: impl Iterator<Item = &'a str>) {
 fn write(options: &Options, record: &Record) -> Result<(), Box<dyn Error>> {
     for lane in &record.lanes {
         wav::write(options.out.join(format!("{}.wav", lane.name)), &lane.pcm)?;
+        ogg::write(options.out.join(format!("{}.opus", lane.name)), &lane.pcm)?;
     }
     let page = options.out.join("index.html");
     fs::write(&page, page::render(record)).map_err(|error| format!("{}: {error}", page.display()))?;
-    println!("\n  {} ears as WAV and the page: {}", record.lanes.len(), page.display());
+    println!("\n  {} ears as WAV and as Opus, and the page: {}", record.lanes.len(), page.display());
     Ok(())
 }

@@ -15,7 +15,7 @@ const BINS: usize = 64;
 const FFT: usize = 1024;
 const TEMPLATE: &str = include_str!("page.html");
 
-/// The page, self-contained but for the WAV files that lie beside it.
+/// The page, self-contained but for the recordings that lie beside it.
 pub fn render(record: &Record) -> String {
     let spectrum = Spectrum::new();
     let seconds = record.length.as_secs_f64();
@@ -27,6 +27,7 @@ pub fn render(record: &Record) -> String {
                 "name": lane.name,
                 "caption": lane.caption,
                 "wav": format!("{}.wav", lane.name),
+                "opus": format!("{}.opus", lane.name),
                 "spans": lane.spans.iter().map(|span| json!({
                     "from": span.from.as_secs_f64(), "to": span.to.as_secs_f64(), "kind": span.kind,
                 })).collect::<Vec<_>>(),

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use parlor::{
     Role,
-    sound::{Encoder, Encoding, wav},
+    sound::{Encoder, Encoding, ogg, wav},
 };
 
 use crate::{
@@ -27,8 +27,7 @@ pub fn write(corpus: &Path) {
     let published = [&[1; 33][..], &[0, 8], seeds.as_flattened()].concat();
     let chirp: Vec<f32> = (0..960).map(|at| (at as f32 * at as f32 / 9_000.0).sin() * 0.5).collect();
     let mut frame = vec![0; 1_500];
-    let samples = chirp.clone().try_into().unwrap();
-    let length = Encoder::new(Encoding::default()).unwrap().encode(&samples, &mut frame).unwrap();
+    let length = Encoder::new(Encoding::default()).unwrap().encode(&chirp, &mut frame).unwrap();
     frame.truncate(length);
     let sound = wav::to_bytes(&chirp).unwrap();
     let gate = porch.link.gate().to_bytes().to_vec();
@@ -45,6 +44,7 @@ pub fn write(corpus: &Path) {
             "link" => vec![raw(&link)],
             "packet_header" | "packet" | "seal" => vec![packet.clone()],
             "published_keys" => vec![published.clone()],
+            "ogg" => vec![ogg::to_bytes(&chirp).unwrap()],
             "wav" => vec![sound.clone()],
             "welcome" => vec![raw(&admission.welcome)],
             _ => Vec::new(),
@@ -111,6 +111,11 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
             all.push(vec![1, 7, 1, 0, 7, 0, 1, 1, 0, 7, 0, 0, 1, 0, 7, 0, 0, 2]);
             all.push(vec![0, 0, 4, 0, 0, 1, 2, 0, 0, 4, 0, 2, 1, 2, 0, 0, 4, 0, 2, 1, 2, 3, 1, 0, 3, 5, 1]);
             all
+        }
+        // Two frames, one lost, and the end cut off by a few samples.
+        "ogg" => {
+            let packet = [1, 3, 31 << 3, 0xff, 0xfe];
+            vec![[&[240, 1, 56, 7, 0][..], &packet, &packet, &[0, 16], &packet, &[0; 56], &[9]].concat()]
         }
         "published_keys" => {
             let seeds: Vec<_> = (0..8_u8).flat_map(|at| [at; 32]).collect();

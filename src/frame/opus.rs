@@ -42,13 +42,9 @@ impl<'a> OpusPacket<'a> {
     /// Reads a packet's framing.
     ///
     /// # Errors
-    /// [`Error::Malformed`], with the rule that it breaks (RFC 6716 §3.4, R1 to R7), or if it is longer than
-    /// [`MAX_OPUS`].
+    /// [`Error::Malformed`], with the rule that it breaks (RFC 6716 §3.4, R1 to R7).
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let malformed = |why| Error::Malformed { what: Item::Opus, why };
-        if bytes.len() > MAX_OPUS {
-            return Err(malformed("it is longer than 2,044 bytes: send shorter packets, or fewer bits"));
-        }
         let Some((&toc, rest)) = bytes.split_first() else { return Ok(Self::NOTHING) };
         let each = frame_samples(toc);
         let (frames, longest) = match toc & 3 {
@@ -237,7 +233,6 @@ mod tests {
             (&[0x4b, 0x82], "length of a frame is cut"),
             (&[0x4b, 0x82, 9, 1], "frames are longer than the packet"),
             (&long, "longer than 1,275"),
-            (&[0; MAX_OPUS + 1], "longer than 2,044"),
         ] {
             let error = OpusPacket::parse(bytes).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");

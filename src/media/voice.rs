@@ -40,7 +40,7 @@ use crate::{
 
 pub use self::{limits::Limits, stats::Stats};
 
-/// The longest frame in bytes: the longest Opus packet (1,275 bytes) and room to spare.
+/// The longest frame in bytes: what 120 ms of sound take at 136 kbit/s, or 60 ms at 272.
 pub const MAX_FRAME: usize = 2048;
 
 /// What a packet has beyond its frame in bytes, at the very most: header and tag. See [`Voice::overhead`].

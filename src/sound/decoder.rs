@@ -19,6 +19,7 @@ const UNIT: usize = 120;
 /// Decodes the packets of one speaker, in order: of any length, in mono or stereo, by turns if the speaker likes.
 ///
 /// Packets of one channel are heard on both of a stereo decoder; of two channels a mono decoder gives the mean.
+/// libopus allocates nothing here; `opus-pure` nothing to decode, and up to some thirty small buffers to conceal.
 ///
 /// ```
 /// use parlor::{frame::VoiceFrame, sound::{Channels, Decoder, Encoder, Encoding, FrameLength}};

@@ -234,7 +234,7 @@ impl Encoder {
 
     /// Encodes one frame and writes the payload (media time, level, Opus packet) to the front of `out`; returns its
     /// length in bytes. Media time moves on by the frame's length. libopus allocates nothing here; `opus-pure` does,
-    /// some eight times a frame.
+    /// some eight times for a frame of 20 ms.
     ///
     /// `pcm` holds exactly [`Encoding::samples`]: [`Samples`](super::Samples) for the default; both channels in turn for
     /// music.

@@ -26,8 +26,11 @@ mod encoder;
 pub mod jitter;
 mod lately;
 pub mod mixer;
+pub mod ogg;
 mod places;
 mod playout;
+pub mod recording;
+mod resample;
 mod stretch;
 pub mod wav;
 

@@ -1,59 +1,60 @@
 //! WAV files in and out: samples at 48 kHz mono inside, any common file outside.
 //!
-//! Read are integers of 8, 16, 24 and 32 bits and floats of 32, any number of channels (mixed down by their
-//! mean), any rate from 8 to 192 kHz. The header is the file's word only: nothing is reserved by what it claims,
-//! and a file that holds less than its header says, or more than an hour, is refused.
+//! Read are RIFF, RIFX, RF64 and BW64, integers of 8 to 64 bits, floats of 32 and 64, A-law, µ-law and IMA
+//! ADPCM, 1 to 8 channels (one and two are mixed down by their mean, more by where they stand: a voice in the centre of 5.1 comes
+//! out 3 dB down), any rate from 1 to 192 kHz. What is not read is named.
+//!
+//! The header is the file's word only. Nothing is reserved by what it claims. A file that holds less than it says is
+//! read as far as it goes, as a recorder leaves it that was cut off, and a length of 0 or −1, as a pipe leaves it,
+//! means up to the end. More than an hour is refused, counted at 48 kHz.
 
-use std::{
-    fs::File,
-    io::{self, BufReader, Cursor, Read},
-    path::Path,
+mod header;
+mod ima;
+mod mix;
+mod samples;
+mod source;
+
+use std::{io::Read, path::Path};
+
+use self::{
+    header::Format,
+    mix::{MOST, Mixer},
+    samples::{Encoding, Samples},
+    source::Source,
 };
-
-use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
-use rubato::{Fft, FixedSync, Resampler, audioadapter_buffers::direct::InterleavedSlice};
-
-use super::SAMPLE_RATE;
+use super::{
+    SAMPLE_RATE,
+    recording::{self, Trouble},
+    resample::Resampler,
+};
 use crate::error::{Error, Item, Result};
 
-/// The most samples a file may hold in a channel: one hour at 48 kHz.
+pub use super::resample::resample;
+
+/// The most samples a file may hold: one hour at 48 kHz.
 pub const MAX_SAMPLES: usize = 3600 * SAMPLE_RATE as usize;
 
-/// The furthest a float may be from zero, 120 dB above full scale: sums and filters of larger ones could overflow.
+/// The furthest a sample may be from zero, 120 dB above full scale: sums and filters of larger ones could overflow.
 const MAX_SAMPLE: f32 = 1e6;
 
-/// Input samples that the resampler takes at once, about.
-const CHUNK: usize = 1024;
+/// Bytes of sound that are read at once, about.
+const CHUNK: usize = 1 << 16;
 
 /// Reads the file at `path`, mixed down to mono and resampled to 48 kHz, full scale ±1.
 ///
 /// # Errors
-/// [`Error::File`], which names the file and says what is wrong: it cannot be read, is no WAV, is cut short, is
-/// empty, is too long, or is of a kind that is not read.
+/// [`Error::File`], which names the file and says what is wrong: it cannot be read, is no WAV, holds no sound, is too
+/// long, or is of a kind that is not read.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<f32>> {
-    let path = path.as_ref();
-    let in_file = |source| Error::File { path: path.to_owned(), source };
-    let file = File::open(path).map_err(in_file)?;
-    from_reader(BufReader::new(file)).map_err(|trouble| {
-        in_file(match trouble {
-            Trouble::Read(source) => source,
-            Trouble::Wav(why) => io::Error::new(io::ErrorKind::InvalidData, why),
-        })
-    })
+    recording::at(path.as_ref(), from_reader)
 }
 
 /// Reads a WAV file from memory, mixed down to mono and resampled to 48 kHz, full scale ±1.
 ///
 /// # Errors
-/// [`Error::Malformed`] if it is no WAV, is cut short, is empty, is too long, or is of a kind that is not read.
+/// [`Error::Malformed`] if it is no WAV, holds no sound, is too long, or is of a kind that is not read.
 pub fn from_bytes(bytes: &[u8]) -> Result<Vec<f32>> {
-    from_reader(bytes).map_err(|trouble| {
-        let why = match trouble {
-            Trouble::Read(_) => CUT_SHORT,
-            Trouble::Wav(why) => why,
-        };
-        Error::Malformed { what: Item::Wav, why }
-    })
+    from_reader(bytes).map_err(|trouble| recording::in_memory(Item::Wav, trouble))
 }
 
 /// Writes `samples` (48 kHz mono, full scale ±1; what is beyond is clipped) as a WAV file of 16 bits.
@@ -72,118 +73,96 @@ pub fn write(path: impl AsRef<Path>, samples: &[f32]) -> Result<()> {
 /// # Errors
 /// [`Error::Unusable`] above [`MAX_SAMPLES`].
 pub fn to_bytes(samples: &[f32]) -> Result<Vec<u8>> {
-    let unusable = |why| Error::Unusable { what: "samples of a WAV file", why };
+    /// Of the chunks before the sound, the file's own header left out: WAVE, `fmt `, and the head of `data`.
+    const HEADERS: u32 = 4 + 24 + 8;
     if samples.len() > MAX_SAMPLES {
-        return Err(unusable("they are more than an hour: write several files"));
+        let why = "they are more than an hour: write several files";
+        return Err(Error::Unusable { what: "samples of a WAV file", why });
     }
-    let spec = WavSpec { channels: 1, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
-    let mut bytes = Vec::with_capacity(44 + 2 * samples.len());
-    let mut write = || -> hound::Result<()> {
-        let mut writer = WavWriter::new(Cursor::new(&mut bytes), spec)?;
-        for sample in samples {
-            // The cast saturates, and makes 0 of what is no number.
-            writer.write_sample((sample * 32_768.0).round() as i16)?;
-        }
-        writer.finalize()
-    };
-    write().map_err(|_| unusable("they cannot be written"))?;
+    let len = 2 * samples.len() as u32;
+    let mut bytes = Vec::with_capacity(8 + (HEADERS + len) as usize);
+    bytes.extend(b"RIFF");
+    bytes.extend((HEADERS + len).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0"); // 16 bytes: PCM, one channel
+    bytes.extend(SAMPLE_RATE.to_le_bytes());
+    bytes.extend((2 * SAMPLE_RATE).to_le_bytes()); // bytes a second
+    bytes.extend(b"\x02\0\x10\0data"); // bytes of a moment, bits of a sample
+    bytes.extend(len.to_le_bytes());
+    // The cast saturates, and makes 0 of what is no number.
+    bytes.extend(samples.iter().flat_map(|sample| ((sample * 32_768.0).round() as i16).to_le_bytes()));
     Ok(bytes)
 }
 
-/// Resamples mono `samples` from `rate` to 48 kHz. The length comes out as length × 48,000 / `rate`, rounded up,
-/// and the first sample stays the first: the filter's delay is taken off.
-///
-/// # Errors
-/// [`Error::Unusable`] if `rate` is outside of 8 to 192 kHz.
-pub fn resample(samples: Vec<f32>, rate: u32) -> Result<Vec<f32>> {
-    if !(8_000..=192_000).contains(&rate) {
-        return Err(Error::Unusable { what: "sampling rate", why: "choose 8 to 192 kHz" });
+pub(super) fn from_reader(source: impl Read) -> Result<Vec<f32>, Trouble> {
+    let mut source = Source::new(source);
+    let (Format { encoding, order, channels, rate, positions }, len) = header::read(&mut source)?;
+    if channels > MOST {
+        return Err(Trouble::Bad("it has more than 8 channels: export those that hold the voice"));
     }
-    if rate == SAMPLE_RATE || samples.is_empty() {
-        return Ok(samples);
-    }
-    let failed = |_| Error::Unusable { what: "samples", why: "the resampler cannot take them" };
-    let input = InterleavedSlice::new(&samples, 1, samples.len()).map_err(|_| failed(()))?;
-    // An even number of blocks: the filter's middle, which is taken off as its delay, is then a whole sample.
-    let block = rate / gcd(rate, SAMPLE_RATE);
-    let chunk = CHUNK.next_multiple_of(2 * block as usize);
-    Fft::<f32>::new(rate as usize, SAMPLE_RATE as usize, chunk, 1, FixedSync::Both)
-        .map_err(|_| failed(()))?
-        .process_all(&input, samples.len(), None)
-        .map(|output| {
-            let mut output = output.take_data();
-            // The resampler rounds a ratio of floats up, which at 11,025 Hz is one sample too many.
-            output.truncate((samples.len() as u64 * u64::from(SAMPLE_RATE)).div_ceil(rate.into()) as usize);
-            output
-        })
-        .map_err(|_| failed(()))
-}
-
-/// What kept a file from being read.
-enum Trouble {
-    Read(io::Error),
-    Wav(&'static str),
-}
-
-const CUT_SHORT: &str = "it is cut short, or no WAV file: it holds less than its header says";
-
-impl From<hound::Error> for Trouble {
-    fn from(error: hound::Error) -> Self {
-        match error {
-            hound::Error::IoError(error) => match error.kind() {
-                // How hound says that the bytes have ended.
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => Self::Wav(CUT_SHORT),
-                _ => Self::Read(error),
-            },
-            hound::Error::FormatError("no RIFF tag found" | "no WAVE tag found") => Self::Wav("it is no WAV file"),
-            hound::Error::FormatError(why) => Self::Wav(why),
-            _ => Self::Wav("it is a WAV file of a kind that is not read"),
+    let resampler = Resampler::new(rate).ok_or(Trouble::Bad("its sampling rate is outside of 1 to 192 kHz"))?;
+    let mut mix = Mix { mixer: Mixer::new(channels, positions), resampler, sane: true };
+    let mut samples = Samples::new(encoding, order);
+    let (width, unit) = (encoding.width(), encoding.unit(channels));
+    let mut chunk = vec![0; CHUNK.next_multiple_of(unit)];
+    let mut left = len.unwrap_or(u64::MAX);
+    while left > 0 {
+        let most = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let got = source.fill(chunk.get_mut(..most).unwrap_or_default())?;
+        left = if got < most { 0 } else { left - most as u64 };
+        for unit_bytes in chunk.get(..got).unwrap_or_default().chunks(unit) {
+            match encoding {
+                Encoding::Ima { .. } => {
+                    let block = ima::decode(unit_bytes, channels.into());
+                    block.chunks_exact(channels.into()).try_for_each(|moment| mix.take(moment.iter().copied()))?;
+                }
+                // The rest of a moment that was cut short is left out.
+                _ if unit_bytes.len() < unit => {}
+                _ => mix.take(unit_bytes.chunks_exact(width).map(|bytes| samples.read(bytes)))?,
+            }
         }
+        mix.check()?;
     }
+    mix.finish(samples.gain())
 }
 
-fn from_reader(source: impl Read) -> Result<Vec<f32>, Trouble> {
-    let mut reader = WavReader::new(source)?;
-    let WavSpec { channels, sample_rate, bits_per_sample, sample_format } = reader.spec();
-    if !(8_000..=192_000).contains(&sample_rate) {
-        return Err(Trouble::Wav("its sampling rate is outside of 8 to 192 kHz"));
-    }
-    if reader.duration() == 0 {
-        return Err(Trouble::Wav("it holds no sound"));
-    }
-    if reader.duration() as usize > MAX_SAMPLES {
-        return Err(Trouble::Wav("it claims more sound than is read, one hour at 48 kHz: cut it"));
-    }
-    let mono = match sample_format {
-        SampleFormat::Float => mix_down(reader.samples::<f32>(), channels)?,
-        SampleFormat::Int => {
-            let full = f64::from(bits_per_sample.saturating_sub(1)).exp2();
-            let samples = reader.samples::<i32>().map(|sample| sample.map(f64::from));
-            mix_down(samples.map(|sample| sample.map(|x| (x / full) as f32)), channels)?
-        }
-    };
-    resample(mono, sample_rate).map_err(|_| Trouble::Wav("it cannot be resampled"))
+/// Sound on its way from all channels at the file's rate to mono at 48 kHz.
+struct Mix {
+    mixer: Mixer,
+    resampler: Resampler,
+    /// No sample so far was beyond [`MAX_SAMPLE`].
+    sane: bool,
 }
 
-const fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
+const FAILED: Trouble = Trouble::Bad("it cannot be resampled");
 
-/// The mean of the channels, moment by moment.
-fn mix_down(samples: impl Iterator<Item = hound::Result<f32>>, channels: u16) -> Result<Vec<f32>, Trouble> {
-    let mut mono = Vec::new();
-    let (mut sum, mut left) = (0.0, channels);
-    for sample in samples {
-        let sample = sample?;
-        if !(-MAX_SAMPLE..=MAX_SAMPLE).contains(&sample) {
-            return Err(Trouble::Wav("it holds a sample that is no number, or a million times full scale"));
-        }
-        sum += sample;
-        left -= 1;
-        if left == 0 {
-            mono.push(sum / f32::from(channels));
-            (sum, left) = (0.0, channels);
-        }
+impl Mix {
+    /// Takes a moment's samples of all channels.
+    fn take(&mut self, samples: impl Iterator<Item = f32>) -> Result<(), Trouble> {
+        let sane = &mut self.sane;
+        let mixed = self.mixer.mix(samples.inspect(|sample| *sane &= (-MAX_SAMPLE..=MAX_SAMPLE).contains(sample)));
+        self.resampler.push(mixed).ok_or(FAILED)
     }
-    Ok(mono)
+
+    fn check(&self) -> Result<(), Trouble> {
+        if !self.sane {
+            return Err(Trouble::Bad("it holds a sample that is no number, or a million times full scale"));
+        }
+        if self.resampler.len() > MAX_SAMPLES {
+            return Err(Trouble::Bad("it is longer than an hour, the most that is read: cut it"));
+        }
+        Ok(())
+    }
+
+    /// All of it, `gain` times as loud as it was taken.
+    fn finish(self, gain: f32) -> Result<Vec<f32>, Trouble> {
+        if self.resampler.len() == 0 {
+            return Err(Trouble::Bad("it holds no sound: record it again"));
+        }
+        let gain = gain * self.mixer.turn_down(gain);
+        let mut sound = self.resampler.finish().ok_or(FAILED)?;
+        if gain != 1.0 {
+            sound.iter_mut().for_each(|sample| *sample *= gain);
+        }
+        Ok(sound)
+    }
 }

@@ -38,7 +38,7 @@ pub struct Given {
     pub epoch: u64,
     pub counter: u64,
     pub frame: Vec<u8>,
-    pub sealed: bool,
+    pub verified: bool,
     pub at: Duration,
 }
 
@@ -92,8 +92,8 @@ impl Ear {
 }
 
 fn given(heard: Heard<Vec<u8>>, at: Duration) -> Given {
-    let Heard { epoch, counter, frame, sealed, .. } = heard;
-    Given { epoch, counter, frame, sealed, at }
+    let Heard { epoch, counter, frame, verified, .. } = heard;
+    Given { epoch, counter, frame, verified, at }
 }
 
 /// The plaintext of a packet.

@@ -7,11 +7,18 @@ mod codec;
 mod conditions;
 mod ear;
 mod jitter;
+mod ogg;
+mod others;
 #[cfg(all(feature = "opus", feature = "opus-pure"))]
 mod two_codecs;
 mod wav;
 
-use std::{f32::consts::TAU, path::PathBuf, time::Duration};
+use std::{
+    f32::consts::TAU,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use parlor::sound::{FRAME_SAMPLES, SILENCE, Samples};
 
@@ -54,4 +61,9 @@ fn snr(signal: &[f32], other: &[f32]) -> f64 {
     let energy = |pairs: &mut dyn Iterator<Item = f32>| pairs.map(|x| f64::from(x) * f64::from(x)).sum::<f64>();
     let noise = energy(&mut signal.iter().zip(other).map(|(a, b)| a - b));
     10.0 * (energy(&mut signal.iter().copied()) / noise.max(1e-12)).log10()
+}
+
+/// Whether a program is installed.
+fn tool(name: &str) -> bool {
+    Command::new(name).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

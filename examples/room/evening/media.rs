@@ -113,7 +113,7 @@ impl Evening<'_> {
                 self.insider.overhear(&heard);
             }
             // A payload that is no voice frame is the jitter buffer's to refuse and to count.
-            let _ = person.ear.hear(heard.speaker, &heard.frame, now);
+            let _ = person.ear.hear(&heard, now);
         });
         self.account.tried(ear, sent, voice.epoch(), altered.is_some(), opened.as_ref().copied(), now);
         if matches!(opened, Err(Refusal::Seal { .. })) {
@@ -126,8 +126,8 @@ impl Evening<'_> {
         let Person { voice: Some(voice), ear, .. } = &mut self.people[who] else { return };
         while let Some(parked) = voice.unpark(now) {
             let Ok(heard) = parked else { continue };
-            let arrival = ear.hear(heard.speaker, &heard.frame, now);
-            self.account.unparked(who, &heard, matches!(arrival, Ok(Some(Arrival::Late))), now);
+            let arrival = ear.hear(&heard, now);
+            self.account.unparked(who, &heard, matches!(arrival, Ok(Arrival::Late)), now);
         }
     }
 }

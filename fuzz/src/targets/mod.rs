@@ -17,6 +17,8 @@ mod house;
 mod input;
 mod knock;
 mod link;
+mod ogg;
+mod opus;
 mod packet;
 mod packet_header;
 mod payload;
@@ -46,6 +48,8 @@ pub use frame::frame;
 pub use gate::gate;
 pub use knock::knock;
 pub use link::link;
+pub use ogg::ogg;
+pub use opus::opus;
 pub use packet::packet;
 pub use packet_header::packet_header;
 pub use payload::payload;
@@ -90,6 +94,8 @@ pub const ALL: &[(&str, Target)] = &[
     ("gate", gate),
     ("knock", knock),
     ("link", link),
+    ("ogg", ogg),
+    ("opus", opus),
     ("packet", packet),
     ("packet_header", packet_header),
     ("payload", payload),

@@ -100,7 +100,7 @@ pub fn packet(data: &[u8]) {
         let before = voice.state_digest();
         match voice.open(&packet, now) {
             Ok(opened) => {
-                assert!(!opened.sealed && opened.speaker == id(opened.leaf.0));
+                assert!(!opened.verified && opened.speaker == id(opened.leaf.0));
                 let (leaf, epoch, counter) = (opened.leaf.0, opened.epoch, opened.counter);
                 check(&sealed, &mut heard, &opened.frame, leaf, epoch, counter, Some(&packet));
             }

@@ -93,7 +93,7 @@ pub fn seal(data: &[u8]) {
             _ => input.run().to_vec(),
         };
         match voice.open(&packet, now) {
-            Ok(heard) => tally.take(heard.leaf.0, heard.counter, heard.sealed),
+            Ok(heard) => tally.take(heard.leaf.0, heard.counter, heard.verified),
             Err(Error::Seal { .. }) => tally.poll(&mut voice, now),
             Err(error) => assert!(!error.to_string().is_empty()),
         }
@@ -130,7 +130,7 @@ impl Tally {
     fn poll(&mut self, voice: &mut Voice, now: Duration) {
         while let Some(heard) = voice.unpark(now) {
             if let Ok(heard) = heard {
-                self.take(heard.leaf.0, heard.counter, heard.sealed);
+                self.take(heard.leaf.0, heard.counter, heard.verified);
             }
         }
         let mut count = 0;

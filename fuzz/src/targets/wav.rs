@@ -15,9 +15,10 @@ pub fn wav(data: &[u8]) {
     let mut input = Input::new(data);
     let channels = [1, 2, 6, input.byte().into()][input.below(4)];
     let rate = [8_000, 48_000, 44_100, 11_025, 192_000, input.u16().into()][input.below(6)];
-    let (format, bits) = [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (0xFFFE, 16)][input.below(6)];
+    let kinds = [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (0xFFFE, 16), (1, 64), (3, 64), (6, 8), (7, 8), (0x11, 4)];
+    let (format, bits) = kinds[input.below(kinds.len())];
     let body = input.rest();
-    let block = u32::from(channels) * (bits / 8);
+    let block = if format == 0x11 { u32::from(channels) * 12 } else { u32::from(channels) * (bits / 8) };
     let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0".to_vec();
     file.extend([format as u16, channels].iter().flat_map(|field| field.to_le_bytes()));
     file.extend([rate, block.wrapping_mul(rate)].iter().flat_map(|field| u32::to_le_bytes(*field)));
@@ -30,8 +31,8 @@ pub fn wav(data: &[u8]) {
 
 fn read(bytes: &[u8]) {
     let Ok(samples) = from_bytes(bytes) else { return };
-    // A sample has at least a byte, and comes from a rate of 8 kHz or more.
-    assert!(!samples.is_empty() && samples.len() <= bytes.len() * (SAMPLE_RATE as usize / 8_000));
+    // A sample has at least half a byte, and comes from a rate of 1 kHz or more.
+    assert!(!samples.is_empty() && samples.len() <= bytes.len() * 2 * (SAMPLE_RATE as usize / 1_000));
     assert!(samples.iter().all(|sample| sample.is_finite()));
     if samples.len() > MAX_SAMPLES {
         return assert!(to_bytes(&samples).is_err());

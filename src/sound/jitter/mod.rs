@@ -235,7 +235,7 @@ impl JitterBuffer {
         let Some(first) = self.queue.get(at).copied() else { return Play::Silence };
         let base = self.transits.base().unwrap_or_else(|| first.transit());
         let target = self.target_micros();
-        let waiting = self.queue.iter().next_back().map_or(0, |last| (last.end() - first.position).max(0));
+        let waiting = self.queue.last_waiting().map_or(0, |last| (last.end() - first.position).max(0));
         let missing = self.missing_before(from, at, first.sequence);
         if !self.playing {
             if !may_begin(&first, now, base, target, waiting) {
@@ -326,6 +326,7 @@ impl JitterBuffer {
         }
         let known = self.describe(at, sequence, heard, now);
         self.queue.replace(at, known, heard.frame.opus.bytes());
+        self.disown(at + 1);
         self.took(at, &known);
         Arrival::Kept
     }
@@ -367,6 +368,7 @@ impl JitterBuffer {
         if self.has_played() && known.sequence < self.next {
             self.next = known.sequence;
             self.end = known.position;
+            self.disown(at + 1);
         }
         if let Some(mut known) = self.queue.get(at).copied() {
             self.learn_of(&mut known);
@@ -374,6 +376,20 @@ impl JitterBuffer {
                 *stands = known;
             }
         }
+    }
+
+    /// Somebody else has made frames in the speaker's name: those that wait from `at` on, and that nothing vouches for,
+    /// are dropped. The speaker's own come verified.
+    fn disown(&mut self, at: usize) -> u64 {
+        let (mut from, before) = (at, self.counters.replaced);
+        while let Some(at) = self.queue.first_waiting(from) {
+            if self.queue.get(at).is_some_and(|known| !known.verified) {
+                self.queue.give_up(at, State::Dropped);
+                self.counters.replaced += 1;
+            }
+            from = at + 1;
+        }
+        self.counters.replaced - before
     }
 
     fn has_played(&self) -> bool {
@@ -416,15 +432,26 @@ impl JitterBuffer {
     fn describe(&self, at: usize, sequence: Sequence, heard: &Heard<VoiceFrame<'_>>, now: Micros) -> Known {
         let VoiceFrame { time, level, opus } = heard.frame;
         let length = if opus.samples() == 0 { self.usual } else { of_samples(opus.samples()) };
-        let (position, fits) = self.position(at, sequence, time, length, now);
+        // What nothing vouches for moves no verified frame.
+        let before = if heard.verified { self.queue.last_verified_before(at) } else { None };
+        let before = before.or_else(|| self.queue.get(at.checked_sub(1)?));
+        let (position, fits) = self.position(before, at, sequence, time, length, now);
         let hash = hash(opus.bytes());
         let (verified, learned, state) = (heard.verified, false, State::Dropped);
         Known { sequence, time, position, length, at: now, verified, learned, fits, hash, level, state }
     }
 
     /// Where a frame begins, and whether that fits what passed here.
-    fn position(&self, at: usize, sequence: Sequence, time: MediaTime, length: Micros, now: Micros) -> (Micros, bool) {
-        let Some(before) = at.checked_sub(1).and_then(|at| self.queue.get(at)) else {
+    fn position(
+        &self,
+        before: Option<&Known>,
+        at: usize,
+        sequence: Sequence,
+        time: MediaTime,
+        length: Micros,
+        now: Micros,
+    ) -> (Micros, bool) {
+        let Some(before) = before else {
             let position = self.queue.get(at).map(|after| {
                 let missing = Micros::try_from(sequence.missing_before(after.sequence)).unwrap_or(0);
                 after.position - length - missing.min(1 << 20) * self.usual
@@ -467,7 +494,7 @@ impl JitterBuffer {
 
     /// Whether a frame that nobody vouches for is further ahead than its speaker can be.
     fn is_stray(&mut self, sequence: Sequence, now: Micros) -> bool {
-        let (known, ahead) = match (&self.signed, self.queue.iter().next_back()) {
+        let (known, ahead) = match (&self.signed, self.queue.last()) {
             (Some(signed), _) => (signed, AHEAD_OF_SIGNED),
             (None, Some(newest)) => (newest, AHEAD_OF_NEWEST),
             (None, None) => return false,
@@ -608,7 +635,13 @@ impl JitterBuffer {
             return false;
         }
         self.far_above = 0;
-        let Some(to) = self.queue.iter().next_back().map(|last| last.end() - target) else { return false };
+        // Those that nothing vouches for go first, where there are others.
+        if let Some(at) = self.queue.last_verified_waiting()
+            && self.disown(at + 1) > 0
+        {
+            return true;
+        }
+        let Some(to) = self.queue.last_waiting().map(|last| last.end() - target) else { return false };
         let mut from = self.queue.find(self.next).unwrap_or_else(|at| at);
         while let Some(at) = self.queue.first_waiting(from) {
             if self.queue.get(at).is_none_or(|known| known.end() >= to) {

@@ -116,8 +116,14 @@ impl Queue {
         self.known.get_mut(at)
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Known> {
-        self.known.iter()
+    /// The frame that follows all others.
+    pub(super) fn last(&self) -> Option<&Known> {
+        self.known.back()
+    }
+
+    /// The last of those that wait.
+    pub(super) fn last_waiting(&self) -> Option<&Known> {
+        self.known.iter().rev().find(|known| matches!(known.state, State::Waiting(_)))
     }
 
     /// The place of the first frame that waits, at or after `from`.
@@ -127,6 +133,16 @@ impl Queue {
         }
         let is_waiting = |known: &Known| matches!(known.state, State::Waiting(_));
         self.known.range(from.min(self.known.len())..).position(is_waiting).map(|at| at + from)
+    }
+
+    /// The place of the last verified frame that waits.
+    pub(super) fn last_verified_waiting(&self) -> Option<usize> {
+        self.known.iter().rposition(|known| known.verified && matches!(known.state, State::Waiting(_)))
+    }
+
+    /// The last verified frame before `at`.
+    pub(super) fn last_verified_before(&self, at: usize) -> Option<&Known> {
+        self.known.range(..at.min(self.known.len())).rev().find(|known| known.verified)
     }
 
     /// The levels of those that wait, at or after `from`.
