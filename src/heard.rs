@@ -1,9 +1,9 @@
-//! An opened frame: whose it is, which of theirs, and what is certain of it.
+//! An opened frame: whose it is, which of theirs, and what is certain of it; and what becomes of such frames in an ear.
 //!
-//! It stands between the media layer, which makes it, and what plays it: neither knows the other. A member of the room
-//! can seal frames in a speaker's name, until that speaker's signatures tell; so whatever learns from frames, as an
+//! It stands between the media layer, which makes frames, and what plays them: neither knows the other. A member of the
+//! room can seal frames in a speaker's name, until that speaker's signatures tell; so whatever learns from frames, as an
 //! [`Ear`](crate::sound::Ear) does, learns from those that are [`verified`](Heard::verified) or
-//! [`confirmed`](Heard::confirmed).
+//! [`confirmed`](Heard::confirmed). A [`Fate`] goes back the other way.
 
 use std::time::Duration;
 
@@ -111,6 +111,37 @@ impl Confirmed {
         self.first += beyond;
         self.which |= 1 << (counter - self.first);
     }
+}
+
+/// What becomes of a speaker's frames where they are played, within the last second.
+///
+/// An [`Ear`](crate::sound::Ear) says it ([`Ear::fate`](crate::sound::Ear::fate)), or a player of the app's own, and
+/// [`Hearing::through`](crate::Hearing::through) joins it to what the voice says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Fate {
+    /// Sound of theirs came out, or waits for its turn.
+    Played,
+    /// They are muted in this ear, or their gain is zero.
+    Muted,
+    /// No frame of theirs was given to this ear.
+    NotGiven,
+    /// This ear had no room for them: too many others speak, or are remembered.
+    NoRoom,
+    /// Frames of theirs wait, and nobody asks this ear for sound.
+    NotAsked,
+    /// What was given as theirs is no voice frame.
+    NoVoiceFrame,
+    /// Frames came after later ones had their turn.
+    Late,
+    /// Frames came that were there already.
+    Doubled,
+    /// Frames came that are further ahead than the speaker can be.
+    Stray,
+    /// Frames had their turn unheard, for others were louder.
+    Faint,
+    /// Frames had their turn, and could not be decoded.
+    Undecodable,
 }
 
 #[cfg(test)]

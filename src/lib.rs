@@ -43,7 +43,7 @@
 //! | [`room::policy`] | who may do what to whom: one pure table |
 //! | [`room::door`] | links, knocks, and the hosts' end of the door |
 //! | [`media`] | the media plane: frames sealed and opened; [`media::sframe`] is the standard's low level |
-//! | [`Hearing`] | why somebody is not heard, and what to do next: [`Voice::hearing`] |
+//! | [`Hearing`] | why somebody is not heard, and what to do next: [`Voice::hearing`], [`Hearing::through`] an ear |
 //! | [`frame`] | what rides inside the encryption: media time, level, Opus |
 //! | [`vault`] | where the state of a room is kept over a crash, sealed under a key of the app's |
 #![cfg_attr(
@@ -81,7 +81,7 @@ mod text;
 pub mod vault;
 
 pub use error::{Denial, Detail, Error, Flaw, Item, Result};
-pub use heard::{Confirmed, Heard};
+pub use heard::{Confirmed, Fate, Heard};
 pub use identity::{Fingerprint, Identity, LeafIndex, MAX_NAME, Member, MemberId, Role, RoomCode};
 pub use media::{Cause, Clip, EpochKeys, Hearing, KeyIdLayout, Suite, Voice};
 pub use room::{

@@ -9,7 +9,7 @@ use std::{collections::HashSet, time::Duration};
 
 use common::{Room, id, ms, quiet};
 use parlor::{
-    Cause, EpochKeys, Error, Hearing, LeafIndex, Suite, Voice,
+    Cause, EpochKeys, Error, Fate, Hearing, LeafIndex, Suite, Voice,
     media::{
         Counters, Limits, MAX_OVERHEAD, Mute, OffStage, Quiet, Speaker,
         seal::{SealKeys, SealMode, SealRules},
@@ -156,7 +156,11 @@ fn matrix() -> Vec<(&'static str, Hearing, Counters)> {
     rows.push(("KeyOnItsWay", at.hearing(), counted(|c| c.parked = parked)));
     let parked = wait(&mut at, START + ms(2600));
     // The first are 2,501 ms old and more, and dropped when the last one comes, at 2,580 ms.
-    rows.push(("Stale", at.hearing(), counted(|c| (c.parked, c.parked_expired) = (parked, 4))));
+    let counters = counted(|c| (c.parked, c.parked_expired) = (parked, 4));
+    rows.push(("Stale", at.hearing(), counters));
+    // They come, and nobody takes what waits.
+    at.next_epoch(&[BEN], &[]);
+    rows.push(("NotTaken", at.hearing(), counters));
 
     let mut limits = Limits::default();
     limits.parked_per_leaf = 3;
@@ -222,7 +226,7 @@ fn every_cause_of_silence_is_named_rightly_with_its_next_step() {
         assert!(cause.next_step().len() > 5 && cause.to_string().ends_with('.'), "{name}");
         assert!(sentences.insert(cause.to_string()) && steps.insert(cause.next_step()), "{name} reads as another");
     }
-    assert_eq!(rows.len(), 20);
+    assert_eq!(rows.len(), 21, "all but those of seals on their way");
     let of = |wanted| rows.iter().find(|(name, ..)| *name == wanted).unwrap().1;
     assert_eq!(of("NoPackets").cause, Cause::NoPackets { silent: ms(5000) });
     assert_eq!(of("NoPackets").last_heard, Some(ms(5000)));
@@ -298,6 +302,66 @@ fn frames_that_waited_for_their_key_count_as_heard_when_they_come_out() {
 }
 
 #[test]
+fn frames_that_nobody_takes_are_told_of_their_speaker_alone_and_while_packets_come() {
+    let mut at = Pair::new();
+    let mut next = at.room.clone();
+    next.next(at.now, &[BEN, 2]);
+    at.ben.rekey(next.keys(BEN)).unwrap();
+    let packet = at.ben_says();
+    assert!(matches!(at.refused(&packet), Error::Parked { .. }));
+    assert_eq!(at.cause(), Cause::KeyOnItsWay { waited: ms(0) });
+    at.next_epoch(&[BEN, 2], &[]);
+    let forged = [BEN, 2].map(|leaf| junk(&at.room, leaf, 201));
+    at.refused(&forged[1]);
+    assert_eq!([at.cause(), at.ana.hearing(&id(2), at.now).cause], [Cause::NotTaken, Cause::Forged]);
+    at.now += ms(1000);
+    assert_eq!(at.cause(), Cause::NotTaken);
+    at.now += ms(1);
+    assert_eq!(at.cause(), Cause::NoPackets { silent: ms(1001) });
+    at.refused(&forged[0]);
+    assert_eq!(at.cause(), Cause::NotTaken, "it goes before what else comes in their name");
+    at.ana.mute(&id(BEN));
+    assert_eq!(at.cause(), Cause::MutedByYou, "and after who switched them off");
+    at.ana.unmute(&id(BEN));
+    at.ana.unpark(at.now).unwrap().unwrap();
+    assert_eq!(at.cause(), Cause::Heard);
+}
+
+#[test]
+fn an_ear_tells_the_rest_of_who_is_heard_and_of_nobody_else() {
+    let mut at = Pair::new();
+    let silent = at.hearing();
+    at.heard();
+    let heard = at.hearing();
+    let fates = [
+        (Fate::Played, Cause::Heard),
+        (Fate::Muted, Cause::MutedInEar),
+        (Fate::NotGiven, Cause::NotGiven),
+        (Fate::NoRoom, Cause::NoRoomInEar),
+        (Fate::NotAsked, Cause::NotMixed),
+        (Fate::NoVoiceFrame, Cause::NoVoiceFrame),
+        (Fate::Late, Cause::TooLateToPlay),
+        (Fate::Doubled, Cause::Doubled),
+        (Fate::Stray, Cause::TooFarAhead),
+        (Fate::Faint, Cause::Faint),
+        (Fate::Undecodable, Cause::Undecodable),
+    ];
+    let (mut sentences, mut steps) = (HashSet::new(), HashSet::new());
+    for (fate, cause) in fates {
+        assert_eq!(heard.through(fate), with(heard, cause));
+        assert_eq!(silent.through(fate), silent, "what the voice says goes first");
+        assert!(sentences.insert(cause.to_string()) && steps.insert(cause.next_step()), "{cause:?} reads as another");
+        assert!(cause.to_string().ends_with('.') && cause.next_step().ends_with('.'), "{cause:?}");
+    }
+}
+
+/// The same with another cause.
+fn with(mut hearing: Hearing, cause: Cause) -> Hearing {
+    hearing.cause = cause;
+    hearing
+}
+
+#[test]
 fn a_rekey_ends_the_wait_that_is_told_of_and_a_pause_does_too() {
     let mut at = Pair::new();
     for (epoch, expected) in [(201, 0), (202, 2000), (202, 2400)] {
@@ -309,8 +373,12 @@ fn a_rekey_ends_the_wait_that_is_told_of_and_a_pause_does_too() {
     at.next_epoch(&[BEN], &[]);
     let packet = junk(&at.room, BEN, 202);
     at.refused(&packet);
+    assert_eq!(at.cause(), Cause::NotTaken, "and what came for it is still there");
+    assert!(matches!(at.ana.unpark(at.now), Some(Err(Error::Forged { .. }))) && at.ana.unpark(at.now).is_none());
+    at.refused(&packet);
     assert_eq!(at.cause(), Cause::Stale { waited: ms(2800) }, "one epoch came, but not the one that is waited for");
     at.next_epoch(&[BEN], &[]);
+    while at.ana.unpark(at.now).is_some() {}
     let packet = junk(&at.room, BEN, 203);
     at.refused(&packet);
     assert_eq!(at.cause(), Cause::KeyOnItsWay { waited: ms(0) });

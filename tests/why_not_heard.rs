@@ -1,10 +1,14 @@
 //! "Why can't I hear Ben?", in real rooms: every cause of silence is named rightly with its next step, whoever cannot
 //! speak is told why, whoever did something is named, and no packet goes uncounted.
 
+#[cfg(any(feature = "opus", feature = "opus-pure"))]
+#[path = "why_not_heard/ear.rs"]
+mod ear;
 mod party;
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
+    iter,
     time::Duration,
 };
 
@@ -231,9 +235,15 @@ fn by_packets() -> Vec<Row> {
     let mut at = Evening::new();
     let strict = at.party.rooms[ANA].set(Setting::Seals(SealMode::Strict));
     at.all(strict);
-    for _ in 0..150 {
+    for frame in 1..=150 {
         let packet = at.says(BEN);
         assert!(matches!(at.plays(ANA, &packet), Err(Error::Held { .. })));
+        let counters = counted(|c| c.held = frame);
+        match 20 * (frame - 1) {
+            2000 => rows.push(row(Cause::SealOnItsWay { waited: ms(2000) }, "Wait", counters, at.hearing(BEN))),
+            waited @ 0..2000 => assert_eq!(at.hearing(BEN).cause, Cause::SealOnItsWay { waited: ms(waited) }),
+            _ => assert_eq!(at.hearing(BEN).cause, Cause::Unsealed),
+        }
         at.now += ms(20);
     }
     // Of three seconds the first was held for two, and given up.
@@ -243,6 +253,30 @@ fn by_packets() -> Vec<Row> {
     // They come after all, and what is not too old is heard.
     at.seals(BEN, ANA);
     assert_eq!((at.hearing(BEN).cause, at.hearing(BEN).counters.verified), (Cause::Heard, 100));
+
+    // Only sealed sound is played, seals come, and Ana's app takes nothing.
+    let mut at = Evening::new();
+    let strict = at.party.rooms[ANA].set(Setting::Seals(SealMode::Strict));
+    at.all(strict);
+    for frame in 1..=25 {
+        for who in [BEN, MO] {
+            let packet = at.says(who);
+            assert!(matches!(at.plays(ANA, &packet), Err(Error::Held { .. })));
+        }
+        let waited = Cause::SealOnItsWay { waited: ms(0) };
+        assert_eq!(at.hearing(BEN).cause, waited, "no seal has come before frame {frame}");
+    }
+    let seal = at.party.voices[BEN].next_seal(at.now).unwrap();
+    assert!(matches!(at.plays(ANA, &seal), Err(Error::Seal { .. })));
+    rows.push(row(Cause::NotTaken, "`Voice::unpark`", counted(|c| c.held = 25), at.hearing(BEN)));
+    let waited = Cause::SealOnItsWay { waited: ms(0) };
+    assert_eq!(at.hearing(MO).cause, waited, "of Mo's nothing is there to be taken");
+    at.now += ms(1000);
+    assert_eq!(at.hearing(BEN).cause, Cause::NotTaken);
+    at.now += ms(1);
+    assert_eq!(at.hearing(BEN).cause, Cause::NoPackets { silent: ms(1001) });
+    assert_eq!(iter::from_fn(|| at.party.voices[ANA].unpark(at.now)).map(Result::unwrap).count(), 25);
+    assert_eq!(at.hearing(BEN).cause, Cause::Heard);
 
     // The commit reaches all but Ben, who goes on under keys that the others have erased.
     let mut at = Evening::new();
@@ -283,8 +317,12 @@ fn by_packets() -> Vec<Row> {
     // Those of the first 60 ms were over 2.5 s old when the last one came, at 2,580 ms.
     let counters = counted(|c| (c.parked, c.parked_expired) = (parked, 4));
     rows.push(row(Cause::Stale { waited: ms(2600) }, "control messages", counters, at.hearing(BEN)));
-    // She fetches it, and all that waits is heard.
+    // She fetches it, and all that waits can be heard.
     at.bring(ANA, refresh.as_ref().unwrap());
+    assert_eq!(
+        [at.hearing(BEN).cause, at.hearing(MO).cause],
+        [Cause::NotTaken, Cause::NothingYet { waited: ms(2600) }]
+    );
     while let Some(heard) = at.party.voices[ANA].unpark(at.now) {
         heard.unwrap();
     }
@@ -305,7 +343,10 @@ fn by_packets() -> Vec<Row> {
 #[test]
 fn every_cause_of_silence_in_a_room_is_named_rightly_with_its_next_step() {
     let (mut sentences, mut causes) = (HashSet::new(), HashSet::new());
-    for Row { cause, step, counters, found } in by_people().into_iter().chain(by_packets()) {
+    let (rows, in_ear) = ([by_people(), by_packets()].into_iter().flatten(), 0);
+    #[cfg(any(feature = "opus", feature = "opus-pure"))]
+    let (rows, in_ear) = (rows.chain(ear::rows()), in_ear + ear::CAUSES);
+    for Row { cause, step, counters, found } in rows {
         let (sentence, next) = (cause.to_string(), cause.next_step());
         let name = format!("{cause:?}").split([' ', '(']).next().unwrap().to_owned();
         println!("{name:>16} | {sentence} | {next}");
@@ -313,7 +354,7 @@ fn every_cause_of_silence_in_a_room_is_named_rightly_with_its_next_step() {
         assert!(next.contains(step) && next.ends_with('.'), "{name}: {next}");
         assert!(sentences.insert(sentence) == causes.insert(name), "each cause has a sentence of its own");
     }
-    assert_eq!(causes.len(), 20, "all there are");
+    assert_eq!(causes.len(), 22 + in_ear, "all that can be brought about");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::identity::MemberId;
+use crate::{heard::Fate, identity::MemberId, media::seal::watch::HOLD};
 
 /// How recent a packet must be to tell how somebody is heard: a second, fifty frames.
 const RECENT: Duration = Duration::from_secs(1);
@@ -89,6 +89,34 @@ pub struct Hearing {
 }
 
 impl Hearing {
+    /// The same, with what becomes of their frames in the ear that plays them.
+    ///
+    /// What the voice says goes first; where it says [`Cause::Heard`], the ear tells the rest: `fate` is what
+    /// [`Ear::fate`](crate::sound::Ear::fate) gave of this member at the same time, on the same clock.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use parlor::{Cause, EpochKeys, Fate, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+    /// # let (ben_id, now) = (MemberId::from_bytes([2; 32]), Duration::from_secs(5));
+    /// # let keys = |me: u32| EpochKeys::new(
+    /// #     Suite::default(), KeyIdLayout::default(), 0, zeroize::Zeroizing::new(vec![7; 32]), LeafIndex(me),
+    /// #     vec![Speaker { leaf: LeafIndex(1), id: ben_id }], Duration::ZERO,
+    /// # );
+    /// # let (mut voice, mut ben) = (Voice::new(keys(0)?), Voice::new(keys(1)?));
+    /// voice.open(&ben.seal(b"a voice frame")?, now)?;
+    /// // A player of the app's own may say it too.
+    /// let hearing = voice.hearing(&ben_id, now).through(Fate::Muted);
+    /// assert_eq!(hearing.cause, Cause::MutedInEar);
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    #[must_use]
+    pub fn through(self, fate: Fate) -> Self {
+        match self.cause {
+            Cause::Heard => Self { cause: fate.into(), ..self },
+            _ => self,
+        }
+    }
+
     pub(super) fn unaccounted(cause: Cause) -> Self {
         Self { cause, counters: Counters::default(), last_heard: None, seals: SealState::Off }
     }
@@ -137,8 +165,14 @@ impl fmt::Display for SealState {
 ///    the room is not certain;
 /// 5. [`Heard`](Self::Heard), if a frame of theirs was opened within the last second: whatever else comes in their
 ///    name;
-/// 6. what became of the newest packet that named them within the last second: any of the others;
-/// 7. that there was none: [`NoPackets`](Self::NoPackets), [`NothingYet`](Self::NothingYet).
+/// 6. [`NotTaken`](Self::NotTaken), if packets have named them within the last second, and frames wait for the app;
+/// 7. what became of the newest packet that named them within the last second: any of the others;
+/// 8. that there was none: [`NoPackets`](Self::NoPackets), [`NothingYet`](Self::NothingYet).
+///
+/// Where the voice says `Heard`, an ear may know more ([`Hearing::through`]): first
+/// [`MutedInEar`](Self::MutedInEar); then [`NotGiven`](Self::NotGiven) and [`NoRoomInEar`](Self::NoRoomInEar); then
+/// `Heard`, if sound of theirs has come out within the last second; [`NotMixed`](Self::NotMixed); and what became of the
+/// newest frame otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Cause {
@@ -194,8 +228,36 @@ pub enum Cause {
     Replayed,
     /// Their packets come so late that nobody could tell them from replays.
     TooLate,
-    /// Packets come in their name that no seal covers, and here only sealed sound is played.
+    /// Packets come in their name and wait for their seal, for here only sealed sound is played.
+    SealOnItsWay {
+        /// How long ago the first of these came: two seconds at most.
+        waited: Duration,
+    },
+    /// Packets have come in their name for two seconds that no seal covers, and here only sealed sound is played.
     Unsealed,
+    /// Frames of theirs have their key, or their seal, and the app does not call
+    /// [`Voice::unpark`](crate::Voice::unpark).
+    NotTaken,
+    /// In the ear: they are muted there, or their gain is zero.
+    MutedInEar,
+    /// In the ear: none of their frames comes there, though the voice opens them.
+    NotGiven,
+    /// In the ear: it has no room for them.
+    NoRoomInEar,
+    /// In the ear: their frames wait there, and nobody has asked it for sound for a second.
+    NotMixed,
+    /// In the ear: what was sealed is no voice frame ([`VoiceFrame`](crate::frame::VoiceFrame)).
+    NoVoiceFrame,
+    /// In the ear: their frames come after later ones had their turn.
+    TooLateToPlay,
+    /// In the ear: the same frame comes again and again.
+    Doubled,
+    /// In the ear: frames come in their name that are further ahead than the speaker can be.
+    TooFarAhead,
+    /// In the ear: others are louder, and only so many are decoded.
+    Faint,
+    /// In the ear: Opus cannot decode their frames.
+    Undecodable,
 }
 
 impl Cause {
@@ -229,9 +291,33 @@ impl Cause {
             }
             Self::Replayed => "The relay or the network sends packets twice: if they do speak, use another relay.",
             Self::TooLate => "They are held up by seconds: they connect to the relay again.",
+            Self::SealOnItsWay { .. } => "Wait: they are heard as soon as it comes.",
             Self::Unsealed => {
                 "Their app must send what `Voice::next_seal` gives; if it does, use another relay: it drops seals."
             }
+            Self::NotTaken => {
+                "Your app must call `Voice::unpark` after each `rekey`, and after each packet that `open` says was a seal."
+            }
+            Self::MutedInEar => "Unmute them in the ear, and turn their volume up.",
+            Self::NotGiven => "Your app must give `Ear::hear` each frame that `Voice::open` and `Voice::unpark` give.",
+            Self::NoRoomInEar => {
+                "Your app must call `Ear::forget` for those who leave; if 1,024 do speak at once, wait until some stop."
+            }
+            Self::NotMixed => {
+                "Look whether the output device runs: your app must call `Ear::mix` for each block it plays."
+            }
+            Self::NoVoiceFrame => "Their app must put time and level before each Opus packet, by `VoiceFrame::write`.",
+            Self::TooLateToPlay => {
+                "Allow a longer delay in `EarSettings`; if it is the longest, they check their connection to the relay."
+            }
+            Self::Doubled => "Their app must encode and seal each frame once, and yours give it to the ear once.",
+            Self::TooFarAhead => {
+                "Ask them: if they do speak, their app seals faster than it records; if not, somebody else makes these."
+            }
+            Self::Faint => {
+                "They speak up, or others fall silent; where many speak at once, raise `EarSettings::voices`."
+            }
+            Self::Undecodable => "Their app must send each packet as its Opus encoder gave it: they update it.",
         }
     }
 }
@@ -266,7 +352,21 @@ impl fmt::Display for Cause {
             Self::Forged => "The packets that name them are forged or damaged.",
             Self::Replayed => "The packets that name them were heard before.",
             Self::TooLate => "Their packets come too late to be told from replays.",
+            Self::SealOnItsWay { waited } => {
+                return write!(f, "Their packets have waited for their seal for {}.", Span(*waited));
+            }
             Self::Unsealed => "Packets come in their name, and no seal of theirs says that they are theirs.",
+            Self::NotTaken => "Their frames are ready, and your app does not take them.",
+            Self::MutedInEar => "They are muted in your ear, or turned down to nothing.",
+            Self::NotGiven => "Their frames are opened, and none of them comes to your ear.",
+            Self::NoRoomInEar => "Your ear has no room for them: too many others speak, or are remembered.",
+            Self::NotMixed => "Their frames wait in your ear, and nobody asks it for sound.",
+            Self::NoVoiceFrame => "What they send is no voice frame.",
+            Self::TooLateToPlay => "Their frames come after later ones of theirs were played.",
+            Self::Doubled => "The same frame of theirs comes again and again.",
+            Self::TooFarAhead => "Frames come in their name that are further ahead than they can be.",
+            Self::Faint => "They are too faint beside the others: your ear decodes those who are louder.",
+            Self::Undecodable => "Opus cannot decode what they send.",
         };
         f.write_str(text)
     }
@@ -280,6 +380,24 @@ impl From<OffStage> for Cause {
             OffStage::MutedBy(moderator) => Self::MutedBy(moderator),
             OffStage::NoHost => Self::NoHost,
             OffStage::NotInRoom => Self::NotInRoom,
+        }
+    }
+}
+
+impl From<Fate> for Cause {
+    fn from(fate: Fate) -> Self {
+        match fate {
+            Fate::Played => Self::Heard,
+            Fate::Muted => Self::MutedInEar,
+            Fate::NotGiven => Self::NotGiven,
+            Fate::NoRoom => Self::NoRoomInEar,
+            Fate::NotAsked => Self::NotMixed,
+            Fate::NoVoiceFrame => Self::NoVoiceFrame,
+            Fate::Late => Self::TooLateToPlay,
+            Fate::Doubled => Self::Doubled,
+            Fate::Stray => Self::TooFarAhead,
+            Fate::Faint => Self::Faint,
+            Fate::Undecodable => Self::Undecodable,
         }
     }
 }
@@ -353,8 +471,10 @@ pub(super) enum Refusal {
     Parked,
     /// It would have waited, but there was no room.
     LotFull,
-    /// It waits for a seal, or cannot have one.
+    /// It waits for a seal.
     Held,
+    /// It cannot have a seal.
+    Unsealed,
     /// Somebody else made it.
     Impersonated,
 }
@@ -376,6 +496,8 @@ pub(super) struct Account {
     /// When a parked packet that named them was last dropped for a younger one.
     dropped: Option<Duration>,
     ahead: Option<Ahead>,
+    /// An unbroken run of packets that wait for a seal: when its first came, and its last.
+    held: Option<(Duration, Duration)>,
     /// When a seal confirmed a frame of theirs last.
     verified: Option<Duration>,
     /// When they came on stage, as far as one was there.
@@ -459,7 +581,7 @@ impl Account {
             Refusal::NotOnStage => counters.not_on_stage += 1,
             Refusal::Muted => counters.muted += 1,
             Refusal::Parked => counters.parked += 1,
-            Refusal::Held => counters.held += 1,
+            Refusal::Held | Refusal::Unsealed => counters.held += 1,
             Refusal::Impersonated => counters.impersonated += 1,
             Refusal::LotFull => {
                 counters.parked += 1;
@@ -467,6 +589,16 @@ impl Account {
             }
         }
         self.refused = Some((now, as_what));
+    }
+
+    /// A packet waits for its seal. A second without begins a run anew.
+    pub(super) fn hold(&mut self, now: Duration) {
+        self.refuse(Refusal::Held, now);
+        let run = self.held.filter(|(since, last)| {
+            let heard_since = self.heard.is_some_and(|heard| heard > *since);
+            !heard_since && now.abs_diff(*last) <= RECENT
+        });
+        self.held = Some((run.map_or(now, |(since, _)| since), now));
     }
 
     /// A packet of `epoch`, on its way, came at `now`; was it `kept`? A gap of over `patience` begins a run anew.
@@ -502,10 +634,12 @@ impl Account {
         self.ahead = self.ahead.filter(|run| run.epoch > number);
     }
 
+    /// `untaken` says whether frames of theirs wait for the app to take them.
     pub(super) fn hearing(
         &self,
         off_stage: Option<OffStage>,
         stale: bool,
+        untaken: impl FnOnce() -> bool,
         patience: Duration,
         now: Duration,
     ) -> Hearing {
@@ -514,7 +648,7 @@ impl Account {
             (None, Some(Mute::You)) => Cause::MutedByYou,
             (None, Some(_)) => Cause::MutedThemselves,
             (None, None) if stale => Cause::NoHeartbeat,
-            (None, None) => self.by_packets(patience, now),
+            (None, None) => self.by_packets(untaken, patience, now),
         };
         self.told(cause, now)
     }
@@ -524,7 +658,7 @@ impl Account {
         Hearing { cause, counters: self.counters, last_heard, seals: SealState::Off }
     }
 
-    fn by_packets(&self, patience: Duration, now: Duration) -> Cause {
+    fn by_packets(&self, untaken: impl FnOnce() -> bool, patience: Duration, now: Duration) -> Cause {
         // Either way: a clock that jumped back must not keep them "heard" until it has caught up.
         let recent = |at: Duration| now.abs_diff(at) <= RECENT;
         if self.heard.is_some_and(recent) {
@@ -538,9 +672,16 @@ impl Account {
         let Some((_, as_what)) = self.refused.filter(|(at, _)| recent(*at)) else {
             return Cause::NoPackets { silent };
         };
+        if untaken() {
+            return Cause::NotTaken;
+        }
         match as_what {
             Refusal::Malformed | Refusal::Forged | Refusal::Impersonated => Cause::Forged,
-            Refusal::Held => Cause::Unsealed,
+            Refusal::Held => {
+                let waited = self.held.map_or(Duration::ZERO, |(since, _)| now.abs_diff(since));
+                if waited <= HOLD { Cause::SealOnItsWay { waited } } else { Cause::Unsealed }
+            }
+            Refusal::Unsealed => Cause::Unsealed,
             Refusal::Replayed => Cause::Replayed,
             Refusal::TooLate => Cause::TooLate,
             Refusal::WrongEpoch | Refusal::NotOnStage => Cause::Behind,
@@ -577,12 +718,12 @@ mod tests {
         let mut account = Account::begun(ms(0));
         account.open(ms(50_000));
         for now in [0, 40_000, 48_999, 51_001, 90_000] {
-            let hearing = account.hearing(None, false, PATIENCE, ms(now));
+            let hearing = account.hearing(None, false, || false, PATIENCE, ms(now));
             let ago = ms(now.abs_diff(50_000));
             assert_eq!((hearing.cause, hearing.last_heard), (Cause::NoPackets { silent: ago }, Some(ago)));
         }
         for now in [49_000, 50_000, 51_000] {
-            assert_eq!(account.hearing(None, false, PATIENCE, ms(now)).cause, Cause::Heard);
+            assert_eq!(account.hearing(None, false, || false, PATIENCE, ms(now)).cause, Cause::Heard);
         }
     }
 
@@ -598,18 +739,19 @@ mod tests {
             (Refusal::Muted, Cause::NoPackets { silent: ms(0) }),
             (Refusal::Parked, Cause::KeyOnItsWay { waited: ms(0) }),
             (Refusal::LotFull, Cause::LotFull),
-            (Refusal::Held, Cause::Unsealed),
+            (Refusal::Held, Cause::SealOnItsWay { waited: ms(0) }),
+            (Refusal::Unsealed, Cause::Unsealed),
             (Refusal::Impersonated, Cause::Forged),
         ];
         let mut account = Account::begun(ms(0));
         for (at, (refusal, cause)) in (1..).zip(kinds) {
             account.refuse(refusal, ms(at));
-            assert_eq!(account.hearing(None, false, PATIENCE, ms(at)).cause, cause, "{refusal:?}");
+            assert_eq!(account.hearing(None, false, || false, PATIENCE, ms(at)).cause, cause, "{refusal:?}");
         }
         let Counters { opened, malformed, forged, replayed, too_late, wrong_epoch, parked, .. } = account.counters;
         assert_eq!([opened, malformed, forged, replayed, too_late, wrong_epoch, parked], [0, 1, 1, 1, 1, 1, 2]);
         let Counters { parked_dropped, parked_expired, not_on_stage, muted, held, impersonated, .. } = account.counters;
-        assert_eq!([parked_dropped, parked_expired, not_on_stage, muted, held, impersonated], [1, 0, 1, 1, 1, 1]);
+        assert_eq!([parked_dropped, parked_expired, not_on_stage, muted, held, impersonated], [1, 0, 1, 1, 2, 1]);
     }
 
     #[test]
@@ -620,7 +762,7 @@ mod tests {
     #[test]
     fn a_wait_begins_with_the_first_packet_that_was_not_heard_and_ends_with_its_epoch() {
         let mut account = Account::begun(ms(0));
-        let waited = |account: &Account, now| account.hearing(None, false, PATIENCE, ms(now)).cause;
+        let waited = |account: &Account, now| account.hearing(None, false, || false, PATIENCE, ms(now)).cause;
         account.park(true, 5, PATIENCE, ms(0));
         account.park(true, 6, PATIENCE, ms(2400));
         assert_eq!(waited(&account, 2500), Cause::KeyOnItsWay { waited: ms(2500) });
@@ -634,6 +776,26 @@ mod tests {
         assert_eq!(waited(&account, 3601), Cause::LotFull);
         account.reach(6);
         assert_eq!(account.ahead.map(|run| run.since), None);
+    }
+
+    #[test]
+    fn a_seal_is_waited_for_as_long_as_a_frame_is_held() {
+        let mut account = Account::begun(ms(0));
+        let waited = |account: &Account, now| account.hearing(None, false, || false, PATIENCE, ms(now)).cause;
+        let on_its_way = |waited| Cause::SealOnItsWay { waited: ms(waited) };
+        for at in [0, 1000, 2000] {
+            account.hold(ms(at));
+            assert_eq!(waited(&account, at), on_its_way(at));
+        }
+        assert_eq!([2000, 2001].map(|now| waited(&account, now)), [on_its_way(2000), Cause::Unsealed]);
+        account.hold(ms(3000));
+        assert_eq!(waited(&account, 3000), Cause::Unsealed);
+        // After a second without, or once they were heard, a wait begins anew.
+        account.hold(ms(4001));
+        assert_eq!(waited(&account, 4001), on_its_way(0));
+        account.open(ms(4500));
+        account.hold(ms(5000));
+        assert_eq!([5500, 5501].map(|now| waited(&account, now)), [Cause::Heard, on_its_way(501)]);
     }
 
     #[test]

@@ -159,6 +159,17 @@ impl Lot {
         self.remove(self.reached.first)
     }
 
+    /// Whether a packet of `leaf` may be taken.
+    pub(super) fn has_reached(&self, leaf: LeafIndex) -> bool {
+        let mut at = self.reached.first;
+        std::iter::from_fn(|| {
+            let slot = self.slots.get(at)?;
+            at = slot.links.line.after;
+            slot.parked.as_ref()
+        })
+        .any(|parked| parked.leaf == leaf)
+    }
+
     /// Drops what has waited longer than it may; `gone` is told of each. Those whose epoch has begun wait for the
     /// caller.
     pub(super) fn expire(&mut self, limits: &Limits, now: Duration, mut gone: impl FnMut(LeafIndex)) {

@@ -124,7 +124,7 @@ mod tests {
         after.hand_on(&before, &mut from, &mut to, now);
         let heard = |id: u8| {
             let (place, _) = after.find(&MemberId([id; 32])).unwrap();
-            to[place].hearing(None, false, now, now).last_heard.map(|ago| (now - ago).as_secs())
+            to[place].hearing(None, false, || false, now, now).last_heard.map(|ago| (now - ago).as_secs())
         };
         assert_eq!([9, 5, 6, 1].map(heard), [Some(9), Some(5), None, None]);
     }

@@ -24,7 +24,7 @@ use crate::{
     heard::{Confirmed, Heard},
     identity::{LeafIndex, MemberId},
     media::{
-        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, Suite,
+        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, SealState, Suite,
         backend::Refused,
         epoch::{Epoch, SEALS, Sender},
         header::{Header, MAX_HEADER},
@@ -429,7 +429,8 @@ impl Voice {
     }
 
     /// Why `member` is heard at `now`, or is not: the [`Cause`], which says what to do next, with what became of their
-    /// packets.
+    /// packets. That is as far as the voice knows: [`Hearing::through`] adds what the ear does with their frames, as
+    /// `voice.hearing(&ben, now).through(ear.fate(&ben, now))`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -460,8 +461,15 @@ impl Voice {
         if person.leaf == self.current.me {
             return account.told(Cause::You, now);
         }
-        let hearing = account.hearing(person.off_stage, self.stale, self.limits.parked_for, now);
-        Hearing { seals: self.seal_state(account, person.leaf, now), ..hearing }
+        let untaken = || self.has_ready(member) || self.lot.has_reached(person.leaf);
+        let hearing = account.hearing(person.off_stage, self.stale, untaken, self.limits.parked_for, now);
+        let seals = self.seal_state(account, person.leaf, now);
+        let cause = match hearing.cause {
+            // What was played before has waited for one long enough.
+            Cause::SealOnItsWay { .. } if seals == SealState::Unverified => Cause::Unsealed,
+            cause => cause,
+        };
+        Hearing { cause, seals, ..hearing }
     }
 
     /// The epoch that frames are sealed under.

@@ -13,6 +13,7 @@ use std::{
 use super::{
     Arrival, Channels, Counters, Delay, JitterBuffer,
     device::Device,
+    lately::{Lately, RECENT},
     mixer,
     places::{Bar, Loudness, Pool},
     playout::{BLOCK, Playout, Sound, time_of},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     frame::{Level, VoiceFrame},
-    heard::Heard,
+    heard::{Fate, Heard},
     identity::MemberId,
 };
 
@@ -59,6 +60,8 @@ impl Default for EarSettings {
 pub struct SpeakerAccount {
     /// What became of their frames.
     pub counters: Counters,
+    /// What was given as theirs and was refused, for it is no voice frame; not counted as received.
+    pub malformed: u64,
     /// Frames that came in time but that Opus could not decode; they count as played, and were concealed.
     pub undecodable: u64,
     /// Frames with sound that had their turn without a decoder, for others were louder; they count as played.
@@ -105,13 +108,17 @@ pub struct Ear {
     seats: BTreeMap<MemberId, Seat>,
     pool: Pool,
     device: Device,
+    /// When sound was asked for last, or the first frame came.
+    asked: Option<Duration>,
+    /// When there was no room for a speaker last.
+    full: Option<Duration>,
 }
 
 impl Ear {
     /// An ear that hears everybody whose frames it is given.
     pub fn new(settings: EarSettings) -> Self {
         let (seats, pool, device) = (BTreeMap::new(), Pool::default(), Device::default());
-        Self { settings, own: None, seats, pool, device }
+        Self { settings, own: None, seats, pool, device, asked: None, full: None }
     }
 
     /// The ear of `own`, who hears everybody else: their own frames, echoed by a relay or mixed in by the app,
@@ -127,16 +134,17 @@ impl Ear {
     /// # Errors
     /// [`Error::Malformed`] if it is no voice frame, or holds no Opus packet; [`Error::Unusable`] if 1,024 others speak
     /// at once, or too many are remembered ([`forget`](Self::forget) those who left); [`Error::Codec`] if a decoder
-    /// cannot be set up. The ear is as it was, but that it remembers the speaker.
+    /// cannot be set up. The ear is as it was, but that it remembers the speaker, if it has room, and what was refused.
     pub fn hear<F: AsRef<[u8]>>(&mut self, heard: &Heard<F>, now: Duration) -> Result<Arrival> {
         if self.own == Some(heard.speaker) {
             return Ok(Arrival::Own);
         }
-        let frame = VoiceFrame::parse(heard.frame.as_ref())?;
+        let frame = match VoiceFrame::parse(heard.frame.as_ref()) {
+            Ok(frame) => frame,
+            Err(error) => return Err(self.refuse(heard.speaker, error, now)),
+        };
         if self.seats.get(&heard.speaker).is_none_or(|seat| seat.playout.is_none()) {
-            self.make_room(now)?;
-            let delay = self.settings.delay;
-            self.seat(heard.speaker)?.playout = Some(Box::new(Playout::new(delay)));
+            self.open_window(heard.speaker, now).inspect_err(|_| self.full = Some(now))?;
         }
         self.device.hears(now);
         let Some(seat) = self.seats.get_mut(&heard.speaker) else { return Ok(Arrival::Stray) };
@@ -145,14 +153,19 @@ impl Ear {
         if playout.sound.is_none() && !seat.expects && frame.level < Level::SILENCE {
             if self.pool.free.len() <= self.pool.expected && self.pool.all < self.settings.voices {
                 self.pool.free.reserve(1 + self.pool.all);
-                self.pool.free.push(Box::new(Sound::new(self.settings.channels)?));
+                let sound = Sound::new(self.settings.channels);
+                let sound = sound.inspect_err(|_| seat.lately.refuse(Fate::Undecodable, now))?;
+                self.pool.free.push(Box::new(sound));
                 self.pool.all += 1;
             }
             self.pool.expected += 1;
             seat.expects = true;
         }
         playout.last = playout.last.max(now);
-        Ok(playout.buffer.insert(&heard.as_ref_of(frame), now))
+        let arrival = playout.buffer.insert(&heard.as_ref_of(frame), now);
+        seat.lately.comes(arrival, now);
+        self.asked.get_or_insert(now);
+        Ok(arrival)
     }
 
     /// Fills `out` with the sound of everybody from `now` on, never beyond ±1: any number of samples at 48 kHz,
@@ -162,6 +175,7 @@ impl Ear {
     /// time it has played one, or for several at once.
     pub fn mix(&mut self, now: Duration, out: &mut [f32]) {
         let channels = self.settings.channels;
+        self.asked = Some(now);
         for block in out.chunks_mut(BLOCK * channels.count()) {
             block.fill(0.0);
             let samples = block.len() / channels.count();
@@ -226,12 +240,68 @@ impl Ear {
         self.seats.iter().map(|(id, seat)| (*id, seat.account()))
     }
 
+    /// What becomes of `speaker`'s frames at `now`, as far as the last second tells: why they are not heard, though
+    /// [`Voice::hearing`](crate::Voice::hearing) says that they are.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use parlor::{EpochKeys, Heard, KeyIdLayout, LeafIndex, MemberId, Suite, Voice, media::Speaker};
+    /// # use parlor::{Cause, sound::{Ear, EarSettings}};
+    /// # let (ben, now) = (MemberId::from_bytes([2; 32]), Duration::from_secs(5));
+    /// # let keys = |me: u32| EpochKeys::new(
+    /// #     Suite::default(), KeyIdLayout::default(), 0, zeroize::Zeroizing::new(vec![7; 32]), LeafIndex(me),
+    /// #     vec![Speaker { leaf: LeafIndex(1), id: ben }], Duration::ZERO,
+    /// # );
+    /// # let (mut voice, mut his) = (Voice::new(keys(0)?), Voice::new(keys(1)?));
+    /// # let mut ear = Ear::new(EarSettings::default());
+    /// # let packet = his.seal(b"something else than a voice frame")?;
+    /// let heard = voice.open(&packet, now)?;
+    /// let _ = ear.hear(&heard, now);
+    ///
+    /// let hearing = voice.hearing(&ben, now).through(ear.fate(&ben, now));
+    /// println!("{} {}", hearing.cause, hearing.cause.next_step());
+    /// assert_eq!(hearing.cause, Cause::NoVoiceFrame);
+    /// # Ok::<(), parlor::Error>(())
+    /// ```
+    pub fn fate(&self, speaker: &MemberId, now: Duration) -> Fate {
+        let seat = self.seats.get(speaker);
+        if seat.is_some_and(|seat| seat.muted || seat.gain <= 0.0) {
+            return Fate::Muted;
+        }
+        let asked = self.asked.unwrap_or(now);
+        if let Some(fate) = seat.and_then(|seat| seat.lately.fate(asked, now)) {
+            return fate;
+        }
+        // Of those it has no room for nothing is kept.
+        let window = seat.is_some_and(|seat| seat.playout.is_some());
+        let full = !window && self.full.is_some_and(|full| now.abs_diff(full) <= RECENT);
+        if full { Fate::NoRoom } else { Fate::NotGiven }
+    }
+
     /// Who made a sound in the last block, and how loud: measured, not as they claim. Muted speakers count.
     pub fn talking(&self) -> impl Iterator<Item = (MemberId, Level)> {
         self.seats.iter().filter_map(|(id, seat)| {
             let level = seat.level();
             (level < Level::SILENCE).then_some((*id, level))
         })
+    }
+
+    /// What came as `speaker`'s is no voice frame.
+    #[cold]
+    fn refuse(&mut self, speaker: MemberId, error: Error, now: Duration) -> Error {
+        if let Ok(seat) = self.seat(speaker) {
+            seat.malformed += 1;
+            seat.lately.refuse(Fate::NoVoiceFrame, now);
+        }
+        error
+    }
+
+    /// From here on frames of `speaker`'s may wait.
+    fn open_window(&mut self, speaker: MemberId, now: Duration) -> Result<()> {
+        self.make_room(now)?;
+        let delay = self.settings.delay;
+        self.seat(speaker)?.playout = Some(Box::new(Playout::new(delay)));
+        Ok(())
     }
 
     fn seat(&mut self, speaker: MemberId) -> Result<&mut Seat> {
@@ -325,6 +395,8 @@ struct Seat {
     expects: bool,
     /// The account of windows before this one.
     past: Past,
+    malformed: u64,
+    lately: Lately,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -336,8 +408,18 @@ struct Past {
 
 impl Default for Seat {
     fn default() -> Self {
-        let (loudness, past) = (Loudness::default(), Past::default());
-        Self { gain: 1.0, pan: 0.0, muted: false, playout: None, loudness, admitted: false, expects: false, past }
+        Self {
+            gain: 1.0,
+            pan: 0.0,
+            muted: false,
+            playout: None,
+            loudness: Loudness::default(),
+            admitted: false,
+            expects: false,
+            past: Past::default(),
+            malformed: 0,
+            lately: Lately::default(),
+        }
     }
 }
 
@@ -356,7 +438,7 @@ impl Seat {
         let Some(playout) = &mut self.playout else { return };
         playout.buffer.set_reserve(reserve);
         let stereo = playout.sound.as_ref().is_some_and(|sound| sound.stereo);
-        let Some(voice) = playout.pull(at, samples) else { return };
+        let Some(voice) = playout.pull(at, samples, &mut self.lately) else { return };
         let level = Level::of(voice);
         let heard = !self.muted && level < Level::SILENCE;
         match channels {
@@ -402,6 +484,7 @@ impl Seat {
         };
         SpeakerAccount {
             counters,
+            malformed: self.malformed,
             undecodable,
             faint,
             decoded: self.is_decoded(),

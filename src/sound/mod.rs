@@ -7,6 +7,8 @@
 //!                                                            all of them ─┴─► soft clip
 //! ```
 //!
+//! Why somebody is not heard, [`Ear::fate`] says, and [`Hearing::through`](crate::Hearing::through) puts it in words.
+//!
 //! Everything here is 48 kHz. Time is an argument: there is no clock, no thread and no
 //! device in this module, and it knows neither keys nor rooms. What it keeps up:
 //!
@@ -22,6 +24,7 @@ mod device;
 mod ear;
 mod encoder;
 pub mod jitter;
+mod lately;
 pub mod mixer;
 pub mod ogg;
 mod places;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Channels, Decoder, Delay, JitterBuffer, Pace, Play, SAMPLE_RATE, stretch};
+use super::{Channels, Decoder, Delay, JitterBuffer, Pace, Play, SAMPLE_RATE, lately::Lately, stretch};
 use crate::{error::Result, frame::Level};
 
 /// The most that is asked for at once, in samples a channel: 20 ms.
@@ -93,20 +93,23 @@ impl Playout {
         self.passed -= need;
     }
 
-    /// The sound of `need` samples from `now` on, [`BLOCK`] at most; none where nothing is decoded.
-    pub(super) fn pull(&mut self, now: Duration, need: usize) -> Option<&[f32]> {
+    /// The sound of `need` samples from `now` on, [`BLOCK`] at most; none where nothing is decoded. What had its turn is
+    /// noted in `lately`.
+    pub(super) fn pull(&mut self, now: Duration, need: usize, lately: &mut Lately) -> Option<&[f32]> {
+        let (played, undecodable, faint) = (self.buffer.counters().played, self.undecodable, self.faint);
         if self.sound.is_none() {
             self.pass(now, need);
         }
-        let sound = self.sound.as_mut()?;
-        while sound.available() < need {
+        while let Some(sound) = self.sound.as_mut().filter(|sound| sound.available() < need) {
             let at = now.saturating_add(time_of(sound.available()));
             let idle = IDLE.min(need - sound.available());
             if !sound.play(&mut self.buffer, at, idle) {
                 self.undecodable += 1;
             }
         }
-        Some(sound.read(need))
+        let (played, undecodable) = (self.buffer.counters().played - played, self.undecodable - undecodable);
+        lately.turn(played, undecodable, self.faint - faint, self.sound.is_some(), now);
+        Some(self.sound.as_mut()?.read(need))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use parlor::{
-    Error, Heard, MemberId,
+    Error, Fate, Heard, MemberId,
     frame::{Level, MediaTime, OpusPacket, VoiceFrame},
-    sound::{Arrival, Delay, Ear, EarSettings, Encoder, Encoding, SILENCE, Samples},
+    sound::{Arrival, Counters, Delay, Ear, EarSettings, Encoder, Encoding, SILENCE, Samples},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -252,6 +252,9 @@ fn a_thousand_and_twenty_four_may_speak_at_once_and_no_more() {
     let full = ear.hear(&one_more, ms(0)).unwrap_err();
     assert!(full.to_string().contains("1,024 others speak at once"), "{full}");
     assert!(ear.account(&speaker(1024)).is_none(), "a refusal leaves nothing behind");
+    ear.hear(&one_more, ms(900)).unwrap_err();
+    let fates = [0, 1024].map(|i| ear.fate(&speaker(i), ms(1001)));
+    assert_eq!(fates, [Fate::NotGiven, Fate::NoRoom], "there was room for who has a window");
     for tick in 0..100 {
         ear.mix(ms(20 * tick), &mut SILENCE.clone());
     }
@@ -259,7 +262,7 @@ fn a_thousand_and_twenty_four_may_speak_at_once_and_no_more() {
 }
 
 #[test]
-fn what_is_no_voice_frame_is_refused_and_changes_nothing() {
+fn what_is_no_voice_frame_is_refused_and_only_counted() {
     let good = &payloads(&[SILENCE])[0];
     let opus = VoiceFrame::parse(good).unwrap().opus.bytes();
     let mut ear = Ear::new(settings());
@@ -277,7 +280,16 @@ fn what_is_no_voice_frame_is_refused_and_changes_nothing() {
         let error = ear.hear(&Heard::unverified(ANA, 0, 0, bad), ms(0)).unwrap_err();
         assert!(matches!(error, Error::Malformed { .. }) && error.to_string().contains(why), "{error}");
     }
-    assert_eq!(ear.accounts().count(), 0);
+    let account = ear.account(&ANA).unwrap();
+    assert_eq!((account.malformed, account.counters, account.decoded), (5, Counters::default(), false));
+    assert_eq!(ear.hear(&Heard::unverified(ANA, 0, 0, good), ms(0)).unwrap(), Arrival::Kept);
+    assert_eq!(ear.forget(&ANA).unwrap().malformed, 5);
+    // Nor do strangers fill more than its memory for speakers.
+    for stranger in 0..5000_u16 {
+        let id = MemberId::from_bytes(std::array::from_fn(|at| stranger.to_be_bytes()[at % 2]));
+        assert!(matches!(ear.hear(&Heard::unverified(id, 0, 0, opus), ms(0)), Err(Error::Malformed { .. })));
+    }
+    assert_eq!(ear.accounts().count(), 4096);
 }
 
 #[test]

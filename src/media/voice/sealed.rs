@@ -213,6 +213,11 @@ impl Voice {
         }
     }
 
+    /// Whether frames of `speaker`'s have their seal and wait to be taken.
+    pub(super) fn has_ready(&self, speaker: &MemberId) -> bool {
+        self.ready.iter().any(|ready| ready.speaker == *speaker)
+    }
+
     /// Flags a frame that was played and that no seal covers.
     pub(super) fn flag(&mut self, speaker: &MemberId, epoch: u64, counter: u64, now: Duration) {
         self.stats.unverified += 1;
@@ -292,6 +297,7 @@ impl Voice {
         counter: u64,
         now: Duration,
     ) -> Error {
+        let never = matches!(why, NotPlayed::NeverSealed);
         let (kept, error) = match why {
             NotPlayed::Stale(stale) => return self.stale(stale, place, leaf, epoch, counter, now),
             NotPlayed::Forged => return self.forged(place, leaf, epoch, now),
@@ -299,13 +305,15 @@ impl Voice {
             NotPlayed::NeverSealed => (false, Error::Unsealed { leaf, epoch }),
             NotPlayed::Held { room } => (room, Error::Held { leaf, epoch, counter }),
         };
-        self.book_at(place, Refusal::Held, now);
         self.stats.held += 1;
-        if !kept {
-            self.stats.unsealed += 1;
-            if let Some(account) = self.accounts.get_mut(place) {
-                account.drop_held(1);
+        self.stats.unsealed += u64::from(!kept);
+        if let Some(account) = self.accounts.get_mut(place) {
+            if never {
+                account.refuse(Refusal::Unsealed, now);
+            } else {
+                account.hold(now);
             }
+            account.drop_held(u64::from(!kept));
         }
         error
     }
