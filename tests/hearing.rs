@@ -226,7 +226,7 @@ fn every_cause_of_silence_is_named_rightly_with_its_next_step() {
         assert!(cause.next_step().len() > 5 && cause.to_string().ends_with('.'), "{name}");
         assert!(sentences.insert(cause.to_string()) && steps.insert(cause.next_step()), "{name} reads as another");
     }
-    assert_eq!(rows.len(), 21, "all that a voice tells");
+    assert_eq!(rows.len(), 21, "all but those of seals on their way");
     let of = |wanted| rows.iter().find(|(name, ..)| *name == wanted).unwrap().1;
     assert_eq!(of("NoPackets").cause, Cause::NoPackets { silent: ms(5000) });
     assert_eq!(of("NoPackets").last_heard, Some(ms(5000)));

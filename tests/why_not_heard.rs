@@ -235,9 +235,15 @@ fn by_packets() -> Vec<Row> {
     let mut at = Evening::new();
     let strict = at.party.rooms[ANA].set(Setting::Seals(SealMode::Strict));
     at.all(strict);
-    for _ in 0..150 {
+    for frame in 1..=150 {
         let packet = at.says(BEN);
         assert!(matches!(at.plays(ANA, &packet), Err(Error::Held { .. })));
+        let counters = counted(|c| c.held = frame);
+        match 20 * (frame - 1) {
+            2000 => rows.push(row(Cause::SealOnItsWay { waited: ms(2000) }, "Wait", counters, at.hearing(BEN))),
+            waited @ 0..2000 => assert_eq!(at.hearing(BEN).cause, Cause::SealOnItsWay { waited: ms(waited) }),
+            _ => assert_eq!(at.hearing(BEN).cause, Cause::Unsealed),
+        }
         at.now += ms(20);
     }
     // Of three seconds the first was held for two, and given up.
@@ -257,12 +263,14 @@ fn by_packets() -> Vec<Row> {
             let packet = at.says(who);
             assert!(matches!(at.plays(ANA, &packet), Err(Error::Held { .. })));
         }
-        assert_eq!(at.hearing(BEN).cause, Cause::Unsealed, "no seal has come before frame {frame}");
+        let waited = Cause::SealOnItsWay { waited: ms(0) };
+        assert_eq!(at.hearing(BEN).cause, waited, "no seal has come before frame {frame}");
     }
     let seal = at.party.voices[BEN].next_seal(at.now).unwrap();
     assert!(matches!(at.plays(ANA, &seal), Err(Error::Seal { .. })));
     rows.push(row(Cause::NotTaken, "`Voice::unpark`", counted(|c| c.held = 25), at.hearing(BEN)));
-    assert_eq!(at.hearing(MO).cause, Cause::Unsealed, "of Mo's nothing is there to be taken");
+    let waited = Cause::SealOnItsWay { waited: ms(0) };
+    assert_eq!(at.hearing(MO).cause, waited, "of Mo's nothing is there to be taken");
     at.now += ms(1000);
     assert_eq!(at.hearing(BEN).cause, Cause::NotTaken);
     at.now += ms(1);
@@ -346,7 +354,7 @@ fn every_cause_of_silence_in_a_room_is_named_rightly_with_its_next_step() {
         assert!(next.contains(step) && next.ends_with('.'), "{name}: {next}");
         assert!(sentences.insert(sentence) == causes.insert(name), "each cause has a sentence of its own");
     }
-    assert_eq!(causes.len(), 21 + in_ear, "all that can be brought about");
+    assert_eq!(causes.len(), 22 + in_ear, "all that can be brought about");
 }
 
 #[test]

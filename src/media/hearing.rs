@@ -6,7 +6,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{heard::Fate, identity::MemberId};
+use crate::{heard::Fate, identity::MemberId, media::seal::watch::HOLD};
 
 /// How recent a packet must be to tell how somebody is heard: a second, fifty frames.
 const RECENT: Duration = Duration::from_secs(1);
@@ -228,7 +228,12 @@ pub enum Cause {
     Replayed,
     /// Their packets come so late that nobody could tell them from replays.
     TooLate,
-    /// Packets come in their name that no seal covers, and here only sealed sound is played.
+    /// Packets come in their name and wait for their seal, for here only sealed sound is played.
+    SealOnItsWay {
+        /// How long ago the first of these came: two seconds at most.
+        waited: Duration,
+    },
+    /// Packets have come in their name for two seconds that no seal covers, and here only sealed sound is played.
     Unsealed,
     /// Frames of theirs have their key, or their seal, and the app does not call
     /// [`Voice::unpark`](crate::Voice::unpark).
@@ -286,6 +291,7 @@ impl Cause {
             }
             Self::Replayed => "The relay or the network sends packets twice: if they do speak, use another relay.",
             Self::TooLate => "They are held up by seconds: they connect to the relay again.",
+            Self::SealOnItsWay { .. } => "Wait: they are heard as soon as it comes.",
             Self::Unsealed => {
                 "Their app must send what `Voice::next_seal` gives; if it does, use another relay: it drops seals."
             }
@@ -346,6 +352,9 @@ impl fmt::Display for Cause {
             Self::Forged => "The packets that name them are forged or damaged.",
             Self::Replayed => "The packets that name them were heard before.",
             Self::TooLate => "Their packets come too late to be told from replays.",
+            Self::SealOnItsWay { waited } => {
+                return write!(f, "Their packets have waited for their seal for {}.", Span(*waited));
+            }
             Self::Unsealed => "Packets come in their name, and no seal of theirs says that they are theirs.",
             Self::NotTaken => "Their frames are ready, and your app does not take them.",
             Self::MutedInEar => "They are muted in your ear, or turned down to nothing.",
@@ -485,6 +494,8 @@ pub(super) struct Account {
     /// When a parked packet that named them was last dropped for a younger one.
     dropped: Option<Duration>,
     ahead: Option<Ahead>,
+    /// An unbroken run of packets that wait for a seal: when its first came, and its last.
+    held: Option<(Duration, Duration)>,
     /// When a seal confirmed a frame of theirs last.
     verified: Option<Duration>,
     /// When they came on stage, as far as one was there.
@@ -578,6 +589,16 @@ impl Account {
         self.refused = Some((now, as_what));
     }
 
+    /// A packet waits for its seal. A second without begins a run anew.
+    pub(super) fn hold(&mut self, now: Duration) {
+        self.refuse(Refusal::Held, now);
+        let run = self.held.filter(|(since, last)| {
+            let heard_since = self.heard.is_some_and(|heard| heard > *since);
+            !heard_since && now.abs_diff(*last) <= RECENT
+        });
+        self.held = Some((run.map_or(now, |(since, _)| since), now));
+    }
+
     /// A packet of `epoch`, on its way, came at `now`; was it `kept`? A gap of over `patience` begins a run anew.
     pub(super) fn park(&mut self, kept: bool, epoch: u64, patience: Duration, now: Duration) {
         self.refuse(if kept { Refusal::Parked } else { Refusal::LotFull }, now);
@@ -654,7 +675,10 @@ impl Account {
         }
         match as_what {
             Refusal::Malformed | Refusal::Forged | Refusal::Impersonated => Cause::Forged,
-            Refusal::Held => Cause::Unsealed,
+            Refusal::Held => {
+                let waited = self.held.map_or(Duration::ZERO, |(since, _)| now.abs_diff(since));
+                if waited <= HOLD { Cause::SealOnItsWay { waited } } else { Cause::Unsealed }
+            }
             Refusal::Replayed => Cause::Replayed,
             Refusal::TooLate => Cause::TooLate,
             Refusal::WrongEpoch | Refusal::NotOnStage => Cause::Behind,
@@ -712,7 +736,7 @@ mod tests {
             (Refusal::Muted, Cause::NoPackets { silent: ms(0) }),
             (Refusal::Parked, Cause::KeyOnItsWay { waited: ms(0) }),
             (Refusal::LotFull, Cause::LotFull),
-            (Refusal::Held, Cause::Unsealed),
+            (Refusal::Held, Cause::SealOnItsWay { waited: ms(0) }),
             (Refusal::Impersonated, Cause::Forged),
         ];
         let mut account = Account::begun(ms(0));
@@ -748,6 +772,26 @@ mod tests {
         assert_eq!(waited(&account, 3601), Cause::LotFull);
         account.reach(6);
         assert_eq!(account.ahead.map(|run| run.since), None);
+    }
+
+    #[test]
+    fn a_seal_is_waited_for_as_long_as_a_frame_is_held() {
+        let mut account = Account::begun(ms(0));
+        let waited = |account: &Account, now| account.hearing(None, false, || false, PATIENCE, ms(now)).cause;
+        let on_its_way = |waited| Cause::SealOnItsWay { waited: ms(waited) };
+        for at in [0, 1000, 2000] {
+            account.hold(ms(at));
+            assert_eq!(waited(&account, at), on_its_way(at));
+        }
+        assert_eq!([2000, 2001].map(|now| waited(&account, now)), [on_its_way(2000), Cause::Unsealed]);
+        account.hold(ms(3000));
+        assert_eq!(waited(&account, 3000), Cause::Unsealed);
+        // After a second without, or once they were heard, a wait begins anew.
+        account.hold(ms(4001));
+        assert_eq!(waited(&account, 4001), on_its_way(0));
+        account.open(ms(4500));
+        account.hold(ms(5000));
+        assert_eq!([5500, 5501].map(|now| waited(&account, now)), [Cause::Heard, on_its_way(501)]);
     }
 
     #[test]

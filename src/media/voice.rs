@@ -24,7 +24,7 @@ use crate::{
     heard::{Confirmed, Heard},
     identity::{LeafIndex, MemberId},
     media::{
-        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, Suite,
+        Cause, EpochKeys, Hearing, KeyIdLayout, Mute, OffStage, SealState, Suite,
         backend::Refused,
         epoch::{Epoch, SEALS, Sender},
         header::{Header, MAX_HEADER},
@@ -463,7 +463,13 @@ impl Voice {
         }
         let untaken = || self.has_ready(member) || self.lot.has_reached(person.leaf);
         let hearing = account.hearing(person.off_stage, self.stale, untaken, self.limits.parked_for, now);
-        Hearing { seals: self.seal_state(account, person.leaf, now), ..hearing }
+        let seals = self.seal_state(account, person.leaf, now);
+        let cause = match hearing.cause {
+            // What was played before has waited for one long enough, or they never seal.
+            Cause::SealOnItsWay { .. } if seals == SealState::Unverified => Cause::Unsealed,
+            cause => cause,
+        };
+        Hearing { cause, seals, ..hearing }
     }
 
     /// The epoch that frames are sealed under.

@@ -304,13 +304,11 @@ impl Voice {
             NotPlayed::NeverSealed => (false, Error::Unsealed { leaf, epoch }),
             NotPlayed::Held { room } => (room, Error::Held { leaf, epoch, counter }),
         };
-        self.book_at(place, Refusal::Held, now);
         self.stats.held += 1;
-        if !kept {
-            self.stats.unsealed += 1;
-            if let Some(account) = self.accounts.get_mut(place) {
-                account.drop_held(1);
-            }
+        self.stats.unsealed += u64::from(!kept);
+        if let Some(account) = self.accounts.get_mut(place) {
+            account.hold(now);
+            account.drop_held(u64::from(!kept));
         }
         error
     }
