@@ -471,10 +471,8 @@ pub(super) enum Refusal {
     Parked,
     /// It would have waited, but there was no room.
     LotFull,
-    /// It waits for a seal.
+    /// It waits for a seal, or cannot have one.
     Held,
-    /// It cannot have a seal.
-    Unsealed,
     /// Somebody else made it.
     Impersonated,
 }
@@ -581,7 +579,7 @@ impl Account {
             Refusal::NotOnStage => counters.not_on_stage += 1,
             Refusal::Muted => counters.muted += 1,
             Refusal::Parked => counters.parked += 1,
-            Refusal::Held | Refusal::Unsealed => counters.held += 1,
+            Refusal::Held => counters.held += 1,
             Refusal::Impersonated => counters.impersonated += 1,
             Refusal::LotFull => {
                 counters.parked += 1;
@@ -681,7 +679,6 @@ impl Account {
                 let waited = self.held.map_or(Duration::ZERO, |(since, _)| now.abs_diff(since));
                 if waited <= HOLD { Cause::SealOnItsWay { waited } } else { Cause::Unsealed }
             }
-            Refusal::Unsealed => Cause::Unsealed,
             Refusal::Replayed => Cause::Replayed,
             Refusal::TooLate => Cause::TooLate,
             Refusal::WrongEpoch | Refusal::NotOnStage => Cause::Behind,
@@ -740,7 +737,6 @@ mod tests {
             (Refusal::Parked, Cause::KeyOnItsWay { waited: ms(0) }),
             (Refusal::LotFull, Cause::LotFull),
             (Refusal::Held, Cause::SealOnItsWay { waited: ms(0) }),
-            (Refusal::Unsealed, Cause::Unsealed),
             (Refusal::Impersonated, Cause::Forged),
         ];
         let mut account = Account::begun(ms(0));
@@ -751,7 +747,7 @@ mod tests {
         let Counters { opened, malformed, forged, replayed, too_late, wrong_epoch, parked, .. } = account.counters;
         assert_eq!([opened, malformed, forged, replayed, too_late, wrong_epoch, parked], [0, 1, 1, 1, 1, 1, 2]);
         let Counters { parked_dropped, parked_expired, not_on_stage, muted, held, impersonated, .. } = account.counters;
-        assert_eq!([parked_dropped, parked_expired, not_on_stage, muted, held, impersonated], [1, 0, 1, 1, 2, 1]);
+        assert_eq!([parked_dropped, parked_expired, not_on_stage, muted, held, impersonated], [1, 0, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -465,7 +465,7 @@ impl Voice {
         let hearing = account.hearing(person.off_stage, self.stale, untaken, self.limits.parked_for, now);
         let seals = self.seal_state(account, person.leaf, now);
         let cause = match hearing.cause {
-            // What was played before has waited for one long enough.
+            // What was played before has waited for one long enough, or they never seal.
             Cause::SealOnItsWay { .. } if seals == SealState::Unverified => Cause::Unsealed,
             cause => cause,
         };

@@ -192,7 +192,7 @@ impl Loudness {
 /// Decoders that nobody has at present.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    pub(super) free: Vec<Box<Sound>>,
+    pub(super) free: Vec<Sound>,
     /// With those that somebody has.
     pub(super) all: usize,
     /// Speakers for whom one was made, and who have none yet.

@@ -33,7 +33,7 @@ pub(super) struct Playout {
     pub(super) buffer: JitterBuffer,
     /// Samples a channel that have passed but were not asked for, where nothing is decoded.
     passed: usize,
-    pub(super) sound: Option<Box<Sound>>,
+    pub(super) sound: Option<Sound>,
     /// When the last frame came.
     pub(super) last: Duration,
     /// Frames that had their turn without a decoder.
@@ -54,14 +54,14 @@ impl Playout {
     }
 
     /// Decodes from here on.
-    pub(super) fn give(&mut self, mut sound: Box<Sound>) {
+    pub(super) fn give(&mut self, mut sound: Sound) {
         sound.begin(self.passed);
         self.passed = 0;
         self.sound = Some(sound);
     }
 
     /// Decodes no more; gives the decoder back.
-    pub(super) fn take(&mut self) -> Option<Box<Sound>> {
+    pub(super) fn take(&mut self) -> Option<Sound> {
         let sound = self.sound.take()?;
         self.passed = sound.available();
         Some(sound)

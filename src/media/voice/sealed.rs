@@ -297,7 +297,6 @@ impl Voice {
         counter: u64,
         now: Duration,
     ) -> Error {
-        let never = matches!(why, NotPlayed::NeverSealed);
         let (kept, error) = match why {
             NotPlayed::Stale(stale) => return self.stale(stale, place, leaf, epoch, counter, now),
             NotPlayed::Forged => return self.forged(place, leaf, epoch, now),
@@ -308,11 +307,7 @@ impl Voice {
         self.stats.held += 1;
         self.stats.unsealed += u64::from(!kept);
         if let Some(account) = self.accounts.get_mut(place) {
-            if never {
-                account.refuse(Refusal::Unsealed, now);
-            } else {
-                account.hold(now);
-            }
+            account.hold(now);
             account.drop_held(u64::from(!kept));
         }
         error

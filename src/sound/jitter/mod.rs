@@ -5,7 +5,7 @@
 //! in, and a frame that comes after all is played after all.
 //!
 //! **Time.** What a speaker's clock says is used for one thing: how long a pause lies between two frames. It follows the
-//! counter: a frame begins where the one before it ends, give or take [`TOLERANCE`], or after as long a pause as its time
+//! counter: a frame begins where the one before it ends, give or take 7.5 ms, or after as long a pause as its time
 //! says, if so long has passed here too. So a clock may stand still while nothing is sent, be set, start anew with a new
 //! encoder, or be rounded to what a device captures at once, and no frame is lost by it.
 //!
@@ -270,7 +270,8 @@ impl JitterBuffer {
         self.counters.stretched += span(-gap);
         self.counters.lost = self.counters.lost.saturating_add(missing);
         self.low.see(waiting - first.length, first.length);
-        self.waited.see(first.at - now, first.length);
+        // A frame that comes before its time waits for that.
+        self.waited.see((first.at - now).max(base + first.position - now), first.length);
         let pace = self.pace(&first, waiting - first.length, target);
         self.play(at, &first, pace)
     }
@@ -634,7 +635,7 @@ impl JitterBuffer {
         }
         // A packet has a copy of as much as itself, before it.
         if gap > first.length + TOLERANCE || 2 * gap < first.length {
-            let length = (gap - first.length).max(UNIT).min(FRAME);
+            let length = (gap - first.length).clamp(UNIT, FRAME);
             self.end += length;
             self.counters.concealed += span(length);
             return Play::Conceal(to_samples(length));
