@@ -45,6 +45,10 @@ fn main() {
     rows.push(("encode, buffer, decode, mix".into(), Box::new(move || path.step())));
     let mut path = Listening::new(SPEAKERS, &speech);
     rows.push((format!("buffer, decode, mix {SPEAKERS} voices"), Box::new(move || path.step())));
+    for (what, open, noise) in [("alone", 0, false), ("97 silent", 97, false), ("97 noisy", 97, true)] {
+        let mut path = Crowd::new(open, noise, &speech);
+        rows.push((format!("an ear, 3 talk, {what}"), Box::new(move || path.step())));
+    }
     let (mut sum, voice) = (SILENCE, frames.get(100).copied().unwrap_or(SILENCE));
     rows.push((
         "add one voice and clip".into(),
@@ -76,7 +80,8 @@ type Row = (String, Box<dyn FnMut()>);
 /// thing by several codecs are timed in turns, and each but the first is told as a multiple of the first.
 fn table(rows: &mut [Row]) {
     println!("\n{:<32} {:>12} {:>14} {:>14} {:>10}", "20 ms of sound", "µs", "of real time", "real time ×", "ratio");
-    let what = |name: &str| name.rsplit_once(", ").map_or_else(|| name.to_owned(), |(what, _)| what.to_owned());
+    let what =
+        |name: &str| name.rsplit_once(", ").map_or_else(|| name.to_owned(), |(what, _)| what.to_owned());
     for group in rows.chunk_by_mut(|(a, _), (b, _)| what(a) == what(b)) {
         const ROUNDS: u32 = 30;
         const FRAMES: u32 = 50;
@@ -216,6 +221,48 @@ impl Listening {
         frame.write(&mut payload).expect("it is as long as before");
         for speaker in 0..self.speakers {
             let heard = Heard::unverified(MemberId::from_bytes([speaker; 32]), 0, self.tick.into(), &payload);
+            self.ear.hear(&heard, now).expect("as encoded");
+        }
+        self.ear.mix(now, &mut self.out);
+        black_box(&self.out);
+        self.tick += 1;
+    }
+}
+
+/// One ear, three who talk, and others whose microphones are open.
+struct Crowd {
+    talk: Vec<Vec<u8>>,
+    others: Vec<Vec<u8>>,
+    open: u8,
+    ear: Ear,
+    tick: u32,
+    out: Samples,
+}
+
+impl Crowd {
+    fn new(open: u8, noise: bool, speech: &[f32]) -> Self {
+        let mut state = 1_u32;
+        let room: Vec<f32> = (0..48_000)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if noise { (state as f32 / u32::MAX as f32 - 0.5) * 0.002 } else { 0.0 }
+            })
+            .collect();
+        let (talk, others) = (payloads(Encoding::default(), speech), payloads(Encoding::default(), &room));
+        Self { talk, others, open, ear: Ear::new(EarSettings::default()), tick: 0, out: SILENCE }
+    }
+
+    fn step(&mut self) {
+        let now = FRAME_TIME * self.tick;
+        let speakers = (0..3).map(|who| (who, &self.talk)).chain((3..3 + self.open).map(|who| (who, &self.others)));
+        for (who, payloads) in speakers {
+            // Each is somewhere else in what they say; their media time goes on.
+            let payload = &payloads[(self.tick as usize + 37 * usize::from(who)) % payloads.len()];
+            let time = MediaTime::from_units(u64::from(self.tick) * 8);
+            let frame = VoiceFrame { time, ..VoiceFrame::parse(payload).expect("as encoded") };
+            let mut payload = [0; 64];
+            frame.write(&mut payload).expect("it is as long as before");
+            let heard = Heard::unverified(MemberId::from_bytes([who; 32]), 0, self.tick.into(), &payload);
             self.ear.hear(&heard, now).expect("as encoded");
         }
         self.ear.mix(now, &mut self.out);

@@ -155,7 +155,7 @@ impl Ear {
                 self.pool.free.reserve(1 + self.pool.all);
                 let sound = Sound::new(self.settings.channels);
                 let sound = sound.inspect_err(|_| seat.lately.refuse(Fate::Undecodable, now))?;
-                self.pool.free.push(Box::new(sound));
+                self.pool.free.push(sound);
                 self.pool.all += 1;
             }
             self.pool.expected += 1;
