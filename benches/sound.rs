@@ -80,8 +80,7 @@ type Row = (String, Box<dyn FnMut()>);
 /// thing by several codecs are timed in turns, and each but the first is told as a multiple of the first.
 fn table(rows: &mut [Row]) {
     println!("\n{:<32} {:>12} {:>14} {:>14} {:>10}", "20 ms of sound", "µs", "of real time", "real time ×", "ratio");
-    let what =
-        |name: &str| name.rsplit_once(", ").map_or_else(|| name.to_owned(), |(what, _)| what.to_owned());
+    let what = |name: &str| name.rsplit_once(", ").map_or_else(|| name.to_owned(), |(what, _)| what.to_owned());
     for group in rows.chunk_by_mut(|(a, _), (b, _)| what(a) == what(b)) {
         const ROUNDS: u32 = 30;
         const FRAMES: u32 = 50;

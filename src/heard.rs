@@ -54,7 +54,7 @@ impl<F> Heard<F> {
     }
 
     /// The same of another form of its bytes.
-    pub(crate) fn as_ref_of<G>(&self, frame: G) -> Heard<G> {
+    pub fn with_frame<G>(&self, frame: G) -> Heard<G> {
         let Self { speaker, leaf, epoch, counter, verified, confirmed, parked_for, .. } = *self;
         Heard { speaker, leaf, epoch, counter, verified, confirmed, parked_for, frame }
     }

@@ -162,7 +162,7 @@ impl Ear {
             seat.expects = true;
         }
         playout.last = playout.last.max(now);
-        let arrival = playout.buffer.insert(&heard.as_ref_of(frame), now);
+        let arrival = playout.buffer.insert(&heard.with_frame(frame), now);
         seat.lately.comes(arrival, now);
         self.asked.get_or_insert(now);
         Ok(arrival)

@@ -3,20 +3,26 @@
 //! ```text
 //!  48 kHz samples ─► Encoder ─► voice frame ─► (seal · relay · open) ─► Ear ─► 48 kHz samples
 //!                                                                       │
-//!                            per speaker: JitterBuffer ─► Decoder ─► gain ┐
-//!                                                            all of them ─┴─► soft clip
+//!          per speaker: JitterBuffer ─► Decoder ─► pace ─► gain and place ┐
+//!                         the loudest of them, in one channel or two ─────┴─► soft clip
 //! ```
+//!
+//! A frame comes to the ear as it was opened ([`Heard`](crate::Heard)): with its speaker, epoch and counter, and whether
+//! it is certain that it is theirs. Order and time follow these; what a frame says of itself is trusted for no more
+//! than a pause. Devices may ask for blocks of any length, several at once.
 //!
 //! Why somebody is not heard, [`Ear::fate`] says, and [`Hearing::through`](crate::Hearing::through) puts it in words.
 //!
-//! Everything here is 48 kHz. Time is an argument: there is no clock, no thread and no
-//! device in this module, and it knows neither keys nor rooms. What it keeps up:
+//! Everything here is 48 kHz, in frames of 10 to 60 ms, and any packet of 2.5 to 120 ms is played. Time is an argument:
+//! there is no clock, no thread and no device in this module, and it knows neither keys nor rooms. What it keeps up:
 //!
 //! * *One size.* Every payload of an [`Encoder`] is as long as every other, whatever is said or not said.
-//! * *Forward only.* A speaker's frames are played in the order they were spoken, each at most once.
+//! * *Forward only.* A speaker's frames are played in the order they were spoken, each at most once. A verified frame
+//!   that comes after a forged one of its place is played all the same.
 //! * *Bounded.* A payload comes from somebody with the room's key, who may still be hostile: level, media time
-//!   and Opus packet are checked, memory per speaker and number of speakers are limited, and nothing loops over
-//!   a number that came in a payload.
+//!   and Opus packet are checked, memory per speaker, speakers and decoders are limited, and nothing loops over a
+//!   number that came in a payload.
+//! * *No allocation* to mix, and with libopus none to decode or conceal; the codec in Rust takes some for a lost frame.
 
 mod codec;
 mod decoder;
