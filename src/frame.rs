@@ -104,7 +104,8 @@ pub struct VoiceFrame<'a> {
     /// off by 5 ms either way, as one that is rounded to what a device captures at once. The clock may stand still
     /// while nothing is sent, start anew, or be set: it costs no frame.
     pub time: MediaTime,
-    /// How loud it is, as the speaker measured it.
+    /// How loud it is, as the speaker measured it. By it a receiver chooses whom to decode: nobody at -90 dBov or
+    /// below, and not who claims much more than is then measured.
     pub level: Level,
     /// One Opus packet of any length.
     pub opus: OpusPacket<'a>,

@@ -24,7 +24,7 @@ pub fn add(sum: &mut [f32], voice: &[f32], gain: f32) {
 /// both are 3 dB down.
 pub fn pan(pan: f32) -> (f32, f32) {
     let (right, left) = ((pan.clamp(-1.0, 1.0) + 1.0) * std::f32::consts::FRAC_PI_4).sin_cos();
-    (left, right)
+    (left.max(0.0), right.max(0.0))
 }
 
 /// Adds a voice of one channel to `sum`, which is interleaved stereo, with `left` and `right` for a gain.

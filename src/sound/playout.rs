@@ -81,8 +81,9 @@ impl Playout {
             self.passed += match pace {
                 Pace::Keep => samples,
                 Pace::Shorten(out) => {
+                    let out = out.min(samples);
                     self.buffer.paced(out, 0);
-                    samples.saturating_sub(out)
+                    samples - out
                 }
                 Pace::Stretch(put) => {
                     self.buffer.paced(0, put);

@@ -529,3 +529,108 @@ fn a_few_forged_counters_do_not_disturb_a_voice() {
     let c = ear.counters();
     assert!(c.played > 1990 && c.restarts == 0, "{c:?}");
 }
+
+/// Frame `number` of a speaker who began at media time 0, with what is certain of it.
+fn opened(number: u64, verified: bool, opus: &[u8]) -> Heard<VoiceFrame<'_>> {
+    let opus = OpusPacket::parse(opus).unwrap();
+    let frame = VoiceFrame { time: MediaTime::from_units(8 * number), level: LOUD, opus };
+    if verified { Heard::verified(ANA, 0, number, frame) } else { Heard::unverified(ANA, 0, number, frame) }
+}
+
+/// Whether a signature of theirs covers it already: one in twenty-five.
+fn signs(number: u64) -> bool {
+    number.is_multiple_of(25)
+}
+
+const MARKED: [u8; 2] = [0x48, 1];
+const FORGED: [u8; 2] = [0x48, 2];
+
+#[test]
+fn a_speaker_who_signs_is_heard_on_when_the_listeners_clock_is_set_back() {
+    for signed in [false, true] {
+        let mut ear = JitterBuffer::new(Delay::default());
+        let mut played = 0;
+        for number in 0..600_u64 {
+            let now = ms(7_200_000 + 20 * number) - if number < 200 { ms(0) } else { ms(3_600_000) };
+            ear.insert(&opened(number, signed && signs(number), &MARKED), now);
+            played += u32::from(matches!(ear.next(now), Play::Frame(..)));
+        }
+        let c = ear.counters();
+        assert!(played >= 560 && c.stray <= 3, "signs: {signed}: {played} played, {c:?}");
+    }
+}
+
+#[test]
+fn forged_frames_before_their_time_cost_a_speaker_who_signs_nothing() {
+    // One of 20 ms, or twelve of 120 ms, as far ahead as is believed at all; with two bytes, or as long as may be.
+    let long: Vec<u8> = [&[0xe1][..], &[0; 2042]].concat();
+    let long_voice: Vec<u8> = vec![0x4b, 6, 1, 1, 1, 1, 1, 1];
+    let attacks: [(&str, &[u8], std::ops::Range<u64>); 4] = [
+        ("one", &FORGED, 45..46),
+        ("each second place", &FORGED, 2..48),
+        ("of 120 ms", &long_voice, 2..14),
+        ("of 2,043 bytes", &long, 3..50),
+    ];
+    for (what, forged, ahead) in attacks {
+        let mut ear = JitterBuffer::new(Delay::default());
+        let mut kept = 0;
+        for number in 0..1_000_u64 {
+            let now = ms(20 * number);
+            if number >= 100 && number % 100 == 10 {
+                for ahead in ahead.clone().step_by(2) {
+                    let _ = ear.insert(&opened(number + ahead, false, forged), now);
+                }
+            }
+            // Whose place is taken comes verified, as the voice holds it until it is.
+            let taken = number >= 110
+                && number.checked_sub(10).is_some_and(|since| {
+                    let ahead_by = since % 100;
+                    ahead.clone().step_by(2).any(|ahead| ahead == ahead_by)
+                });
+            kept += u64::from(ear.insert(&opened(number, taken || signs(number), &MARKED), now) == Arrival::Kept);
+            let _ = ear.next(now);
+        }
+        let c = ear.counters();
+        println!("{what}: {kept} kept, {c:?}");
+        assert_eq!((kept, c.cut, c.late), (1_000, 0, 0), "{what}: {c:?}");
+        assert!(ear.target() <= ms(60), "{what}: {:?}", ear.target());
+    }
+}
+
+#[test]
+fn a_straggler_that_its_signature_overtook_is_late_and_drops_nobody() {
+    let mut ear = JitterBuffer::new(Delay::fixed(ms(200)).unwrap());
+    let mut order = Vec::new();
+    for number in 0..200_u64 {
+        let now = ms(20 * number);
+        let opus = [0x48, number as u8];
+        if number != 119 {
+            ear.insert(&opened(number, number < 119 && signs(number), &opus), now);
+        }
+        if number == 133 {
+            let arrival = ear.insert(&opened(119, true, &[0x48, 119]), now);
+            assert_eq!(arrival, Arrival::Late);
+        }
+        if let Play::Frame(frame, _) = ear.next(now) {
+            order.push(frame.opus.bytes()[1]);
+        }
+    }
+    assert!(order.is_sorted(), "{order:?}");
+    let c = ear.counters();
+    assert_eq!((c.replaced, c.cut, c.late), (0, 0, 1), "{c:?}");
+}
+
+#[test]
+fn of_a_speaker_who_signs_the_newest_are_kept_while_nobody_asks_for_sound() {
+    let mut ear = JitterBuffer::new(Delay::default());
+    for number in 0..500_u64 {
+        let now = ms(20 * number);
+        assert_eq!(ear.insert(&opened(number, signs(number), &[0x48, number as u8]), now), Arrival::Kept, "{number}");
+        if number < 200 {
+            let _ = ear.next(now);
+        }
+    }
+    let next = ear.next(ms(10_000));
+    assert!(!matches!(next, Play::Frame(frame, _) if frame.opus.bytes()[1] < (425_u64 as u8)), "{next:?}");
+    assert_eq!(ear.counters().stray, 0);
+}

@@ -15,8 +15,8 @@
 //!
 //! **Who made it.** Another member can make frames in a speaker's name until that speaker's signatures tell. So once a
 //! speaker signs, the delay and the order learn from verified frames: an unverified one that is further ahead than the
-//! speaker can be is a *stray*, and moves nothing; a verified one takes the place of an unverified one, though that was
-//! played. Of a speaker who never signs, three strays in a row that fit each other are believed.
+//! speaker can be is a *stray*, and moves nothing; one that comes before its time is the first to be dropped; a verified
+//! one takes the place of an unverified one, though that was played. Of a speaker who never signs, three strays in a row that fit each other are believed.
 //!
 //! What waits is bounded, and no loop counts over a distance in counters or time.
 
@@ -24,10 +24,7 @@ mod outcome;
 mod queue;
 mod transit;
 
-use std::{
-    hash::{DefaultHasher, Hasher},
-    time::Duration,
-};
+use std::time::Duration;
 
 pub use self::outcome::{Arrival, Counters, Pace, Play};
 use self::{
@@ -53,6 +50,9 @@ const SLACK_IN_PAUSE: Micros = 60_000;
 
 /// How far ahead of what a speaker has signed an unverified frame of theirs may be.
 const AHEAD_OF_SIGNED: Micros = 1_000_000;
+
+/// For so long after the last verified frame only such are learned from.
+const SIGNS: Micros = 10_000_000;
 
 /// How far ahead of the newest a frame may be of a speaker who signs nothing.
 const AHEAD_OF_NEWEST: Micros = 2_000_000;
@@ -226,6 +226,10 @@ impl JitterBuffer {
         for counter in heard.confirmed.counters() {
             self.confirm(Sequence { epoch: heard.confirmed.epoch(), counter });
         }
+        if self.signed.is_some_and(|signed| (now - signed.at).abs() > SIGNS) {
+            // They sign no more: what is learned from nobody is soon wrong.
+            (self.signed, self.verified_to) = (None, None);
+        }
         let sequence = Sequence { epoch: heard.epoch, counter: heard.counter };
         match self.queue.find(sequence) {
             Ok(at) => self.insert_again(at, sequence, heard, now),
@@ -241,7 +245,8 @@ impl JitterBuffer {
         let Some(first) = self.queue.get(at).copied() else { return Play::Silence };
         let base = self.transits.base().unwrap_or_else(|| first.transit());
         let target = self.target_micros();
-        let waiting = self.queue.last_waiting().map_or(0, |last| (last.end() - first.position).max(0));
+        let last = self.queue.last_waiting(|known| !self.is_early(known));
+        let waiting = last.map_or(0, |last| (last.end() - first.position).max(0));
         let missing = self.missing_before(from, at, first.sequence);
         if !self.playing {
             if !may_begin(&first, now, base, target, waiting) {
@@ -328,7 +333,7 @@ impl JitterBuffer {
         // What stands there is somebody else's.
         match stands.state {
             State::Waiting(_) => self.counters.replaced += 1,
-            State::Played | State::Late | State::Dropped if self.verified_to.is_some_and(|to| sequence <= to) => {
+            State::Played | State::Late | State::Dropped if !self.may_go_back_to(sequence) => {
                 self.counters.late += 1;
                 return Arrival::Late;
             }
@@ -354,7 +359,9 @@ impl JitterBuffer {
         let at = self.queue.find(sequence).unwrap_or_else(|at| at);
         let mut known = self.describe(at, sequence, heard, now);
         let past = self.has_played() && sequence < self.next;
-        if past && !(heard.verified && self.verified_to.is_none_or(|to| sequence > to)) {
+        // One that was held for its signature had its turn while it was held.
+        let held = heard.verified && !heard.parked_for.is_zero();
+        if past && !(held && self.may_go_back_to(sequence)) {
             known.state = State::Late;
             self.learn_of(&mut known);
             self.queue.remember(at, known);
@@ -388,18 +395,29 @@ impl JitterBuffer {
         }
     }
 
-    /// Somebody else has made frames in the speaker's name: those that wait from `at` on, and that nothing vouches for,
-    /// are dropped. The speaker's own come verified.
+    /// Whether nothing vouches for a frame of a speaker who signs, and it came before its time.
+    fn is_early(&self, known: &Known) -> bool {
+        let base = self.transits.base().filter(|_| self.signed.is_some() && !known.verified);
+        base.is_some_and(|base| known.transit() < base - self.transits.spread() - SLACK_IN_PAUSE)
+    }
+
+    /// Drops those of the frames from `at` on that wait and came before their time: nobody but another member, who made
+    /// them in the speaker's name, had them to send.
     fn disown(&mut self, at: usize) -> u64 {
         let (mut from, before) = (at, self.counters.replaced);
         while let Some(at) = self.queue.first_waiting(from) {
-            if self.queue.get(at).is_some_and(|known| !known.verified) {
+            if self.queue.get(at).is_some_and(|known| self.is_early(known)) {
                 self.queue.give_up(at, State::Dropped);
                 self.counters.replaced += 1;
             }
             from = at + 1;
         }
         self.counters.replaced - before
+    }
+
+    /// Whether all that was played from there on was played with nothing to vouch for it.
+    fn may_go_back_to(&self, sequence: Sequence) -> bool {
+        sequence.epoch == self.next.epoch && self.verified_to.is_none_or(|to| sequence > to)
     }
 
     fn has_played(&self) -> bool {
@@ -469,7 +487,7 @@ impl JitterBuffer {
             return (position.unwrap_or_else(|| now - self.transits.base().unwrap_or(0)), true);
         };
         let slack = self.transits.spread() + SLACK_IN_PAUSE;
-        let passed = (now - before.at).min(HOUR);
+        let passed = (now - before.at).clamp(0, HOUR);
         let by_counter = before.length + self.time_of(before.sequence.missing_before(sequence));
         let by_clock = Micros::from(time.since(before.time)) * UNIT;
         let between = if (by_clock - by_counter).abs() <= TOLERANCE {
@@ -506,7 +524,9 @@ impl JitterBuffer {
     /// Whether the sender made the frame before it twice: the same sound of the same time.
     fn is_doubled(&self, at: usize, heard: &Heard<VoiceFrame<'_>>) -> bool {
         let before = at.checked_sub(1).and_then(|at| self.queue.get(at));
-        before.is_some_and(|before| before.time == heard.frame.time && before.hash == hash(heard.frame.opus.bytes()))
+        before
+            .filter(|before| before.verified || !heard.verified)
+            .is_some_and(|before| before.time == heard.frame.time && before.hash == hash(heard.frame.opus.bytes()))
     }
 
     /// Whether a frame that nobody vouches for is further ahead than its speaker can be.
@@ -521,7 +541,7 @@ impl JitterBuffer {
         } else {
             known.sequence.missing_before(sequence)
         };
-        if self.time_of(frames) <= (now - known.at) / 10 * 11 + ahead {
+        if self.time_of(frames) <= (now - known.at).abs() / 10 * 11 + ahead {
             self.strays.1 = 0;
             return false;
         }
@@ -556,11 +576,13 @@ impl JitterBuffer {
             if span <= SPAN && !self.queue.is_full(bytes) {
                 break;
             }
-            if self.signed.is_some() && !known.verified {
+            if self.is_early(known) {
                 return false;
             }
-            self.queue.give_up(at, State::Dropped);
-            self.counters.cut += 1;
+            if self.disown(0) == 0 {
+                self.queue.give_up(at, State::Dropped);
+                self.counters.cut += 1;
+            }
         }
         true
     }
@@ -654,13 +676,8 @@ impl JitterBuffer {
             return false;
         }
         self.far_above = 0;
-        // Those that nothing vouches for go first, where there are others.
-        if let Some(at) = self.queue.last_verified_waiting()
-            && self.disown(at + 1) > 0
-        {
-            return true;
-        }
-        let Some(to) = self.queue.last_waiting().map(|last| last.end() - target) else { return false };
+        self.disown(0);
+        let Some(to) = self.queue.last_waiting(|_| true).map(|last| last.end() - target) else { return false };
         let mut from = self.queue.find(self.next).unwrap_or_else(|at| at);
         while let Some(at) = self.queue.first_waiting(from) {
             if self.queue.get(at).is_none_or(|known| known.end() >= to) {
@@ -720,7 +737,8 @@ impl JitterBuffer {
 fn may_begin(first: &Known, now: Micros, base: Micros, target: Micros, waiting: Micros) -> bool {
     let late = if first.fits { (first.transit() - base).clamp(0, target) } else { 0 };
     // What one thing held up comes at one moment, and is deep enough at once.
-    now - first.at + late >= target || (!first.fits && waiting >= target + FRAME)
+    // On a clock that was set back, nothing waits for it to come around.
+    (now - first.at).abs() + late >= target || (!first.fits && waiting >= target + FRAME)
 }
 
 /// 2.5 ms.
@@ -744,11 +762,13 @@ fn samples(samples: usize) -> Duration {
     span(of_samples(samples))
 }
 
-/// To tell one packet from another of the same speaker; who makes two of one hash loses one of them.
+/// To tell one packet from another of the same speaker. Whoever makes two of one hash loses one of them.
 fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 over the golden ratio
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(ODD);
+    let (words, rest) = bytes.as_chunks();
+    let hash = words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
 }
 
 /// The least of what is seen of each frame, over the last half second to a second of sound.

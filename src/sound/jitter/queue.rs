@@ -121,9 +121,9 @@ impl Queue {
         self.known.back()
     }
 
-    /// The last of those that wait.
-    pub(super) fn last_waiting(&self) -> Option<&Known> {
-        self.known.iter().rev().find(|known| matches!(known.state, State::Waiting(_)))
+    /// The last of those that wait, and of which `is` holds.
+    pub(super) fn last_waiting(&self, is: impl Fn(&Known) -> bool) -> Option<&Known> {
+        self.known.iter().rev().find(|known| matches!(known.state, State::Waiting(_)) && is(known))
     }
 
     /// The place of the first frame that waits, at or after `from`.
@@ -133,11 +133,6 @@ impl Queue {
         }
         let is_waiting = |known: &Known| matches!(known.state, State::Waiting(_));
         self.known.range(from.min(self.known.len())..).position(is_waiting).map(|at| at + from)
-    }
-
-    /// The place of the last verified frame that waits.
-    pub(super) fn last_verified_waiting(&self) -> Option<usize> {
-        self.known.iter().rposition(|known| known.verified && matches!(known.state, State::Waiting(_)))
     }
 
     /// The last verified frame before `at`.

@@ -20,6 +20,9 @@ const RECENT: usize = 8;
 /// A base is lifted by no less than this.
 const LIFT: Micros = 10_000;
 
+/// In so many arrivals the spread is measured once.
+const EVERY: usize = 16;
+
 /// Frames so close to each other arrive at one moment.
 const MOMENT: Micros = 2_000;
 
@@ -70,23 +73,26 @@ impl Transits {
         self.base = Some(base);
         let Some(recent) = self.recent.get_mut(self.at % RECENT) else { return };
         *recent = if same { (transit.min(recent.0), transit.max(recent.1)) } else { (transit, transit) };
-        let most = recent.1;
-        self.set_late(0, most - base);
-        self.lift(base);
-        self.measure(deepest);
+        let late = recent.1 - base;
+        self.set_late(0, late);
+        // A frame that is later than nearly all counts at once, one that is not with the others.
+        if self.lift(base) || late > self.spread || self.at.is_multiple_of(EVERY) {
+            self.measure(deepest);
+        }
     }
 
     /// Lifts the base to the fastest of the last arrivals, if that is well above it, and judges these by it.
-    fn lift(&mut self, base: Micros) {
+    fn lift(&mut self, base: Micros) -> bool {
         let fastest = self.recent.iter().map(|(least, _)| *least).min().unwrap_or(base);
         if self.len < RECENT || fastest - base <= LIFT.max(self.spread / 2) {
-            return;
+            return false;
         }
         self.base = Some(fastest);
         for back in 0..RECENT {
             let most = self.recent.get((self.at + WINDOW - back) % RECENT).map_or(fastest, |(_, most)| *most);
             self.set_late(back, most - fastest);
         }
+        true
     }
 
     fn set_late(&mut self, back: usize, late: Micros) {
