@@ -162,6 +162,6 @@ mod tests {
         confirmed.add(500);
         assert_eq!(confirmed.counters().collect::<Vec<_>>(), [500]);
         confirmed.add(499);
-        assert_eq!(confirmed.counters().collect::<Vec<_>>(), [499]);
+        assert_eq!(confirmed.counters().collect::<Vec<_>>(), [499, 500]);
     }
 }

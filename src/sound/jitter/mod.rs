@@ -51,6 +51,9 @@ const SLACK_IN_PAUSE: Micros = 60_000;
 /// How far ahead of what a speaker has signed an unverified frame of theirs may be.
 const AHEAD_OF_SIGNED: Micros = 1_000_000;
 
+/// A clock that goes back by more was set.
+const SET_BACK: Micros = 1_000_000;
+
 /// For so long after the last verified frame only such are learned from.
 const SIGNS: Micros = 10_000_000;
 
@@ -173,6 +176,8 @@ pub struct JitterBuffer {
     verified_to: Option<Sequence>,
     /// The newest verified frame. Once there is one, only such are learned from.
     signed: Option<Known>,
+    /// When the last frame came.
+    latest: Micros,
     /// How long the speaker's frames are.
     usual: Micros,
     /// The last stray, and how many in a row fitted it.
@@ -207,6 +212,7 @@ impl JitterBuffer {
             unsure: 0,
             verified_to: None,
             signed: None,
+            latest: 0,
             usual: FRAME,
             strays: (Sequence::default(), 0),
             low: Low::default(),
@@ -226,10 +232,14 @@ impl JitterBuffer {
         for counter in heard.confirmed.counters() {
             self.confirm(Sequence { epoch: heard.confirmed.epoch(), counter });
         }
-        if self.signed.is_some_and(|signed| (now - signed.at).abs() > SIGNS) {
+        if self.signed.is_some_and(|signed| now - signed.at > SIGNS) {
             // They sign no more: what is learned from nobody is soon wrong.
             (self.signed, self.verified_to) = (None, None);
         }
+        if now < self.latest - SET_BACK {
+            self.restart();
+        }
+        self.latest = self.latest.max(now);
         let sequence = Sequence { epoch: heard.epoch, counter: heard.counter };
         match self.queue.find(sequence) {
             Ok(at) => self.insert_again(at, sequence, heard, now),
@@ -541,7 +551,7 @@ impl JitterBuffer {
         } else {
             known.sequence.missing_before(sequence)
         };
-        if self.time_of(frames) <= (now - known.at).abs() / 10 * 11 + ahead {
+        if self.time_of(frames) <= (now - known.at) / 10 * 11 + ahead {
             self.strays.1 = 0;
             return false;
         }
@@ -558,12 +568,13 @@ impl JitterBuffer {
         false
     }
 
-    /// Begins with a speaker of whom nothing is known.
+    /// Begins with a speaker of whom nothing is known: they count anew, or the listener's clock was set back.
     fn restart(&mut self) {
         self.counters.cut += self.queue.waiting() as u64;
         self.counters.restarts += 1;
         self.queue.clear();
         self.transits.clear();
+        (self.signed, self.verified_to, self.latest) = (None, None, 0);
         (self.next, self.playing, self.strays) = (Sequence::default(), false, (Sequence::default(), 0));
         self.stop();
     }

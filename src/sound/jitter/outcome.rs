@@ -71,7 +71,7 @@ pub struct Counters {
     pub cut: u64,
     /// Dropped unplayed because a verified frame took their place: somebody else made them.
     pub replaced: u64,
-    /// Times a speaker who signs nothing began to count anew.
+    /// Times all began anew: a speaker who signs nothing counted anew, or the listener's clock was set back.
     pub restarts: u64,
     /// Filled in amid words.
     pub concealed: Duration,
