@@ -95,7 +95,7 @@ impl Head {
 /// let mut writer = Writer::new(Vec::new(), Head::default())?;
 /// for _ in 0..50 {
 ///     let len = encoder.encode(&SILENCE, &mut payload)?;
-///     writer.packet(VoiceFrame::parse(&payload[..len])?.opus)?;
+///     writer.packet(VoiceFrame::parse(&payload[..len])?.opus.bytes())?;
 /// }
 /// let file = writer.finish()?;
 /// assert_eq!(ogg::from_bytes(&file)?.len(), 50 * 960 - usize::from(Head::default().pre_skip()));
