@@ -253,15 +253,20 @@ impl Crowd {
 
     fn step(&mut self) {
         let now = FRAME_TIME * self.tick;
-        let speakers = (0..3).map(|who| (who, &self.talk)).chain((3..3 + self.open).map(|who| (who, &self.others)));
-        for (who, payloads) in speakers {
-            // Each is somewhere else in what they say; their media time goes on.
-            let payload = &payloads[(self.tick as usize + 37 * usize::from(who)) % payloads.len()];
+        // Media time goes on while recordings go round. Those who only listen send the same, so that it is made once.
+        let timed = |payloads: &[Vec<u8>], at: usize| {
+            let frame = VoiceFrame::parse(&payloads[at % payloads.len()]).expect("as encoded");
             let time = MediaTime::from_units(u64::from(self.tick) * 8);
-            let frame = VoiceFrame { time, ..VoiceFrame::parse(payload).expect("as encoded") };
             let mut payload = [0; 64];
-            frame.write(&mut payload).expect("it is as long as before");
-            let heard = Heard::unverified(MemberId::from_bytes([who; 32]), 0, self.tick.into(), &payload);
+            VoiceFrame { time, ..frame }.write(&mut payload).expect("it is as long as before");
+            payload
+        };
+        let at = self.tick as usize;
+        let talk = [0, 37, 74].map(|apart| timed(&self.talk, at + apart));
+        let other = timed(&self.others, at);
+        for who in 0..3 + self.open {
+            let payload = talk.get(usize::from(who)).unwrap_or(&other);
+            let heard = Heard::unverified(MemberId::from_bytes([who; 32]), 0, self.tick.into(), payload);
             self.ear.hear(&heard, now).expect("as encoded");
         }
         self.ear.mix(now, &mut self.out);

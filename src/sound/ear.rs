@@ -348,16 +348,17 @@ impl Ear {
             bar.add(&seat.loudness, holds, audible);
         }
         bar.set();
-        let mut wanted = 0_usize;
+        let (mut wanted, mut on_trial, mut idle) = (0_usize, 0_usize, 0_usize);
         for seat in self.seats.values_mut().filter(|seat| seat.playout.is_some()) {
             let holds = seat.is_decoded();
             seat.admitted = bar.admits(&mut seat.loudness, holds, now);
             wanted += usize::from(seat.admitted && !holds);
+            idle += usize::from(!seat.admitted && holds);
+            on_trial += usize::from(holds && seat.loudness.is_on_trial());
         }
         // Whoever only claims to be louder does not drive out those who are loud, but a few at a time.
-        let on_trial = self.seats.values().filter(|seat| seat.is_decoded() && seat.loudness.is_on_trial()).count();
         let mut may_fall = (self.settings.voices / 4).max(1).saturating_sub(on_trial);
-        if wanted > 0 || self.pool.free.len() < self.pool.all {
+        if idle > 0 {
             for seat in self.seats.values_mut().filter(|seat| seat.is_decoded() && !seat.admitted) {
                 let speaks = bar.speaks(&seat.loudness);
                 let falls = wanted > self.pool.free.len() && (!speaks || may_fall > 0);

@@ -10,7 +10,7 @@ use super::playout::Sound;
 use crate::frame::Level;
 
 /// So many of the loudest are decoded, however much louder somebody else is.
-const ALWAYS: usize = 4;
+const ALWAYS: usize = 2;
 
 /// Of the others, those that are no further below the loudest, in dB.
 const BELOW: u8 = 40;
