@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The most a decoded sample may be: a decoder overshoots full scale by little, a crafted packet by much.
-const CEILING: f32 = 4.0;
+pub(super) const CEILING: f32 = 4.0;
 
 /// Samples of 2.5 ms in a channel: what Opus counts in.
 const UNIT: usize = 120;

@@ -439,8 +439,7 @@ impl Seat {
         let Some(playout) = &mut self.playout else { return };
         playout.buffer.set_reserve(reserve);
         let stereo = playout.sound.as_ref().is_some_and(|sound| sound.stereo);
-        let Some(voice) = playout.pull(at, samples, &mut self.lately) else { return };
-        let level = Level::of(voice);
+        let Some((voice, level)) = playout.pull(at, samples, &mut self.lately) else { return };
         let heard = !self.muted && level < Level::SILENCE;
         match channels {
             _ if !heard => {}

@@ -11,9 +11,6 @@ use crate::{error::Result, frame::Level};
 /// The most that is asked for at once, in samples a channel: 20 ms.
 pub(super) const BLOCK: usize = 960;
 
-/// The longest packet, 120 ms.
-const LONGEST: usize = 5760;
-
 /// Filled-in sound in a row is at full for 120 ms, and fades out over the next 80 ms.
 const HELD: usize = 5760;
 const FADED: usize = 9600;
@@ -94,9 +91,9 @@ impl Playout {
         self.passed -= need;
     }
 
-    /// The sound of `need` samples from `now` on, [`BLOCK`] at most; none where nothing is decoded. What had its turn is
-    /// noted in `lately`.
-    pub(super) fn pull(&mut self, now: Duration, need: usize, lately: &mut Lately) -> Option<&[f32]> {
+    /// The sound of `need` samples from `now` on, [`BLOCK`] at most; and how loud it is; none where nothing is decoded.
+    /// What had its turn is noted in `lately`.
+    pub(super) fn pull(&mut self, now: Duration, need: usize, lately: &mut Lately) -> Option<(&[f32], Level)> {
         let (played, undecodable, faint) = (self.buffer.counters().played, self.undecodable, self.faint);
         if self.sound.is_none() {
             self.pass(now, need);
@@ -137,7 +134,7 @@ pub(super) struct Sound {
 
 impl Sound {
     pub(super) fn new(channels: Channels) -> Result<Self> {
-        let room = (2 * BLOCK + LONGEST + stretch::LONGEST) * channels.count();
+        let room = (2 * BLOCK + Decoder::MAX_SAMPLES + stretch::LONGEST) * channels.count();
         Ok(Self {
             decoder: Decoder::new(channels)?,
             samples: Vec::with_capacity(room),
@@ -156,7 +153,7 @@ impl Sound {
         // A decoder that cannot be reset goes on as it is, which is heard for a moment at most.
         let _ = self.decoder.reset();
         self.samples.clear();
-        self.samples.resize(silence.min(BLOCK + LONGEST) * self.channels().count(), 0.0);
+        self.samples.resize(silence.min(BLOCK + Decoder::MAX_SAMPLES) * self.channels().count(), 0.0);
         (self.read, self.filled, self.fade, self.quiet, self.stereo) = (0, 0, 0.0, false, false);
         self.level = Level::SILENCE;
     }
@@ -169,12 +166,12 @@ impl Sound {
         (self.samples.len() - self.read) / self.channels().count()
     }
 
-    fn read(&mut self, need: usize) -> &[f32] {
+    fn read(&mut self, need: usize) -> (&[f32], Level) {
         let from = self.read;
         self.read = (from + need * self.channels().count()).min(self.samples.len());
         let block = self.samples.get(from..self.read).unwrap_or_default();
         self.level = Level::of(block);
-        block
+        (block, self.level)
     }
 
     /// Takes what the buffer has to play at `now`, or `idle` samples of silence; `false` if it could not be decoded.

@@ -65,6 +65,11 @@ pub(super) fn at<T>(path: &Path, read: impl FnOnce(BufReader<File>) -> Result<T,
     })
 }
 
+/// Writes the file at `path`; an error names it.
+pub(super) fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
 /// The error of bytes in memory that were taken for `what`.
 pub(super) fn in_memory(what: Item, trouble: Trouble) -> Error {
     let why = match trouble {

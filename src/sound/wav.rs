@@ -62,9 +62,7 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Vec<f32>> {
 /// # Errors
 /// [`Error::File`] if the file cannot be written; [`Error::Unusable`] above [`MAX_SAMPLES`].
 pub fn write(path: impl AsRef<Path>, samples: &[f32]) -> Result<()> {
-    let bytes = to_bytes(samples)?;
-    let path = path.as_ref();
-    std::fs::write(path, bytes).map_err(|source| Error::File { path: path.to_owned(), source })
+    recording::save(path.as_ref(), &to_bytes(samples)?)
 }
 
 /// The bytes of a WAV file of 16 bits that holds `samples` (48 kHz mono, full scale ±1; what is beyond is

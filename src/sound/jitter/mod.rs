@@ -250,7 +250,7 @@ impl JitterBuffer {
     /// What to play from `now` on, the moment at which it will sound. To be asked whenever what it gave last is over.
     pub fn next(&mut self, now: Duration) -> Play<'_> {
         let now = micros(now);
-        let from = self.queue.find(self.next).unwrap_or_else(|at| at);
+        let from = self.turn();
         let Some(at) = self.queue.first_waiting(from) else { return self.starve() };
         let Some(first) = self.queue.get(at).copied() else { return Play::Silence };
         let base = self.transits.base().unwrap_or_else(|| first.transit());
@@ -326,8 +326,13 @@ impl JitterBuffer {
 
     /// How loud the loudest of those that wait claims to be.
     pub(in crate::sound) fn loudest_waiting(&self) -> Option<Level> {
-        let from = self.queue.find(self.next).unwrap_or_else(|at| at);
+        let from = self.turn();
         self.queue.levels(from).min()
+    }
+
+    /// The place of the first frame that may be played, there or not.
+    fn turn(&self) -> usize {
+        self.queue.find(self.next).unwrap_or_else(|at| at)
     }
 
     fn target_micros(&self) -> Micros {
@@ -397,11 +402,16 @@ impl JitterBuffer {
             self.end = known.position;
             self.disown(at + 1);
         }
-        if let Some(mut known) = self.queue.get(at).copied() {
-            self.learn_of(&mut known);
-            if let Some(stands) = self.queue.get_mut(at) {
-                *stands = known;
-            }
+        if let Some(known) = self.queue.get(at).copied() {
+            self.learn_at(at, known);
+        }
+    }
+
+    /// Learns from a frame that stands at `at`, and notes it there.
+    fn learn_at(&mut self, at: usize, mut known: Known) {
+        self.learn_of(&mut known);
+        if let Some(stands) = self.queue.get_mut(at) {
+            *stands = known;
         }
     }
 
@@ -442,10 +452,7 @@ impl JitterBuffer {
         if known.state == State::Played {
             self.verified_to = self.verified_to.max(Some(sequence));
         }
-        self.learn_of(&mut known);
-        if let Some(stands) = self.queue.get_mut(at) {
-            *stands = known;
-        }
+        self.learn_at(at, known);
     }
 
     /// Learns from a frame's arrival, if it is the speaker's as far as can be known.
@@ -581,7 +588,7 @@ impl JitterBuffer {
 
     /// Makes room for a frame to wait; `false` if it is the frame itself that is too much.
     fn make_room(&mut self, known: &Known, bytes: usize) -> bool {
-        let from = self.queue.find(self.next).unwrap_or_else(|at| at);
+        let from = self.turn();
         while let Some(at) = self.queue.first_waiting(from) {
             let span = self.queue.get(at).map_or(0, |first| known.end() - first.position);
             if span <= SPAN && !self.queue.is_full(bytes) {

@@ -80,6 +80,10 @@ impl Known {
     pub(super) const fn transit(&self) -> Micros {
         self.at - self.position
     }
+
+    const fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
+    }
 }
 
 /// The frames of one speaker, by [`Sequence`].
@@ -123,7 +127,7 @@ impl Queue {
 
     /// The last of those that wait, and of which `is` holds.
     pub(super) fn last_waiting(&self, is: impl Fn(&Known) -> bool) -> Option<&Known> {
-        self.known.iter().rev().find(|known| matches!(known.state, State::Waiting(_)) && is(known))
+        self.known.iter().rev().find(|known| known.is_waiting() && is(known))
     }
 
     /// The place of the first frame that waits, at or after `from`.
@@ -131,8 +135,7 @@ impl Queue {
         if self.waiting == 0 {
             return None;
         }
-        let is_waiting = |known: &Known| matches!(known.state, State::Waiting(_));
-        self.known.range(from.min(self.known.len())..).position(is_waiting).map(|at| at + from)
+        self.known.range(from.min(self.known.len())..).position(Known::is_waiting).map(|at| at + from)
     }
 
     /// The last verified frame before `at`.
@@ -143,7 +146,7 @@ impl Queue {
     /// The levels of those that wait, at or after `from`.
     pub(super) fn levels(&self, from: usize) -> impl Iterator<Item = Level> {
         let waiting = self.known.range(from.min(self.known.len())..);
-        waiting.filter(|known| matches!(known.state, State::Waiting(_))).map(|known| known.level)
+        waiting.filter(|known| known.is_waiting()).map(|known| known.level)
     }
 
     pub(super) const fn waiting(&self) -> usize {
@@ -160,8 +163,7 @@ impl Queue {
         if let Some(place) = self.keep(opus) {
             known.state = State::Waiting(place);
         }
-        self.known.insert(at.min(self.known.len()), known);
-        self.forget();
+        self.remember(at, known);
     }
 
     /// Remembers a frame that will not be played.
@@ -225,7 +227,7 @@ impl Queue {
 
     fn forget(&mut self) {
         if self.known.len() > REMEMBERED + self.waiting {
-            let past = self.known.iter().position(|known| !matches!(known.state, State::Waiting(_)));
+            let past = self.known.iter().position(|known| !known.is_waiting());
             past.map(|at| self.known.remove(at));
         }
     }

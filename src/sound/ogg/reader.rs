@@ -13,6 +13,7 @@ use crate::{
     frame::OpusPacket,
     sound::{
         Channels, Decoder,
+        decoder::CEILING,
         recording::{Trouble, named},
         wav::MAX_SAMPLES,
     },
@@ -20,12 +21,6 @@ use crate::{
 
 /// The longest packet: comments may hold pictures.
 const MOST_BYTES: usize = 16 << 20;
-
-/// Samples of the longest packet, 120 ms.
-const LONGEST: usize = 5_760;
-
-/// The furthest from zero that a sample may be; beyond it is clipped.
-const CEILING: f32 = 4.0;
 
 const NO_OGG_OPUS: &str = "it is no Ogg Opus file";
 const TOO_LONG: &str = "it is longer than an hour, the most that is read: cut it";
@@ -219,7 +214,7 @@ impl Stream {
     }
 
     fn decode(&mut self, opus: &[u8], sound: &mut Vec<f32>) -> Result<(), Trouble> {
-        let mut samples = [0.0; LONGEST];
+        let mut samples = [0.0; Decoder::MAX_SAMPLES];
         let not_opus = |_| Trouble::Bad("it holds a packet that is no Opus: get it again from where it came from");
         let packet = OpusPacket::parse(opus).map_err(not_opus)?;
         if packet == OpusPacket::NOTHING {
@@ -230,7 +225,7 @@ impl Stream {
         let skipped = self.pre_skip.saturating_sub(self.decoded).min(decoded as u64);
         self.decoded += decoded as u64;
         let heard = samples.get(skipped as usize..decoded).unwrap_or_default();
-        if sound.len() + heard.len() > MAX_SAMPLES + LONGEST {
+        if sound.len() + heard.len() > MAX_SAMPLES + Decoder::MAX_SAMPLES {
             return Err(Trouble::Bad(TOO_LONG));
         }
         sound.extend(heard.iter().map(|x| (x * self.gain).clamp(-CEILING, CEILING)));
