@@ -151,6 +151,10 @@ const KINDS: &[Kind] = &[
     ("no settings at all", ALL, settings::no_settings),
     ("the room's end", NO_HOST, settings::end),
     ("the room's end beside a right lock", MODERATORS, settings::smuggled_end),
+    // The garden.
+    ("members asked to commit by who may not", FLOOR, settings::garden),
+    ("somebody asked to commit who is not there", DOOR, settings::garden_of_nobody),
+    ("members asked to commit for ever", DOOR, settings::garden_for_ever),
     // Links.
     ("a link by who may not", NO_HOST, settings::link),
     ("a link in another host's name", HOSTS, settings::link_in_anothers_name),

@@ -6,7 +6,7 @@
 //! bytes there: the decoder is strict, bounded, and has one encoding for each value.
 //!
 //! ```text
-//! version = 2 (1) ‖ suite id (2) ‖ S (1) ‖ E (1)
+//! version = 3 (1) ‖ suite id (2) ‖ S (1) ‖ E (1)
 //!   ‖ entry (1): 0 invited, 1 link, 2 knock
 //!   ‖ flags (1): 1 everybody speaks, 2 unsealed frames are held, 4 recording, 8 locked, 16 ended
 //!   ‖ seals (1): 0 off, 1 live, 2 strict ‖ frames a seal (1), 1 to 50 ‖ what seals prove (1): 0 deniable, 1 evidence
@@ -14,6 +14,8 @@
 //!   ‖ count (2) ‖ count × standing, ascending by key
 //!   ‖ count (2) ‖ count × banned Ed25519 public key (32), ascending
 //!   ‖ count (1) ‖ count × link, ascending by key
+//!   ‖ count (1), at most 16 ‖ if any, the first epoch in which none of them is asked to commit any more (8)
+//!     ‖ count × first half of the encryption key of a leaf (16), ascending
 //!
 //! standing = Ed25519 public key (32) ‖ role (1): 0 listener, 1 speaker, 2 moderator, 3 host
 //!   ‖ epoch since which they have that role (8), 0 for a listener
@@ -35,6 +37,7 @@ use crate::{
     },
     room::{
         door::{LinkEntry, LinkId, Terms, UnixTime},
+        garden::{Garden, MAX_GARDENERS},
         settings::{Entry, Settings, Speaking},
     },
 };
@@ -48,7 +51,7 @@ pub const MAX_BANNED: usize = 1_000;
 /// The most links a room may have.
 pub const MAX_LINKS: usize = 64;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// What the charter says of one member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -74,6 +77,8 @@ pub(crate) struct Charter {
     standings: BTreeMap<MemberId, Standing>,
     banned: BTreeSet<MemberId>,
     links: BTreeMap<LinkId, LinkEntry>,
+    /// Who is asked to commit.
+    pub(crate) garden: Option<Garden>,
 }
 
 impl Charter {
@@ -93,6 +98,14 @@ impl Charter {
     /// Everybody who is more than a plain listener.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&MemberId, &Standing)> {
         self.standings.iter()
+    }
+
+    /// Of whom `other` does not say the same.
+    pub(crate) fn standings_unlike<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = MemberId> {
+        let unlike = |one: &'a Self, other: &'a Self| {
+            one.standings.iter().filter(move |(id, was)| other.standing(id) != **was).map(|(id, _)| *id)
+        };
+        unlike(self, other).chain(unlike(other, self))
     }
 
     /// Gives `id` another role from `epoch` on. What they asked in the one before counts no more.
@@ -140,6 +153,13 @@ impl Charter {
         admitters.into_iter().map(|(id, _)| *id).collect()
     }
 
+    /// Hosts and moderators, by seniority.
+    pub(crate) fn in_charge(&self) -> Vec<MemberId> {
+        let mut in_charge: Vec<_> = self.standings().filter(|(_, standing)| standing.role >= Role::Moderator).collect();
+        in_charge.sort_by_key(|(id, standing)| (std::cmp::Reverse(standing.role), standing.since, **id));
+        in_charge.into_iter().map(|(id, _)| *id).collect()
+    }
+
     /// Why frames of `id`, a member, are not played; `None` if they are. `hosted` is whether there is a host.
     pub(crate) fn off_stage(&self, id: &MemberId, hosted: bool) -> Option<OffStage> {
         let Standing { role, muted_by, leaving, .. } = self.standing(id);
@@ -151,6 +171,11 @@ impl Charter {
         }
         let may_speak = role.on_stage() || (self.settings.speaking == Speaking::Everybody && !leaving);
         (!may_speak).then_some(OffStage::Listener)
+    }
+
+    /// Whether `id` has a place on stage, muted or not.
+    pub(crate) fn has_a_place_on_stage(&self, id: &MemberId) -> bool {
+        self.role(id).on_stage() || self.settings.speaking == Speaking::Everybody
     }
 
     /// Whether `id` is a host, and nobody else is a host or a moderator.
@@ -212,7 +237,7 @@ impl Charter {
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
-        let Self { settings, ended, standings, banned, links } = self;
+        let Self { settings, ended, standings, banned, links, garden } = self;
         let unusable = |what, why| Err(Error::Unusable { what, why });
         if standings.len() > MAX_ON_STAGE {
             return unusable("role", "1,000 members are on stage or muted already: move one off first");
@@ -272,6 +297,15 @@ impl Charter {
             out.extend_from_slice(&[role_byte(terms.role), u8::from(terms.one_shot)]);
             out.extend_from_slice(&terms.expires.map_or(0, |at| at.0).to_be_bytes());
             out.extend_from_slice(issuer.as_bytes());
+        }
+        let names = garden.as_ref().map_or(0, |garden| garden.names.len());
+        if names > MAX_GARDENERS || garden.is_some() && names == 0 {
+            return unusable("members who are asked to commit", "there are one to sixteen at a time");
+        }
+        out.extend(count(names)?.to_be_bytes().last());
+        if let Some(Garden { until, names }) = garden {
+            out.extend_from_slice(&until.to_be_bytes());
+            names.iter().for_each(|name| out.extend_from_slice(name));
         }
         Ok(out)
     }
@@ -364,9 +398,27 @@ impl Charter {
             ascending(charter.links.last_key_value().map(|(last, _)| last), &id)?;
             charter.add_link(LinkEntry { id, terms: Terms { role, one_shot: one_shot == 1, expires }, issuer });
         }
+        charter.garden = read_garden(&mut rest)?;
         rest.end()?;
         Ok(charter)
     }
+}
+
+fn read_garden(rest: &mut Reader<'_>) -> Result<Option<Garden>> {
+    let [count] = rest.array()?;
+    if count == 0 {
+        return Ok(None);
+    }
+    if usize::from(count) > MAX_GARDENERS {
+        return Err(malformed("it asks more than sixteen members to commit"));
+    }
+    let mut garden = Garden { until: u64::from_be_bytes(rest.array()?), names: BTreeSet::new() };
+    for _ in 0..count {
+        let name = rest.array()?;
+        ascending(garden.names.last(), &name)?;
+        garden.names.insert(name);
+    }
+    Ok(Some(garden))
 }
 
 pub(super) const fn role_byte(role: Role) -> u8 {

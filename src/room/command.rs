@@ -9,7 +9,7 @@ use crate::{
         door::LinkId,
         draft::{Draft, left_of},
         group::{Bundle, Plan},
-        judge::{Ground, judge},
+        judge::{Ground, Proposed, judge},
         open,
         receive::Pending,
         said::Said,
@@ -239,6 +239,8 @@ impl Room {
     pub fn retry(&mut self, intent: &Intent) -> Result<Retried> {
         match left_of(self.ground(), intent) {
             None => Ok(Retried::Done),
+            // The garden asks for it again, a little later.
+            Some(Intent::Refresh) if self.is_gardener() => Ok(Retried::Done),
             Some(Intent::BringBack(card)) if self.is_back_by(&card) => Ok(Retried::Done),
             Some(Intent::BringBack(card)) => self.bring_back_now(&card).map(Retried::Admission),
             Some(Intent::OpenDoor) => Ok(self.open_at_once()?.map_or(Retried::Done, Retried::Commit)),
@@ -263,12 +265,16 @@ impl Room {
     }
 
     /// Makes the commit of `draft`, which `intent` came to, and keeps it pending.
-    pub(super) fn commit_draft(&mut self, intent: &Intent, draft: Draft<'_>, tree_apart: bool) -> Result<Bundle> {
-        let committer = self.group()?.me();
+    pub(super) fn commit_draft(&mut self, intent: &Intent, mut draft: Draft<'_>, tree_apart: bool) -> Result<Bundle> {
+        let (committer, me) = (self.group()?.me(), self.identity.id());
         if self.pending.is_some() {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
-        let proposed = draft.proposed(self.ground(), committer);
+        let (garden, of_use) = self.garden_of(&draft)?;
+        if garden.is_some() {
+            draft.after.garden = garden;
+        }
+        let proposed = Proposed { of_use, ..draft.proposed(self.ground(), committer) };
         let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
         let Draft { adds, removes, after } = draft;
         let charter = (after != self.charter).then_some(after);
@@ -288,6 +294,7 @@ impl Room {
             // speak with one key.
             binds: self.is_to_bind() || !self.speaks,
             keeps_media_key: self.spent.is_full(),
+            certifies: charter.as_ref().unwrap_or(&self.charter).has_a_place_on_stage(&me),
         };
         let group = open(&mut self.group, self.epoch)?;
         let bundle =

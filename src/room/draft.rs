@@ -12,6 +12,7 @@ use crate::{
         Card, Intent,
         charter::Charter,
         comeback::standing_after,
+        garden::Garden,
         judge::{Ground, Newcomer, Proposed},
     },
 };
@@ -127,6 +128,10 @@ impl<'a> Draft<'a> {
             Intent::End => after.ended = true,
             Intent::Refresh => {}
         }
+        let is_over = |garden: &Garden| garden.until <= ground.epoch;
+        if draft.after != *ground.charter && draft.after.garden.as_ref().is_some_and(is_over) {
+            draft.after.garden = None;
+        }
         // An own link that may not stand is refused by name.
         if !matches!(intent, Intent::IssueLink(_)) {
             draft.after.prune_links();
@@ -172,6 +177,7 @@ impl<'a> Draft<'a> {
             other_extensions_kept: true,
             path: None,
             foreign: None,
+            of_use: BTreeSet::new(),
         }
     }
 

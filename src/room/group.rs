@@ -26,13 +26,17 @@ use openmls_rust_crypto::RustCrypto;
 use zeroize::Zeroizing;
 
 use self::{crypto::Crypto, storage::Storage};
-use super::{charter::Charter, door::UnixTime, roster::Seat};
+use super::{
+    charter::Charter,
+    door::UnixTime,
+    roster::{Seat, Shift},
+};
 use crate::{
     error::{Detail, Error, Result},
     identity::{Identity, LeafIndex, RoomCode},
     media::{
         scrub_stack,
-        seal::{MediaCertificate, MediaKey},
+        seal::{MediaCertificate, MediaKey, Proof},
         sweep_stack,
     },
 };
@@ -63,7 +67,8 @@ const DOOR_KEY: u16 = 0xF0C3;
 /// The key package extension with the proof of a link: the link's id (32) and a signature (64).
 const LINK_PROOF: u16 = 0xF0C4;
 
-/// The leaf extension with a member's media certificate, 128 bytes.
+/// The leaf extension with a member's media certificate, 128 bytes. Only who is on stage has it, from their first commit
+/// there on, and where the room keeps evidence from the card on by which they come in: it is in every later welcome.
 const MEDIA_KEYS: u16 = 0xF0C5;
 
 /// The key package extension with the word of a member who asks to be brought back, 80 bytes.
@@ -170,6 +175,7 @@ impl Group {
             return Err(Error::Unusable { what: "this machine's clock", why: "it reads 1970 or before: set it" });
         }
         provider.date = leaf::today(identity);
+        let media = (charter.settings.seals().proof == Proof::Evidence).then_some(&provider.media);
         let config = MlsGroupCreateConfig::builder()
             .ciphersuite(CIPHERSUITE)
             .lifetime(leaf::always())
@@ -178,8 +184,8 @@ impl Group {
             .max_past_epochs(0)
             .number_of_resumption_psks(0)
             .sender_ratchet_configuration(ratchet())
-            .capabilities(capabilities())
-            .with_leaf_node_extensions(leaf_extensions(identity, &provider, &provider.media, provider.date)?)
+            .capabilities(capabilities(media.map(|_| MEDIA_KEYS).into_iter()))
+            .with_leaf_node_extensions(leaf_extensions(identity, &provider, media, provider.date)?)
             .map_err(bug)?
             .with_group_context_extensions(context_extensions(charter)?)
             .build();
@@ -207,6 +213,18 @@ impl Group {
     /// Everybody in the ratchet tree. Whoever is in a merged tree has passed [`leaf::newcomer`]'s checks.
     pub(crate) fn seats(&self) -> Result<Vec<Seat>> {
         leaf::seats(self.mls.treesync().full_leaves())
+    }
+
+    /// Those that `shift` has changed, of whose leaves `is_known` tells which were there before it.
+    pub(crate) fn changed_seats(&self, shift: &Shift, is_known: impl Fn(LeafIndex) -> bool) -> Result<Vec<Seat>> {
+        if !shift.has_added && shift.renewed.is_none() {
+            return Ok(Vec::new());
+        }
+        let is_changed = |(at, _): &(LeafNodeIndex, &LeafNode)| {
+            let at = LeafIndex(at.u32());
+            shift.renewed == Some(at) || shift.has_added && (!is_known(at) || shift.removed.contains(&at))
+        };
+        leaf::seats(self.mls.treesync().full_leaves().filter(is_changed))
     }
 
     /// The room's charter, as the group agrees on it.
@@ -305,12 +323,14 @@ fn credential(identity: &Identity) -> CredentialWithKey {
     }
 }
 
-/// What every member can do, and no more.
-fn capabilities() -> Capabilities {
+/// What every member can do, and no more; with those kinds of extensions beside what every leaf has. They are in every
+/// later welcome, so a leaf lists what it or its key package carries, and nothing else.
+fn capabilities(kinds: impl Iterator<Item = u16>) -> Capabilities {
+    let kinds: Vec<_> = [CHARTER, DOOR_KEY].into_iter().chain(kinds).map(ExtensionType::Unknown).collect();
     Capabilities::new(
         Some(&[ProtocolVersion::Mls10]),
         Some(&[CIPHERSUITE]),
-        Some(&[CHARTER, DOOR_KEY, LINK_PROOF, MEDIA_KEYS, RETURN].map(ExtensionType::Unknown)),
+        Some(&kinds),
         Some(&[]),
         Some(&[CredentialType::Basic]),
     )
@@ -320,20 +340,19 @@ fn required_capabilities() -> RequiredCapabilitiesExtension {
     RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(CHARTER)], &[], &[CredentialType::Basic])
 }
 
-/// What a leaf of ours certifies beside its name and keys. A commit that changes one of these names them all.
+/// What a leaf of ours certifies beside its name and keys: with `media`, who sits at it is on stage. A commit that changes
+/// one of these names them all.
 fn leaf_extensions(
     identity: &Identity,
     provider: &Provider,
-    media: &MediaKey,
+    media: Option<&MediaKey>,
     date: u64,
 ) -> Result<Extensions<LeafNode>> {
     let door = [&provider.door.public().0[..], &date.to_be_bytes()].concat();
-    let certificate = MediaCertificate::new(identity, media).to_bytes();
-    Extensions::from_vec(vec![
-        Extension::Unknown(DOOR_KEY, UnknownExtension(door)),
-        Extension::Unknown(MEDIA_KEYS, UnknownExtension(certificate.to_vec())),
-    ])
-    .map_err(bug)
+    let certificate = media.map(|media| MediaCertificate::new(identity, media).to_bytes().to_vec());
+    let extensions = [(DOOR_KEY, door)].into_iter().chain(certificate.map(|certificate| (MEDIA_KEYS, certificate)));
+    let extensions = extensions.map(|(kind, bytes)| Extension::Unknown(kind, UnknownExtension(bytes)));
+    Extensions::from_vec(extensions.collect()).map_err(bug)
 }
 
 /// The whole list of a room's GroupContext extensions: a proposal to change one replaces them all.
@@ -422,7 +441,7 @@ mod tests {
         fn new(proof: Proof) -> Self {
             let settings = Settings::default().with_proof(proof);
             let (mut ana, _) = Room::create(Identity::generate("ana").unwrap(), settings).unwrap();
-            let guest = Guest::new(Identity::generate("ben").unwrap()).unwrap();
+            let guest = Guest::for_stage(Identity::generate("ben").unwrap()).unwrap();
             let admission = ana.admit(guest.card(), Role::Speaker).unwrap();
             ana.receive(&admission.commit, Duration::ZERO).unwrap();
             let (ben, _) = guest.enter(&admission.welcome).unwrap();

@@ -29,8 +29,24 @@ impl Guest {
     /// # Errors
     /// [`Error::Group`] if the group layer fails.
     pub fn new(identity: Identity) -> Result<Self> {
+        Self::with_card(identity, false)
+    }
+
+    /// A guest whose card certifies media keys, to be admitted on stage of a room that keeps
+    /// [evidence](crate::media::seal::Proof::Evidence): their seals count there from their first frame on.
+    ///
+    /// Without it, and in a deniable room, they count from the first commit on that the member makes on stage, for which
+    /// [`Room::refresh_due`] asks at once.
+    ///
+    /// # Errors
+    /// [`Error::Group`] if the group layer fails.
+    pub fn for_stage(identity: Identity) -> Result<Self> {
+        Self::with_card(identity, true)
+    }
+
+    fn with_card(identity: Identity, for_stage: bool) -> Result<Self> {
         let provider = Provider::new()?;
-        let card = group::new_card(&provider, &identity, None, None)?;
+        let card = group::new_card(&provider, &identity, None, None, for_stage)?;
         Ok(Self { identity, provider, card })
     }
 
@@ -85,7 +101,7 @@ impl Guest {
         };
         match group::join(self.provider, welcome, tree, check) {
             Ok(Joined { group, charter, seats, undo }) => {
-                let roster = Roster::new(seats, &charter, group.epoch(), &Roster::default());
+                let roster = Roster::new(seats, &charter, group.epoch());
                 match Entrance::new(id, &group, &charter, &roster) {
                     Ok(entrance) => Ok(Room::begin(self.identity, group, charter, roster, entrance)),
                     Err(error) => {

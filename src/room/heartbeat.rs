@@ -53,7 +53,7 @@ mod host;
 mod signal;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     mem,
     time::Duration,
 };
@@ -381,9 +381,8 @@ impl Beating {
         }
         self.hosts.retain(|id, _| room.charter.role(id) == Role::Host);
         if !self.asked.is_empty() || !self.answered.is_empty() {
-            let here: BTreeSet<&MemberId> = room.roster.members().map(|member| &member.id).collect();
-            self.asked.retain(|id, _| here.contains(id));
-            self.answered.retain(|id, _| here.contains(id));
+            self.asked.retain(|id, _| room.roster.find(id).is_some());
+            self.answered.retain(|id, _| room.roster.find(id).is_some());
         }
         self.hurry = true;
         for host in self.hosts.values_mut() {

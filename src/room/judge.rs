@@ -20,6 +20,7 @@ use crate::{
         charter::{Charter, Standing},
         comeback::{ReturnWord, standing_after},
         door::{LinkId, LinkProof},
+        garden::{GARDEN_EPOCHS, LeafName},
         policy::{Action, needs_no_word, permits},
         roster::Roster,
         settings::{Entry, Setting},
@@ -37,6 +38,13 @@ pub(crate) struct Ground<'a> {
     /// How many commits in a row were made by members who let nobody in and put nobody out. Whoever enters does so by
     /// another kind of commit: so all count alike.
     pub(crate) streak: u8,
+}
+
+impl Ground<'_> {
+    /// Whether a host or a moderator has asked `member` to commit, and they have not yet.
+    pub(crate) fn is_asked(&self, member: &MemberId) -> bool {
+        self.charter.garden.as_ref().is_some_and(|garden| garden.names(member, self.roster, self.epoch))
+    }
 }
 
 /// The longest [streak](Ground::streak) that a room with a host allows.
@@ -59,6 +67,9 @@ pub(crate) struct Proposed {
     pub(crate) path: Option<Newcomer>,
     /// The first thing in it that no room allows, as "do what".
     pub(crate) foreign: Option<&'static str>,
+    /// Of the leaves that its charter asks to commit, if it asks any anew: those by whose commits others would cost less
+    /// after this one.
+    pub(crate) of_use: BTreeSet<LeafName>,
 }
 
 /// A leaf as a commit brings it in.
@@ -155,7 +166,7 @@ pub(crate) fn judge(ground: Ground<'_>, proposed: Proposed) -> Result<Verdict, D
         ground,
         actor,
         after,
-        present: ground.roster.members().map(|member| (member.id, member)).collect(),
+        gone: BTreeSet::new(),
         newcomers: BTreeMap::new(),
         returning: BTreeMap::new(),
         changes: Vec::new(),
@@ -170,6 +181,7 @@ pub(crate) fn judge(ground: Ground<'_>, proposed: Proposed) -> Result<Verdict, D
     case.bans()?;
     case.links()?;
     case.hosts()?;
+    case.garden(&proposed.of_use)?;
     if case.changes.is_empty() {
         case.ask(Action::Refresh, "refresh their keys")?;
         case.changes.push(Change::Refreshed);
@@ -183,8 +195,8 @@ struct Case<'a> {
     actor: &'a Member,
     /// The charter as the commit leaves it.
     after: &'a Charter,
-    /// Who is in and stays, whoever comes back among them.
-    present: BTreeMap<MemberId, &'a Member>,
+    /// Who goes; not whoever comes back.
+    gone: BTreeSet<MemberId>,
     /// Who comes in, and by which link.
     newcomers: BTreeMap<MemberId, Option<LinkId>>,
     /// Who comes back.
@@ -201,7 +213,12 @@ struct Return {
     back: bool,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// The member of that id who is in and stays, or comes back.
+    fn present(&self, id: &MemberId) -> Option<&'a Member> {
+        self.ground.roster.find(id).filter(|_| !self.gone.contains(id))
+    }
+
     fn deny<T>(&self, action: &str, why: impl Into<Cow<'static, str>>) -> Result<T, Denial> {
         Err(denial(&self.actor.name, action, why))
     }
@@ -213,7 +230,9 @@ impl Case<'_> {
     /// Whether it is the actor's turn to commit at all.
     fn turn(&self, proposed: &Proposed) -> Result<(), Denial> {
         let is_kept_waiting = self.ground.streak >= MAX_STREAK && self.ground.charter.hosts() > 0;
-        if is_kept_waiting && self.actor.role < Role::Moderator && proposed.adds.is_empty() {
+        let is_asked =
+            self.ground.is_asked(&self.actor.id) && proposed.charter.is_none() && proposed.removes.is_empty();
+        if is_kept_waiting && self.actor.role < Role::Moderator && proposed.adds.is_empty() && !is_asked {
             return self.deny("commit", "eight members have done so in a row: a host or a moderator comes first");
         }
         Ok(())
@@ -299,7 +318,7 @@ impl Case<'_> {
             }
             let let_go = charter.hosts() == 0 && charter.standing(&target.id).leaving;
             self.ask(if let_go { Action::LetGo } else { Action::Remove { role: target.role } }, &what)?;
-            if self.present.remove(&target.id).is_none() {
+            if !self.gone.insert(target.id) {
                 return self.deny(&what, "they are removed twice");
             }
             self.changes.push(Change::Removed(target.clone()));
@@ -335,13 +354,13 @@ impl Case<'_> {
                 if self.after.is_banned(&id) {
                     return self.deny(&what, "they are banned by the same commit");
                 }
-                if let Some(member) = self.present.get(&id).copied() {
+                if let Some(member) = self.present(&id) {
                     self.may_bring_back(member, by_their_word, &what)?;
                 }
                 self.changes.push(Change::CameBack(id));
                 continue;
             }
-            if self.present.contains_key(&id) || self.newcomers.contains_key(&id) {
+            if self.present(&id).is_some() || self.newcomers.contains_key(&id) {
                 return self.deny(&what, "somebody with that key is in the room already");
             }
             if charter.is_banned(&id) || self.after.is_banned(&id) {
@@ -359,7 +378,9 @@ impl Case<'_> {
             self.changes.push(Change::Joined { id, link });
         }
         // Leaves are filled from the left (RFC 9420 §7.7), so this many members fit into the leaves a key id can name.
-        if !self.newcomers.is_empty() && self.present.len() + self.newcomers.len() > charter.settings.capacity() {
+        if !self.newcomers.is_empty()
+            && self.ground.roster.len() - self.gone.len() + self.newcomers.len() > charter.settings.capacity()
+        {
             return self
                 .deny("admit more members", "the room is full: a host can raise its capacity, if its key ids allow");
         }
@@ -431,7 +452,7 @@ impl Case<'_> {
         let listed: BTreeSet<MemberId> = before.standings().chain(after.standings()).map(|(id, _)| *id).collect();
         for id in listed {
             let (was, is) = (before.standing(&id), after.standing(&id));
-            if self.present.contains_key(&id) {
+            if self.present(&id).is_some() {
                 // Of who comes back it was seen before what changes, which is nothing that anybody decides.
                 if was != is && !self.returning.contains_key(&id) {
                     self.standing(id, was, is)?;
@@ -455,7 +476,7 @@ impl Case<'_> {
 
     /// A change in what is said of `id`, who is in and stays.
     fn standing(&mut self, id: MemberId, was: Standing, is: Standing) -> Result<(), Denial> {
-        let name = self.present.get(&id).map_or("somebody", |member| member.name.as_str()).to_owned();
+        let name = self.present(&id).map_or("somebody", |member| member.name.as_str()).to_owned();
         let own = id == self.actor.id;
         if is.leaving && is.role != Role::Listener {
             return self
@@ -523,7 +544,7 @@ impl Case<'_> {
             let role = target.map_or(Role::Listener, |member| member.role);
             let what = format!("ban {}, a {role}", target.map_or("a stranger", |member| member.name.as_str()));
             self.ask(Action::Ban { role }, &what)?;
-            if self.present.contains_key(id) {
+            if self.present(id).is_some() {
                 return self.deny(&what, "who is banned is put out by the same commit");
             }
             self.changes.push(Change::Banned(*id));
@@ -552,7 +573,7 @@ impl Case<'_> {
             if after.settings.entry() == Entry::Invited {
                 return self.deny("keep a link", "people enter this room by invitation: it has no links");
             }
-            if !after.carries(link) || !self.present.contains_key(&link.issuer) {
+            if !after.carries(link) || self.present(&link.issuer).is_none() {
                 return self.deny("keep a link", "its issuer is no host any more: the link goes with the office");
             }
         }
@@ -566,6 +587,32 @@ impl Case<'_> {
         Ok(())
     }
 
+    /// Members are asked to commit for so many epochs, and only those whose commits are of use: so nobody is asked for ever,
+    /// for each commit of theirs makes others' cost as little as they can.
+    fn garden(&self, of_use: &BTreeSet<LeafName>) -> Result<(), Denial> {
+        let (Ground { epoch, charter: before, .. }, after) = (self.ground, self.after);
+        if before.garden == after.garden {
+            return Ok(());
+        }
+        let what = "ask members to refresh their keys";
+        let Some(garden) = &after.garden else {
+            let is_over = before.garden.as_ref().is_some_and(|garden| garden.until <= epoch);
+            return if is_over {
+                Ok(())
+            } else {
+                self.ask(Action::Garden, "ask members no more to refresh their keys")
+            };
+        };
+        self.ask(Action::Garden, what)?;
+        if garden.until != epoch.saturating_add(1).saturating_add(GARDEN_EPOCHS) {
+            return self.deny(what, "it is good for 64 epochs, no more and no less");
+        }
+        if !garden.names.is_subset(of_use) {
+            return self.deny(what, "somebody is asked who is not in the room, or whose commit would be of no use");
+        }
+        Ok(())
+    }
+
     /// A room keeps a host, until the last one leaves and there is no moderator to take over.
     fn hosts(&mut self) -> Result<(), Denial> {
         let (before, after) = (self.ground.charter, self.after);
@@ -573,7 +620,7 @@ impl Case<'_> {
             return Ok(());
         }
         let none_left = !after.standings().any(|(id, standing)| {
-            standing.role == Role::Host && (self.present.contains_key(id) || self.newcomers.contains_key(id))
+            standing.role == Role::Host && (self.present(id).is_some() || self.newcomers.contains_key(id))
         });
         if none_left {
             let what = "leave the room without a host";
@@ -621,12 +668,13 @@ mod tests {
             leaf: LeafIndex(n.into()),
             id: id(n),
             name: (*name).to_owned(),
+            key: [u8::try_from(n).unwrap(); 32],
             door: None,
             date: 0,
             media: None,
             bound: false,
         });
-        (Roster::new(seats.collect(), &charter, 1, &Roster::default()), charter)
+        (Roster::new(seats.collect(), &charter, 1), charter)
     }
 
     fn by(committer: u32) -> Proposed {
@@ -638,6 +686,7 @@ mod tests {
             other_extensions_kept: true,
             path: None,
             foreign: None,
+            of_use: BTreeSet::new(),
         }
     }
 
@@ -967,6 +1016,7 @@ mod tests {
                     leaf: m.leaf,
                     id: m.id,
                     name: m.name.clone(),
+                    key: [9; 32],
                     door: None,
                     date: 0,
                     media: None,
@@ -975,7 +1025,6 @@ mod tests {
                 .collect(),
             &gone,
             2,
-            &roster,
         );
         let ground = Ground { roster: &roster_after, ..ground };
         let remove = |leaf, after: &Charter| Proposed {

@@ -50,6 +50,7 @@ mod draft;
 mod event;
 mod failures;
 mod flood;
+mod garden;
 mod group;
 mod guest;
 pub mod heartbeat;
@@ -83,6 +84,7 @@ use self::{
     door::{Keeper, LinkEntry},
     failures::Failures,
     flood::Floods,
+    garden::Gardening,
     group::Group,
     heartbeat::Heart,
     judge::MAX_STREAK,
@@ -169,6 +171,8 @@ pub struct Room {
     speaks: bool,
     /// How many commits in a row were made by members who let nobody in and put nobody out.
     streak: u8,
+    /// Who is asked to commit, so that commits cost less.
+    gardening: Gardening,
     /// How much each member says.
     floods: Floods,
     /// What has changed since the last snapshot.
@@ -185,7 +189,7 @@ impl Room {
     pub fn create(identity: Identity, settings: Settings) -> Result<(Self, Voice)> {
         let charter = Charter::new(settings, identity.id());
         let group = Group::create(&identity, &charter)?;
-        let roster = Roster::new(group.seats()?, &charter, group.epoch(), &Roster::default());
+        let roster = Roster::new(group.seats()?, &charter, group.epoch());
         let entrance = Entrance::new(identity.id(), &group, &charter, &roster)?;
         let (mut room, voice) = Self::begin(identity, group, charter, roster, entrance);
         room.heart = Heart::of_creator();
@@ -231,11 +235,13 @@ impl Room {
             trust: Box::new(trust),
             speaks: true,
             streak: 0,
+            gardening: Gardening::default(),
             floods: Floods::default(),
             journal: Journal::default(),
             admitted: None,
         };
         room.note_media_key();
+        room.tend(true, Duration::ZERO);
         (room, Voice::new(keys))
     }
 
@@ -334,15 +340,17 @@ impl Room {
         let is_host = self.charter.role(&self.identity.id()) == Role::Host;
         let is_turn = self.streak >= MAX_STREAK && self.charter.hosts() > 0;
         let may_moderate = self.charter.role(&self.identity.id()) >= Role::Moderator;
-        if is_turn && !may_moderate {
+        if is_turn && !may_moderate && !self.is_gardener() {
             return false;
         }
         let is_old = is_turn || is_host && now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
         let is_mute = !self.speaks && self.is_on_stage();
         let has_words_out = self.group.as_ref().is_some_and(Group::has_words_out);
+        // Between two a frame's tag proves whose it is, and in a deniable room nobody else is to learn.
+        let is_sealed = self.roster.len() > 2 || self.charter.settings.seals().proof == Proof::Evidence;
         self.is_open()
             && !self.is_pending()
-            && (is_old || is_mute || has_words_out || self.roster.len() > 2 && self.is_to_bind())
+            && (is_old || is_mute || has_words_out || is_sealed && self.is_to_bind() || self.garden_due(now))
     }
 
     /// Whether frames of one's own may be played, as far as the charter says.
@@ -350,14 +358,12 @@ impl Room {
         self.charter.off_stage(&self.identity.id(), self.charter.hosts() > 0).is_none()
     }
 
-    /// Whether one is on stage, and one's media keys count for nothing until one has made a commit: they came on a card,
-    /// which anybody who has it can bring into another room when the keys are published.
+    /// Whether one is on stage, and has no media keys that count until one has made a commit. A leaf has none while its owner
+    /// is off stage; and those on a card count only where they are never published, for whoever has the card can bring it
+    /// into another room.
     fn is_to_bind(&self) -> bool {
         let (rules, me) = (self.charter.settings.seals(), self.identity.id());
-        rules.mode != SealMode::Off
-            && rules.proof == Proof::Deniable
-            && self.is_on_stage()
-            && self.roster.media_keys(&me).is_none()
+        rules.mode != SealMode::Off && self.is_on_stage() && self.roster.media_keys(&me).is_none()
     }
 
     /// Notes the media key of this epoch, if it is to be published one day: off stage too, so that what comes of it does

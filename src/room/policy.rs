@@ -90,6 +90,8 @@ pub enum Action {
     LetGo,
     /// Refresh one's own keys.
     Refresh,
+    /// Ask members to refresh theirs, so that everybody's commits cost less.
+    Garden,
 }
 
 /// Whether somebody in the role `actor` may do `action`; if not, the rule against it and what to do instead.
@@ -111,7 +113,7 @@ pub fn permits(actor: Role, action: Action) -> Result<(), &'static str> {
             | Action::LiftMute { role },
         ) if role < Role::Moderator => Ok(()),
         (Role::Moderator, Action::Move { from, to }) if from < Role::Moderator && to < Role::Moderator => Ok(()),
-        (Role::Moderator, Action::Lock | Action::RevokeLink | Action::BringBack { .. }) => Ok(()),
+        (Role::Moderator, Action::Lock | Action::RevokeLink | Action::BringBack { .. } | Action::Garden) => Ok(()),
         (
             Role::Moderator,
             Action::Admit { .. }
@@ -150,7 +152,7 @@ pub fn table() -> String {
 /// A line of the table: what it says, and the actions that it takes of an actor in some role.
 type Row = (&'static str, fn(Role) -> Vec<Action>);
 
-const ROWS: [Row; 24] = {
+const ROWS: [Row; 25] = {
     use Role::{Host, Listener, Moderator, Speaker};
     [
         ("admit a listener or a speaker", |_| vec![Action::Admit { role: Listener }, Action::Admit { role: Speaker }]),
@@ -193,6 +195,7 @@ const ROWS: [Row; 24] = {
         ("end the room", |_| vec![Action::End]),
         ("step down from one's own role", |actor| vec![Action::StepDown { from: actor, to: Listener }]),
         ("leave; refresh one's own keys", |_| vec![Action::Leave, Action::Refresh]),
+        ("ask members to refresh theirs, so that commits cost less", |_| vec![Action::Garden]),
         ("let go who has left a room without a host", |_| vec![Action::LetGo]),
         (
             "bring back a member who lost their keys; a moderator or a host by their signed word only, but to a host",
@@ -240,7 +243,7 @@ mod tests {
                 cell(action, actor == Host);
             }
             let bring_back = ROLES.map(|role| Action::BringBack { role });
-            for action in [Action::Lock, Action::RevokeLink].into_iter().chain(bring_back) {
+            for action in [Action::Lock, Action::RevokeLink, Action::Garden].into_iter().chain(bring_back) {
                 cell(action, actor_rank >= 2);
             }
             for action in [Action::Leave, Action::LetGo, Action::BringBackLastHost, Action::Refresh] {

@@ -3,18 +3,14 @@
 //! Reading, checking and merging a commit are one step here, for openmls reads each message once: one that was
 //! read and not merged could not be read again.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    mem,
-    time::Duration,
-};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     bytes::{Reader, Writer},
     error::{Denial, Detail, Error, Item, Result},
-    identity::{LeafIndex, Member, MemberId, Role},
+    identity::{Member, MemberId, Role},
     media::sweep_stack,
     room::{
         Admitted, Event, Intent, MAX_MESSAGE, PublishedKeys, Room,
@@ -27,7 +23,7 @@ use crate::{
         heartbeat::{Heart, is_signal},
         judge::{Change, Proposed, Verdict, denial, judge},
         open,
-        roster::Roster,
+        roster::Shift,
         said::Said,
         settings::Setting,
         stage::Stage,
@@ -86,7 +82,7 @@ impl Room {
             if pending.verdict.ends() {
                 return Ok(self.end_by(pending.verdict.by, now));
             }
-            open(&mut self.group, self.epoch)?.merge_pending()?;
+            let shift = open(&mut self.group, self.epoch)?.merge_pending()?;
             // Its path is for those in the room, and nobody has the key at one's own leaf but who made the commit.
             self.speaks |= pending.is_of_this_process;
             if self.journal.is_kept()
@@ -94,7 +90,7 @@ impl Room {
             {
                 self.admitted = Some(Admitted { welcome, tree });
             }
-            let mut events = self.advance(pending.hash, pending.verdict, None, now)?;
+            let mut events = self.advance(pending.hash, pending.verdict, &shift, None, now)?;
             events.extend(self.answer_yes(now));
             events.extend(self.look_at_door(now));
             return Ok(events);
@@ -165,13 +161,13 @@ impl Room {
         if verdict.ends() {
             return Ok(self.end_by(verdict.by, now));
         }
-        open(&mut self.group, self.epoch)?.merge(staged)?;
+        let shift = open(&mut self.group, self.epoch)?.merge(staged)?;
         let lost = self.pending.take().map(|pending| {
             self.door.lost();
             self.echoes.lost(pending.hash);
             pending.intent
         });
-        let mut events = self.advance(commit, verdict, lost, now)?;
+        let mut events = self.advance(commit, verdict, &shift, lost, now)?;
         events.extend(self.look_at_door(now));
         Ok(events)
     }
@@ -236,24 +232,35 @@ impl Room {
     }
 
     /// Enters the epoch that the group has just entered, by that commit.
-    fn advance(&mut self, commit: Hash, verdict: Verdict, lost: Option<Intent>, now: Duration) -> Result<Vec<Event>> {
+    fn advance(
+        &mut self,
+        commit: Hash,
+        verdict: Verdict,
+        shift: &Shift,
+        lost: Option<Intent>,
+        now: Duration,
+    ) -> Result<Vec<Event>> {
         let Verdict { by, mut changes, charter } = verdict;
-        if let Some(charter) = charter {
-            self.charter = charter;
-        }
+        let was_asked = self.ground().is_asked(&by) && changes == [Change::Refreshed];
+        let charter_before = charter.map(|charter| mem::replace(&mut self.charter, charter));
         let group = self.group()?;
-        let (epoch, code, seats) = (group.epoch(), group.code(), group.seats()?);
+        let (epoch, code) = (group.epoch(), group.code());
+        let changed = group.changed_seats(shift, |leaf| self.roster.at(leaf).is_some())?;
         self.journal.whole();
         self.refused.clear();
-        self.count_turn(by, &changes);
+        if !was_asked {
+            self.count_turn(by, &changes);
+        }
         let ended = mem::replace(&mut self.epoch, epoch);
         (self.code, self.since) = (code, now);
-        let mut before = mem::take(&mut self.roster);
-        self.note_used_cards(&changes, &before);
-        before.forget_who_came(&changes);
+        self.note_used_cards(&changes);
         self.comeback.follow(by, Ending { epoch: ended, commit });
-        self.roster = Roster::new(seats, &self.charter, epoch, &before);
+        self.roster.follow(shift, changed, charter_before.as_ref(), &self.charter, epoch);
         self.stage.follow(&self.roster);
+        if lost.is_some() {
+            self.tend_later(now);
+        }
+        self.tend(shift.has_added, now);
 
         self.note_media_key();
         let group = self.group.as_ref().ok_or(Error::Closed { epoch })?;
@@ -292,9 +299,8 @@ impl Room {
 
     /// Puts changes in an order that all members share: openmls gives back a commit's parts in any.
     fn put_in_order(&self, changes: &mut [Change]) {
-        let leaves: BTreeMap<MemberId, LeafIndex> = self.roster().map(|member| (member.id, member.leaf)).collect();
-        let leaf = |id: &MemberId| leaves.get(id).copied();
-        changes.sort_by_key(|change| match change {
+        let leaf = |id: &MemberId| self.member(id).map(|member| member.leaf);
+        changes.sort_by_cached_key(|change| match change {
             Change::Removed(member) => (0, Some(member.leaf)),
             Change::Joined { id, .. } | Change::CameBack(id) => (1, leaf(id)),
             Change::Moved { id, .. } => (2, leaf(id)),

@@ -1,11 +1,11 @@
-//! The members of one epoch, in order of their leaves.
+//! The members of one epoch, by leaf and by id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     identity::{LeafIndex, Member, MemberId},
     media::seal::{MediaCertificate, Proof},
-    room::{charter::Charter, group::DoorKeyPublic, judge::Change},
+    room::{charter::Charter, group::DoorKeyPublic},
 };
 
 /// Somebody's place in the tree, as the group layer reports it.
@@ -14,22 +14,35 @@ pub(crate) struct Seat {
     pub(crate) leaf: LeafIndex,
     pub(crate) id: MemberId,
     pub(crate) name: String,
+    /// The key that path secrets are encrypted to: another with each commit of theirs that has a path.
+    pub(crate) key: [u8; 32],
     /// Their door key, if their leaf certifies one: only who has one can read knocks.
     pub(crate) door: Option<DoorKeyPublic>,
     /// The date their leaf says; 0 if it says none.
     pub(crate) date: u64,
     /// Their media keys as their leaf has them; whether they are theirs is not checked here.
-    pub(crate) media: Option<MediaCertificate>,
+    pub(crate) media: Option<Box<MediaCertificate>>,
     /// Whether a commit of theirs made the leaf, so that their signature over it names this group (RFC 9420 §7.2). That
     /// of a card's leaf names none: whoever has kept the card can bring it into any room.
     pub(crate) bound: bool,
 }
 
+/// What a commit did to the leaves of the tree.
+#[derive(Default, Debug)]
+pub(crate) struct Shift {
+    /// Whose leaf is gone, or is another's since.
+    pub(crate) removed: BTreeSet<LeafIndex>,
+    /// Whose leaf has other keys, by a path of their own.
+    pub(crate) renewed: Option<LeafIndex>,
+    /// Whether there are leaves that were not there, or are another's.
+    pub(crate) has_added: bool,
+}
+
 /// Everybody who can decrypt in one epoch, and nobody else: it is read off the ratchet tree.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
-    /// Ascending by leaf.
-    seats: Vec<Sitting>,
+    seats: BTreeMap<LeafIndex, Sitting>,
+    leaves: BTreeMap<MemberId, LeafIndex>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,46 +50,90 @@ struct Sitting {
     member: Member,
     /// The epoch since which that leaf is theirs, as far as this room has seen.
     since: u64,
+    key: [u8; 32],
     door: Option<DoorKeyPublic>,
     date: u64,
-    /// Their media keys, if they are on stage and the keys are theirs.
-    media: Option<MediaCertificate>,
+    /// Their media keys, in their leaf and bound as the room wants it.
+    certificate: Option<Box<MediaCertificate>>,
+    /// Whether it was found that those keys are theirs, or that they are not. Nobody asks before they are on stage.
+    is_certified: Option<bool>,
+    is_on_stage: bool,
+}
+
+impl Sitting {
+    /// What the charter says of them.
+    fn stand(&mut self, charter: &Charter, hosted: bool) {
+        let id = self.member.id;
+        let standing = charter.standing(&id);
+        (self.member.role, self.member.muted_by) = (standing.role, standing.muted_by);
+        self.is_on_stage = charter.off_stage(&id, hosted).is_none();
+        if self.is_on_stage && self.is_certified.is_none() {
+            self.is_certified = self.certificate.as_ref().map(|certificate| certificate.is_of(&id, &self.member.name));
+        }
+    }
+
+    fn media(&self) -> Option<&MediaCertificate> {
+        self.certificate.as_deref().filter(|_| self.is_on_stage && self.is_certified == Some(true))
+    }
 }
 
 impl Roster {
-    /// The roster of `epoch`; who sat at the same leaf in `before` keeps the date of that.
+    /// The roster of `epoch`, all of whose leaves are theirs since then as far as this room has seen.
     ///
     /// The certificates of media keys are checked here for those on stage, and once: members have refused false ones
     /// as they came, but who enters takes nobody's word for what is in the tree. Keys that are published one day count
     /// only in a leaf that is bound to this group: an old card would bring them along after that.
-    pub(crate) fn new(seats: Vec<Seat>, charter: &Charter, epoch: u64, before: &Self) -> Self {
-        let hosted = charter.hosts() > 0;
-        let mut seats: Vec<Sitting> = seats
-            .into_iter()
-            .map(|Seat { leaf, id, name, door, date, media, bound }| {
-                let before = before.seat(leaf).filter(|sitting| sitting.member.id == id);
-                let since = before.map_or(epoch, |sitting| sitting.since);
-                let media =
-                    media.filter(|_| bound || charter.settings.seals().proof == Proof::Evidence).filter(|media| {
-                        let known =
-                            before.is_some_and(|before| before.media == Some(*media) && before.member.name == name);
-                        charter.off_stage(&id, hosted).is_none() && (known || media.is_of(&id, &name))
-                    });
-                let standing = charter.standing(&id);
-                let member = Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by };
-                Sitting { member, since, door, date, media }
-            })
-            .collect();
-        seats.sort_unstable_by_key(|sitting| sitting.member.leaf);
-        Self { seats }
+    pub(crate) fn new(seats: Vec<Seat>, charter: &Charter, epoch: u64) -> Self {
+        let mut roster = Self::default();
+        roster.seat(seats, charter, epoch);
+        roster
     }
 
-    /// Forgets whoever `changes` brought in: they sit there since the next epoch only, if they sat there before.
-    pub(crate) fn forget_who_came(&mut self, changes: &[Change]) {
-        for change in changes {
-            if let Change::CameBack(id) | Change::Joined { id, .. } = change {
-                self.seats.retain(|sitting| sitting.member.id != *id);
+    /// Follows a commit into `epoch`: what it did to the leaves, those that are not as they were, the charter, and what
+    /// that was before if it is another. What did not change is not looked at.
+    pub(crate) fn follow(
+        &mut self,
+        shift: &Shift,
+        changed: Vec<Seat>,
+        before: Option<&Charter>,
+        after: &Charter,
+        epoch: u64,
+    ) {
+        for leaf in &shift.removed {
+            if let Some(gone) = self.seats.remove(leaf) {
+                self.leaves.remove(&gone.member.id);
             }
+        }
+        self.seat(changed, after, epoch);
+        let Some(before) = before else { return };
+        let hosted = after.hosts() > 0;
+        if before.settings.speaking() != after.settings.speaking() || (before.hosts() > 0) != hosted {
+            self.seats.values_mut().for_each(|sitting| sitting.stand(after, hosted));
+            return;
+        }
+        for id in before.standings_unlike(after) {
+            if let Some(sitting) = self.leaves.get(&id).and_then(|leaf| self.seats.get_mut(leaf)) {
+                sitting.stand(after, hosted);
+            }
+        }
+    }
+
+    /// Puts members at their leaves. Who sat there before keeps the date of that.
+    fn seat(&mut self, seats: Vec<Seat>, charter: &Charter, epoch: u64) {
+        let hosted = charter.hosts() > 0;
+        let counts_unbound = charter.settings.seals().proof == Proof::Evidence;
+        for Seat { leaf, id, name, key, door, date, media, bound } in seats {
+            let before = self.seats.get(&leaf).filter(|sitting| sitting.member.id == id);
+            let since = before.map_or(epoch, |sitting| sitting.since);
+            let certificate = media.filter(|_| bound || counts_unbound);
+            let is_known = before.is_some_and(|before| before.certificate == certificate && before.member.name == name);
+            let is_certified = before.and_then(|before| before.is_certified).filter(|_| is_known);
+            let standing = charter.standing(&id);
+            let member = Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by };
+            let mut sitting = Sitting { member, since, key, door, date, certificate, is_certified, is_on_stage: false };
+            sitting.stand(charter, hosted);
+            self.leaves.insert(id, leaf);
+            self.seats.insert(leaf, sitting);
         }
     }
 
@@ -87,11 +144,11 @@ impl Roster {
 
     /// Who sits where they do since `epoch`.
     pub(crate) fn came_in(&self, epoch: u64) -> impl Iterator<Item = MemberId> {
-        self.seats.iter().filter(move |sitting| sitting.since == epoch).map(|sitting| sitting.member.id)
+        self.seats.values().filter(move |sitting| sitting.since == epoch).map(|sitting| sitting.member.id)
     }
 
     pub(crate) fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
-        self.seats.iter().map(|sitting| &sitting.member)
+        self.seats.values().map(|sitting| &sitting.member)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -99,18 +156,18 @@ impl Roster {
     }
 
     pub(crate) fn at(&self, leaf: LeafIndex) -> Option<&Member> {
-        self.seat(leaf).map(|sitting| &sitting.member)
+        self.seats.get(&leaf).map(|sitting| &sitting.member)
     }
 
     /// Since which epoch each leaf is whose it is.
     pub(crate) fn dates(&self) -> impl ExactSizeIterator<Item = (LeafIndex, u64)> {
-        self.seats.iter().map(|sitting| (sitting.member.leaf, sitting.since))
+        self.seats.iter().map(|(leaf, sitting)| (*leaf, sitting.since))
     }
 
     /// Dates the leaves as [`dates`](Self::dates) gave them.
     pub(crate) fn date(&mut self, dates: &BTreeMap<LeafIndex, u64>) {
-        for sitting in &mut self.seats {
-            sitting.since = dates.get(&sitting.member.leaf).copied().unwrap_or(sitting.since);
+        for (leaf, sitting) in &mut self.seats {
+            sitting.since = dates.get(leaf).copied().unwrap_or(sitting.since);
         }
     }
 
@@ -128,22 +185,27 @@ impl Roster {
         self.of(id)?.door
     }
 
+    /// The key that path secrets are encrypted to at the leaf of `id`.
+    pub(crate) fn key(&self, id: &MemberId) -> Option<&[u8; 32]> {
+        self.of(id).map(|sitting| &sitting.key)
+    }
+
+    /// Everybody, with those keys.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&Member, &[u8; 32])> {
+        self.seats.values().map(|sitting| (&sitting.member, &sitting.key))
+    }
+
     /// The media keys of `id`, if they are on stage and their leaf certifies any.
     pub(crate) fn media_keys(&self, id: &MemberId) -> Option<&MediaCertificate> {
-        self.of(id)?.media.as_ref()
+        self.of(id)?.media()
     }
 
     /// Who seals in this epoch, and by which keys.
     pub(crate) fn sealing(&self) -> impl Iterator<Item = (&Member, &MediaCertificate)> {
-        self.seats.iter().filter_map(|sitting| Some((&sitting.member, sitting.media.as_ref()?)))
+        self.seats.values().filter_map(|sitting| Some((&sitting.member, sitting.media()?)))
     }
 
     fn of(&self, id: &MemberId) -> Option<&Sitting> {
-        self.seats.iter().find(|sitting| sitting.member.id == *id)
-    }
-
-    fn seat(&self, leaf: LeafIndex) -> Option<&Sitting> {
-        let at = self.seats.binary_search_by_key(&leaf, |sitting| sitting.member.leaf).ok()?;
-        self.seats.get(at)
+        self.seats.get(self.leaves.get(id)?)
     }
 }

@@ -44,6 +44,7 @@ use crate::{
         epoch_keys,
         failures::Failures,
         flood::Floods,
+        garden::Gardening,
         group::{Bundle, Group},
         heartbeat::Heart,
         judge::judge,
@@ -217,6 +218,7 @@ impl Room {
             comeback: Comeback::default(),
             speaks: false,
             streak: 0,
+            gardening: Gardening::default(),
             floods: Floods::default(),
             journal: Journal::default(),
             admitted: None,
@@ -244,7 +246,7 @@ impl Room {
         }
         self.charter = group.charter()?;
         self.code = group.code();
-        self.roster = Roster::new(group.seats()?, &self.charter, self.epoch, &Roster::default());
+        self.roster = Roster::new(group.seats()?, &self.charter, self.epoch);
         self.roster.load(saved)?;
         self.streak = saved.byte()?;
         let proposed = group.pending();
@@ -257,6 +259,7 @@ impl Room {
         } else if proposed.is_some() {
             return Err(saved.malformed("its group has a commit on its way that is not in it"));
         }
+        self.tend(true, now);
         self.admitted = read_admitted(saved)?;
         self.echoes = Echoes::load(saved)?;
         self.leaving = read_ids(saved)?.into_iter().collect();

@@ -143,9 +143,7 @@ impl Stage {
 
     /// Forgets what the next epoch has no place for: the words of those who left, the hands of those on stage.
     pub(super) fn follow(&mut self, roster: &Roster) {
-        // Looked up once: everybody in a large room may have said something.
-        let roles: BTreeMap<MemberId, Role> = roster.members().map(|member| (member.id, member.role)).collect();
-        let role = |id: &MemberId| roles.get(id).copied();
+        let role = |id: &MemberId| roster.find(id).map(|member| member.role);
         self.stances.retain(|id, _| role(id).is_some());
         self.hands.retain(|id| role(id).is_some_and(|role| !role.on_stage()));
         self.invitations.retain(|id, (by, _)| role(id) == Some(Role::Listener) && role(by).is_some());

@@ -54,6 +54,8 @@ pub struct Charter {
     pub standings: BTreeMap<Key, Standing>,
     pub banned: BTreeSet<Key>,
     pub links: BTreeMap<Key, Link>,
+    /// Until which epoch whose leaves are asked to commit, by the first halves of their keys.
+    pub garden: (u64, BTreeSet<[u8; 16]>),
     /// What follows the charter's end.
     pub spare: Vec<u8>,
 }
@@ -62,7 +64,7 @@ impl Charter {
     /// The charter of a room with default settings, in which nobody has a role.
     pub fn empty() -> Self {
         Self {
-            version: 2,
+            version: 3,
             suite: 0xF001,
             sender_bits: 12,
             epoch_bits: 8,
@@ -77,6 +79,7 @@ impl Charter {
             standings: BTreeMap::new(),
             banned: BTreeSet::new(),
             links: BTreeMap::new(),
+            garden: Default::default(),
             spare: Vec::new(),
         }
     }
@@ -115,7 +118,10 @@ impl Charter {
             let (role, one_shot) = (take(1)[0], take(1)[0]);
             links.insert(id, Link { role, one_shot, expires: number(take(8)), issuer: key(take(32)) });
         }
-        assert_eq!(at, bytes.len(), "a charter ends where its last link does");
+        let named = take(1)[0];
+        let until = if named > 0 { number(take(8)) } else { 0 };
+        let garden = (until, (0..named).map(|_| take(16).try_into().unwrap()).collect());
+        assert_eq!(at, bytes.len(), "a charter ends where its garden does");
         let spare = Vec::new();
         Self {
             version,
@@ -133,6 +139,7 @@ impl Charter {
             standings,
             banned,
             links,
+            garden,
             spare,
         }
     }
@@ -168,6 +175,12 @@ impl Charter {
             out.extend([link.role, link.one_shot]);
             out.extend(link.expires.to_be_bytes());
             out.extend(link.issuer);
+        }
+        let (until, names) = &self.garden;
+        out.push(names.len() as u8);
+        if !names.is_empty() {
+            out.extend(until.to_be_bytes());
+            names.iter().for_each(|name| out.extend(name));
         }
         out.extend(&self.spare);
         out

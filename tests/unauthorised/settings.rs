@@ -2,6 +2,7 @@
 
 use openmls::prelude::*;
 use rand::RngExt as _;
+use tls_codec::Serialize as _;
 
 use super::{Attempt, Evening, Expect, key, leaf, role};
 use crate::party::{
@@ -74,7 +75,7 @@ pub fn suite_or_layout(e: &mut Evening) -> Attempt {
 pub fn unreadable(e: &mut Evening) -> Attempt {
     let (mut charter, ben) = (e.mal.charter(), e.party.id("ben"));
     let next = e.mal.next_epoch();
-    let bytes = match e.rng.random_range(0..14) {
+    let bytes = match e.rng.random_range(0..16) {
         0 => Vec::new(),
         1 => {
             let bytes = charter.write();
@@ -83,7 +84,7 @@ pub fn unreadable(e: &mut Evening) -> Attempt {
         2 => vec![0; e.rng.random_range(1..70_000)],
         which => {
             match which {
-                3 => charter.version = [0, 1, 3][e.rng.random_range(0..3)],
+                3 => charter.version = [0, 2, 4][e.rng.random_range(0..3)],
                 4 => charter.entry = e.rng.random_range(3..=u8::MAX),
                 5 => charter.flags |= 32 << e.rng.random_range(0..3),
                 6 => charter.spare = vec![0],
@@ -92,6 +93,10 @@ pub fn unreadable(e: &mut Evening) -> Attempt {
                 12 => charter.title = "a \u{202e}mo\u{2028}or".into(),
                 13 => charter.topic = "\u{3164}".into(),
                 11 => charter.proof = e.rng.random_range(2..=u8::MAX),
+                // More are asked to commit than may be.
+                14 => charter.garden = (next, (0..17).map(|n| [n; 16]).collect()),
+                // A garden is cut short, or has another form.
+                15 => charter.spare = vec![1; e.rng.random_range(1..24)],
                 // Somebody who is leaving, with a role.
                 7 => drop(
                     charter
@@ -123,6 +128,33 @@ pub fn end(e: &mut Evening) -> Attempt {
 
 pub fn smuggled_end(e: &mut Evening) -> Attempt {
     e.recharter(|charter| charter.flags = (charter.flags ^ LOCKED) | ENDED, "end the room")
+}
+
+// ---- the garden ----
+
+const ASK: &str = "ask members to refresh their keys";
+
+/// The name by which a member's leaf is asked to commit.
+fn leaf_name(e: &mut Evening) -> [u8; 16] {
+    let leaves: Vec<_> = e.mal.group.treesync().full_leaves().collect();
+    let (_, leaf) = leaves[e.rng.random_range(0..leaves.len())];
+    leaf.encryption_key().tls_serialize_detached().unwrap()[1..17].try_into().unwrap()
+}
+
+pub fn garden(e: &mut Evening) -> Attempt {
+    let (until, name) = (e.mal.next_epoch() + 64, leaf_name(e));
+    e.recharter(|charter| charter.garden = (until, [name].into()), ASK)
+}
+
+pub fn garden_of_nobody(e: &mut Evening) -> Attempt {
+    let (until, name) = (e.mal.next_epoch() + 64, e.rng.random());
+    e.recharter(|charter| charter.garden = (until, [name].into()), ASK)
+}
+
+pub fn garden_for_ever(e: &mut Evening) -> Attempt {
+    let (next, name) = (e.mal.next_epoch(), leaf_name(e));
+    let until = [0, next, next + 63, next + 65, u64::MAX][e.rng.random_range(0..5)];
+    e.recharter(|charter| charter.garden = (until, [name].into()), ASK)
 }
 
 // ---- links ----

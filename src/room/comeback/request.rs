@@ -229,7 +229,7 @@ mod tests {
 
     fn card_of(identity: &Identity, room: &[u8]) -> Card {
         let word = ReturnWord::new(room, 0, UnixTime(9), (DoorKeyPublic([1; 32]), 5));
-        new_card(&Provider::new().unwrap(), identity, None, Some(word)).unwrap()
+        new_card(&Provider::new().unwrap(), identity, None, Some(word), false).unwrap()
     }
 
     fn sealed(readers: &[&DoorKey], identity: &Identity, card: &Card, state: State) -> Vec<u8> {
@@ -290,7 +290,7 @@ mod tests {
         };
         refused(&eve, &card_of(&ben, ROOM), "has not signed it");
         refused(&ben, &card_of(&ben, b"another"), "does not ask");
-        let plain = new_card(&Provider::new().unwrap(), &ben, None, None).unwrap();
+        let plain = new_card(&Provider::new().unwrap(), &ben, None, None, false).unwrap();
         refused(&ben, &plain, "does not ask");
         assert!(make(ROOM, std::iter::empty(), &ben, &plain, State::Lost).is_err(), "nobody to ask");
     }

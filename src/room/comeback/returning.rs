@@ -10,7 +10,7 @@ use crate::{
     bytes::Reader,
     error::{Error, Item, Result},
     identity::{Identity, MemberId, Role},
-    media::Voice,
+    media::{Voice, seal::Proof},
     room::{
         Card, Entrance, MAX_MESSAGE, MAX_TREE, Room, check_size,
         door::{MAX_ADMITTERS, UnixTime},
@@ -36,6 +36,8 @@ pub struct Ticket {
     since: u64,
     /// One's own leaf: its door key and its date.
     leaf: (DoorKeyPublic, u64),
+    /// Whether one is on stage of a room that keeps evidence, so that one's card certifies media keys.
+    for_stage: bool,
     readers: Vec<(MemberId, DoorKeyPublic)>,
 }
 
@@ -49,6 +51,7 @@ impl Ticket {
         reader.version(VERSION)?;
         let [epoch, since] = [reader.array()?, reader.array()?].map(u64::from_be_bytes);
         let leaf = (DoorKeyPublic(reader.array()?), reader.number()?);
+        let for_stage = reader.flag()?;
         let room = reader.short()?.into();
         let count = usize::from(reader.byte()?);
         if count == 0 || count > MAX_ADMITTERS {
@@ -59,17 +62,19 @@ impl Ticket {
             readers.push((MemberId::from_bytes(reader.array()?), DoorKeyPublic(reader.array()?)));
         }
         reader.end()?;
-        Ok(Self { room, epoch, since, leaf, readers })
+        Ok(Self { room, epoch, since, leaf, for_stage, readers })
     }
 
-    /// The ticket to keep: version 1 (1) ‖ epoch (8) ‖ since when one has one's role (8)
-    /// ‖ the door key (32) and the date (8) of one's own leaf ‖ room id's length (1) ‖ room id ‖ count (1), 1 to 8 ‖ count × [member's Ed25519 key (32) ‖ door key (32)].
+    /// The ticket to keep: version 2 (1) ‖ epoch (8) ‖ since when one has one's role (8)
+    /// ‖ the door key (32) and the date (8) of one's own leaf ‖ whether one is on stage of a room that keeps evidence (1)
+    /// ‖ room id's length (1) ‖ room id ‖ count (1), 1 to 8 ‖ count × [member's Ed25519 key (32) ‖ door key (32)].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.epoch.to_be_bytes());
         out.extend_from_slice(&self.since.to_be_bytes());
         out.extend_from_slice(&self.leaf.0.0);
         out.extend_from_slice(&self.leaf.1.to_be_bytes());
+        out.push(u8::from(self.for_stage));
         // Both fit: a ticket is made or read with no more.
         out.push(u8::try_from(self.room.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(&self.room);
@@ -87,7 +92,7 @@ impl Ticket {
     }
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// How long an answer may take before one asks by another request, in seconds.
 const ANSWERED_WITHIN: u64 = 5;
@@ -123,7 +128,9 @@ impl Room {
             return Err(Error::Unusable { what: "room", why: "nobody else is in it who could be asked" });
         }
         let since = self.charter.standing(&me).since;
-        Ok(Ticket { room: self.id.clone(), epoch: self.epoch, since, leaf, readers })
+        let keeps_evidence = self.charter.settings.seals().proof == Proof::Evidence;
+        let for_stage = keeps_evidence && self.charter.has_a_place_on_stage(&me);
+        Ok(Ticket { room: self.id.clone(), epoch: self.epoch, since, leaf, for_stage, readers })
     }
 
     /// Asks to be brought back into this room, whose keys are old or of no use: a request for the relay to hand to
@@ -200,7 +207,7 @@ impl Asked {
         let at = if next <= made.plus(UnixTime::SLACK) { made.max(next) } else { made };
         let provider = Provider::new()?;
         let word = ReturnWord::new(&ticket.room, ticket.since, at, ticket.leaf);
-        let card = group::new_card(&provider, identity, None, Some(word))?;
+        let card = group::new_card(&provider, identity, None, Some(word), ticket.for_stage)?;
         let readers = ticket.readers.iter().filter(|(id, _)| *id != identity.id()).map(|(_, door)| *door);
         let request = make(&ticket.room, readers, identity, &card, state)?;
         Ok(Self { provider, card, request, made })
@@ -302,7 +309,7 @@ impl Returning {
         let entered = group::join(provider, welcome, tree, |doorstep| check(doorstep, identity, &ticket, &card));
         let (provider, error) = match entered {
             Ok(Joined { group, charter, seats, undo }) => {
-                let roster = Roster::new(seats, &charter, group.epoch(), &Roster::default());
+                let roster = Roster::new(seats, &charter, group.epoch());
                 match Entrance::new(me, &group, &charter, &roster) {
                     Ok(entrance) => {
                         return Ok(match stale {
@@ -449,6 +456,7 @@ mod tests {
     fn a_ticket_comes_back_as_it_was_written_and_has_one_form() {
         let reader = |n: u8| (MemberId::from_bytes([n; 32]), DoorKeyPublic([n; 32]));
         let to_ask = |count: u8| Ticket {
+            for_stage: count % 2 == 0,
             room: vec![7; 16].into(),
             epoch: 5,
             since: 3,
@@ -464,7 +472,7 @@ mod tests {
             }
             assert!(Ticket::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
             let mut other = bytes.clone();
-            other[0] = 2;
+            other[0] = VERSION + 1;
             assert!(Ticket::from_bytes(&other).is_err());
         }
         for count in [0, 9] {

@@ -37,7 +37,6 @@ use crate::{
         group::{Bundle, Making, split_welcome},
         judge::{Change, denial},
         policy::{Action, permits},
-        roster::Roster,
         said::Said,
         settings::Entry,
     },
@@ -331,7 +330,8 @@ impl Room {
             .filter_map(|id| Some((id, self.roster.door_key(&id)?)))
             .take(MAX_ADMITTERS)
             .collect();
-        make_doorplate(link, &self.identity, self.settings().title(), &self.id, entry.terms, &admitters)
+        let proof = self.settings().seals().proof;
+        make_doorplate(link, &self.identity, self.settings().title(), &self.id, entry.terms, proof, &admitters)
     }
 
     /// Takes a knock that the relay brought, at the monotonic time `now` and the time of day `wall`.
@@ -745,11 +745,12 @@ impl Room {
         self.door.early.retain(|(_, by)| is_in_office(by));
     }
 
-    /// The cards by which those have come in whom a commit puts out or brings in: they admit nobody any more.
-    pub(crate) fn note_used_cards(&mut self, changes: &[Change], before: &Roster) {
+    /// The cards by which those have come in whom a commit puts out or brings in: they admit nobody any more. Told while the
+    /// roster is what it was before.
+    pub(crate) fn note_used_cards(&mut self, changes: &[Change]) {
         for change in changes {
             if let Change::Removed(Member { id, .. }) | Change::CameBack(id) = change
-                && let (Some(door), date) = before.dated_leaf(id)
+                && let (Some(door), date) = self.roster.dated_leaf(id)
             {
                 self.door.used.note(*id, Making { key: door.0, date });
             }

@@ -374,7 +374,7 @@ mod tests {
 
     fn card(door: &Door, guest: &Guest) -> Card {
         let proof = door.link.prove(door.host.id(), &guest.identity.id()).unwrap();
-        group::new_card(&guest.provider, &guest.identity, Some(proof), None).unwrap()
+        group::new_card(&guest.provider, &guest.identity, Some(proof), None, false).unwrap()
     }
 
     #[test]
@@ -526,7 +526,7 @@ mod tests {
             (Some(link.prove(b"another room", &me).unwrap()), "for another room"),
             (Some(link.prove(room, &MemberId([3; 32])).unwrap()), "another person"),
         ] {
-            let card = group::new_card(&parts.ben.provider, &parts.ben.identity, proof, None).unwrap();
+            let card = group::new_card(&parts.ben.provider, &parts.ben.identity, proof, None, false).unwrap();
             parts.refused(&parts.signed_by(&parts.ben.identity, &card, &parts.reply.public()), why);
         }
         let error = Knock::open(&parts.knock, parts.door.key(), &other.id(), room).unwrap_err();

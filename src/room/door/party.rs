@@ -6,6 +6,7 @@ use super::{Doorplate, Knock, Link, Terms, UnixTime, Verdict, bucket_for, make_d
 use crate::{
     error::{Error, Result},
     identity::{Identity, MemberId, Role},
+    media::seal::Proof,
     room::{
         Entry, Guest, Room, Setting, Settings,
         group::{DoorKey, DoorKeyPublic, Plan, split_welcome},
@@ -57,7 +58,8 @@ impl Door {
 
     pub(super) fn plate_of(&self, admitters: &[(MemberId, DoorKeyPublic)]) -> Doorplate {
         let (room, title) = (self.host.id(), self.host.settings().title());
-        let sealed = make_doorplate(&self.link, &self.host.identity, title, room, TERMS, admitters).unwrap();
+        let sealed =
+            make_doorplate(&self.link, &self.host.identity, title, room, TERMS, Proof::Deniable, admitters).unwrap();
         self.link.read_doorplate(&sealed).unwrap()
     }
 

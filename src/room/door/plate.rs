@@ -7,7 +7,8 @@
 //! ```text
 //! sealed: version = 1 (1) ‖ nonce (12) ‖ ChaCha20-Poly1305(nonce, AAD = version ‖ address, plain)
 //! plain:  version = 1 (1) ‖ title length (1) ‖ title ‖ name length (1) ‖ host's name ‖ host's key (32)
-//!   ‖ group id length (1) ‖ MLS group id ‖ role (1): 0 listener, 1 speaker ‖ one shot (1) ‖ expires (1) ‖ when (8)
+//!   ‖ group id length (1) ‖ MLS group id ‖ role (1): 0 listener, 1 speaker, 2 speaker in a room that keeps evidence
+//!   ‖ one shot (1) ‖ expires (1) ‖ when (8)
 //!   ‖ count (1) ‖ count × [ member (32) ‖ door key (32) ] ‖ the host's Ed25519 signature (64) ‖ zeros to 2,048
 //! ```
 
@@ -24,6 +25,7 @@ use crate::{
     bytes::{Reader, pad, put_short},
     error::{Error, Item, Result},
     identity::{Identity, MAX_NAME, MemberId, Role, check_name},
+    media::seal::Proof,
     random,
     room::{group::DoorKeyPublic, settings::MAX_TITLE},
     text::check_line,
@@ -50,6 +52,8 @@ pub struct Doorplate {
     host: MemberId,
     room: Box<[u8]>,
     terms: Terms,
+    /// Whether it leads to the stage of a room that keeps evidence: cards for it certify media keys.
+    for_stage: bool,
     /// Who reads knocks, the issuer first; never empty.
     admitters: Vec<(MemberId, DoorKeyPublic)>,
 }
@@ -73,6 +77,11 @@ impl Doorplate {
     /// What the link is good for.
     pub const fn terms(&self) -> Terms {
         self.terms
+    }
+
+    /// Whether a card for this door certifies media keys.
+    pub(crate) const fn is_for_stage(&self) -> bool {
+        self.for_stage
     }
 
     /// The link at whose door it is.
@@ -123,9 +132,10 @@ impl Link {
         if room.is_empty() || room.len() > MAX_GROUP_ID {
             return Err(reader.malformed("its group id is empty or too long"));
         }
-        let role = match reader.byte()? {
-            0 => Role::Listener,
-            1 => Role::Speaker,
+        let (role, for_stage) = match reader.byte()? {
+            0 => (Role::Listener, false),
+            1 => (Role::Speaker, false),
+            2 => (Role::Speaker, true),
             _ => return Err(reader.malformed("no link admits to such a role")),
         };
         let one_shot = reader.flag()?;
@@ -157,11 +167,11 @@ impl Link {
         }
         reader.padding()?;
         let terms = Terms { role, one_shot, expires };
-        Ok(Doorplate { link: self.id(), title, host_name, host, room, terms, admitters })
+        Ok(Doorplate { link: self.id(), title, host_name, host, room, terms, for_stage, admitters })
     }
 }
 
-/// Makes the doorplate of `link` for the room whose MLS group id is `room`. `issuer` is the host whose link it is,
+/// Makes the doorplate of `link` for the room whose MLS group id is `room` and whose seals prove so much. `issuer` is the host whose link it is,
 /// and the first of `admitters`.
 ///
 /// # Errors
@@ -173,6 +183,7 @@ pub(crate) fn make(
     title: &str,
     room: &[u8],
     terms: Terms,
+    proof: Proof,
     admitters: &[(MemberId, DoorKeyPublic)],
 ) -> Result<Vec<u8>> {
     let unusable = |why| Error::Unusable { what: "doorplate", why };
@@ -195,6 +206,7 @@ pub(crate) fn make(
     }
     let role = match terms.role {
         Role::Listener => 0,
+        Role::Speaker if proof == Proof::Evidence => 2,
         Role::Speaker => 1,
         Role::Moderator | Role::Host => return Err(unusable("a link admits listeners or speakers")),
     };
@@ -280,7 +292,7 @@ mod tests {
             (&"t".repeat(MAX_TITLE), 3, Terms { expires: Some(UnixTime(0)), ..TERMS }),
         ] {
             let admitters = admitters(&ana, count);
-            let sealed = make(&link, &ana, title, ROOM, terms, &admitters).unwrap();
+            let sealed = make(&link, &ana, title, ROOM, terms, Proof::Deniable, &admitters).unwrap();
             assert_eq!(sealed.len(), PLATE_LEN);
             // Who has the text of the link has all it needs.
             let plate = Link::parse(&link.reveal()).unwrap().read_doorplate(&sealed).unwrap();
@@ -314,14 +326,14 @@ mod tests {
         let text = format!("parlor:#{}", BASE64.encode([&hers[..33], &ours[33..]].concat()));
         let hers = Link::parse(&text).unwrap();
         assert_eq!(hers.id(), link.id());
-        make(&hers, mal, "title", ROOM, TERMS, &admitters(mal, 1)).unwrap()
+        make(&hers, mal, "title", ROOM, TERMS, Proof::Deniable, &admitters(mal, 1)).unwrap()
     }
 
     #[test]
     fn a_doorplate_of_another_link_is_refused() {
         let ana = identity("ana");
         let (one, other) = (Link::generate(ana.id()).unwrap(), Link::generate(ana.id()).unwrap());
-        let sealed = make(&other, &ana, "title", ROOM, TERMS, &admitters(&ana, 1)).unwrap();
+        let sealed = make(&other, &ana, "title", ROOM, TERMS, Proof::Deniable, &admitters(&ana, 1)).unwrap();
         refused(&one, &sealed, "not this link's");
         // Somebody who holds both seals it anew; ana has signed it for the other.
         refused(&one, &seal(&one, &unseal(&other, &sealed)), "has not signed it for this link");
@@ -331,7 +343,7 @@ mod tests {
     fn no_bit_of_a_doorplate_can_be_changed() {
         let ana = identity("ana");
         let link = Link::generate(ana.id()).unwrap();
-        let sealed = make(&link, &ana, "title", ROOM, TERMS, &admitters(&ana, 8)).unwrap();
+        let sealed = make(&link, &ana, "title", ROOM, TERMS, Proof::Deniable, &admitters(&ana, 8)).unwrap();
         let plain = unseal(&link, &sealed);
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
@@ -365,7 +377,7 @@ mod tests {
             (&ana, "title", ROOM, Role::Moderator, admitters(&ana, 1)),
             (&ana, "title", ROOM, Role::Host, admitters(&ana, 1)),
         ] {
-            let made = make(&link, issuer, title, room, Terms { role, ..TERMS }, &admitters);
+            let made = make(&link, issuer, title, room, Terms { role, ..TERMS }, Proof::Evidence, &admitters);
             assert!(matches!(made, Err(Error::Unusable { .. })));
         }
     }

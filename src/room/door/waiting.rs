@@ -60,7 +60,7 @@ impl Guest {
         }
         let reply = DoorKey::random()?;
         let proof = link.prove(plate.room(), &self.identity.id())?;
-        let card = group::new_card(&self.provider, &self.identity, Some(proof), None)?;
+        let card = group::new_card(&self.provider, &self.identity, Some(proof), None, plate.is_for_stage())?;
         match knock::make(link, plate, &self.identity, &card, note, wall, &reply.public()) {
             Ok(bytes) => Ok((card, reply, bytes)),
             Err(error) => {

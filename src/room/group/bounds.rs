@@ -79,7 +79,7 @@ pub(super) fn check_welcome(bytes: &[u8]) -> Result<()> {
 }
 
 /// What is left of something encoded as in RFC 9420 §2.
-struct Encoded<'a>(&'a [u8]);
+pub(super) struct Encoded<'a>(pub(super) &'a [u8]);
 
 impl<'a> Encoded<'a> {
     const fn is_empty(&self) -> bool {
@@ -99,7 +99,7 @@ impl<'a> Encoded<'a> {
     }
 
     /// A vector after its length (RFC 9420 §2.1.2).
-    fn vector(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn vector(&mut self) -> Option<&'a [u8]> {
         let [first] = self.array()?;
         let more = match first >> 6 {
             0 => 0,

@@ -10,9 +10,9 @@ use openmls::prelude::{
 use tls_codec::{Serialize as _, Size as _};
 
 use super::{
-    CHARTER, Group, LOST_IN_A_ROW, Sweep, TREE_KEY,
-    bounds::{check_tree, check_welcome},
-    bug, context_extensions,
+    CHARTER, Group, LOST_IN_A_ROW, MEDIA_KEYS, Sweep, TREE_KEY,
+    bounds::{Encoded, check_tree, check_welcome},
+    bug, capabilities, context_extensions,
     crypto::Signed,
     index, leaf, leaf_extensions,
 };
@@ -26,7 +26,9 @@ use crate::{
         card::Card,
         charter::Charter,
         check_size,
+        garden::{LeafName, Shape, name_of},
         judge::{Newcomer, Proposed, denial},
+        roster::Shift,
         tree::TreeKey,
     },
 };
@@ -43,6 +45,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) binds: bool,
     /// Whether one's own media key stays, where there would be a fresh one.
     pub(crate) keeps_media_key: bool,
+    /// Whether one is on stage after it, so that one's leaf certifies the media key.
+    pub(crate) certifies: bool,
 }
 
 /// The messages of a commit of one's own.
@@ -106,10 +110,13 @@ impl Group {
             .force_self_update(refresh || plan.binds || words_out)
             .propose_removals(plan.removes.iter().copied().map(index))
             .propose_adds(adds);
-        if fresh.is_some() || words_out {
-            let media = fresh.as_ref().unwrap_or(&provider.media);
+        if !adds_alone {
+            let media = plan.certifies.then(|| fresh.as_ref().unwrap_or(&provider.media));
             let extensions = leaf_extensions(identity, provider, media, provider.date)?;
-            builder = builder.leaf_node_parameters(LeafNodeParameters::builder().with_extensions(extensions).build());
+            let leaf = LeafNodeParameters::builder()
+                .with_capabilities(capabilities(media.map(|_| MEDIA_KEYS).into_iter()))
+                .with_extensions(extensions);
+            builder = builder.leaf_node_parameters(leaf.build());
         }
         if let Some(charter) = plan.charter {
             builder = builder.propose_group_context_extensions(context_extensions(charter)?).map_err(bug)?;
@@ -137,14 +144,16 @@ impl Group {
         })
     }
 
-    pub(crate) fn merge_pending(&mut self) -> Result<()> {
+    pub(crate) fn merge_pending(&mut self) -> Result<Shift> {
+        let me = self.me();
+        let shift = self.mls.pending_commit().map(|staged| shift_of(staged, me)).unwrap_or_default();
         self.mls.merge_pending_commit(self.provider.as_ref()).map_err(bug)?;
         self.made = 0;
         self.provider.crypto.enter();
         if let Some(media) = self.fresh_media.take() {
             self.provider.media = media;
         }
-        Ok(())
+        Ok(shift)
     }
 
     pub(crate) fn clear_pending(&mut self) {
@@ -181,6 +190,34 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// The shape of the tree.
+    pub(crate) fn shape(&self) -> Shape {
+        let tree = self.mls.treesync();
+        let leaves = tree.full_leaves().map(|(at, _)| LeafIndex(at.u32()));
+        let mut buffer = Vec::with_capacity(128);
+        let parents = tree.full_parents().map(|(at, parent)| {
+            buffer.clear();
+            let unmerged = parent.tls_serialize(&mut buffer).ok().and_then(|_| unmerged_leaves(&buffer));
+            (2 * at.u32() as usize + 1, unmerged.unwrap_or(0))
+        });
+        Shape::new(leaves, parents)
+    }
+
+    /// Which of those leaves are in the tree, and of use if they commit after a commit with a path by `committer` that
+    /// removes those.
+    pub(crate) fn of_use(
+        &self,
+        names: &BTreeSet<LeafName>,
+        removes: &BTreeSet<LeafIndex>,
+        committer: LeafIndex,
+    ) -> BTreeSet<LeafName> {
+        let shape = self.shape().after(removes, committer);
+        let leaves = self.mls.treesync().full_leaves();
+        let named = leaves.filter_map(|(at, leaf)| Some((LeafIndex(at.u32()), name_of(&leaf::encryption_key(leaf)?))));
+        let is_of_use = |(at, name): &(LeafIndex, LeafName)| names.contains(name) && shape.is_of_use(*at);
+        named.filter(is_of_use).map(|(_, name)| name).collect()
     }
 
     /// Which of `keys` are those of parent nodes of the tree.
@@ -220,6 +257,7 @@ impl Group {
             path: leaf.map(|leaf: &LeafNode| leaf::newcomer(leaf)),
             foreign: (is_hidden || path.iter().any(|key| known.contains(key)))
                 .then_some("put a key into the tree that is in it already"),
+            of_use: BTreeSet::new(),
         };
         for queued in staged.queued_proposals() {
             let foreign = match queued.proposal() {
@@ -251,14 +289,35 @@ impl Group {
         let (before, after) = (self.mls.extensions(), staged.group_context().extensions());
         proposed.other_extensions_kept = others(before).eq(others(after));
         if charter_bytes(before) != charter_bytes(after) {
-            proposed.charter = Some(read_charter(after));
+            let charter = read_charter(after);
+            if let Ok(Charter { garden: Some(garden), .. }) = &charter {
+                proposed.of_use = self.of_use(&garden.names, &proposed.removes.iter().copied().collect(), committer);
+            }
+            proposed.charter = Some(charter);
         }
         proposed
     }
 }
 
+/// What `staged`, made by whoever sits at `committer`, does to the leaves.
+pub(super) fn shift_of(staged: &StagedCommit, committer: LeafIndex) -> Shift {
+    Shift {
+        removed: staged.remove_proposals().map(|remove| LeafIndex(remove.remove_proposal().removed().u32())).collect(),
+        renewed: staged.update_path_leaf_node().map(|_| committer),
+        has_added: staged.add_proposals().next().is_some(),
+    }
+}
+
 fn added_key(add: &QueuedAddProposal<'_>) -> Option<[u8; 32]> {
     leaf::encryption_key(add.add_proposal().key_package().leaf_node())
+}
+
+/// How many unmerged leaves an encoded parent node has, four bytes each (RFC 9420 §7.1): key, parent hash, those.
+fn unmerged_leaves(parent: &[u8]) -> Option<u32> {
+    let mut rest = Encoded(parent);
+    rest.vector()?;
+    rest.vector()?;
+    u32::try_from(rest.vector()?.len() / 4).ok()
 }
 
 /// The room's charter, out of a group's extensions.

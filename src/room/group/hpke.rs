@@ -99,10 +99,13 @@ impl DoorKeyPublic {
     }
 
     /// Whether a secret can be agreed with these bytes: everybody finds the same.
+    ///
+    /// It cannot with a point of small order, for every product with it is zero (RFC 7748 §6.1). There are five of them on
+    /// the curve and its twist together, and X25519 reads them from seven strings, whatever the highest bit is.
     pub(crate) fn is_usable(&self) -> bool {
-        // With one key no secret can be agreed exactly if it cannot with any; so this one, that everybody has, will do.
-        let any = HpkePrivateKey::from([1; 32].as_slice());
-        RustCrypto::default().hpke_setup_receiver_and_export(config(), &self.0, &any, &[], &[], 32).is_ok()
+        let mut key = self.0;
+        key[31] &= 0x7f;
+        !SMALL_ORDER.contains(&key)
     }
 
     /// Seals `plain` to the key, so that it opens for the same `info` and `aad` only: encapsulated key, then
@@ -116,6 +119,38 @@ impl DoorKeyPublic {
         let HpkeCiphertext { kem_output, ciphertext } = sealed.map_err(unusable)?;
         Ok([kem_output.as_slice(), ciphertext.as_slice()].concat())
     }
+}
+
+/// Every encoding of a point of small order, without its highest bit: 0, 1, the two of order eight, p - 1, and p and
+/// p + 1, which are 0 and 1 once more (p = 2^255 - 19).
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    [0; 32],
+    low(1),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+    high(0xec),
+    high(0xed),
+    high(0xee),
+];
+
+/// A number of one byte.
+const fn low(byte: u8) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[0] = byte;
+    key
+}
+
+/// 2^255 - 256 and a byte.
+const fn high(byte: u8) -> [u8; 32] {
+    let mut key = [0xff; 32];
+    (key[0], key[31]) = (byte, 0x7f);
+    key
 }
 
 const fn config() -> HpkeConfig {
@@ -177,6 +212,46 @@ mod tests {
             let sealed = [&weak[..], &[0; 21]].concat();
             assert!(DoorKey::random().unwrap().open(&sealed, b"", b"").is_none());
             assert!(!DoorKeyPublic(weak).is_usable() && DoorKey::random().unwrap().public().is_usable());
+        }
+    }
+
+    /// Whether an agreement with the key gives a secret, by who makes agreements.
+    fn contributes(key: [u8; 32]) -> bool {
+        x25519_dalek::StaticSecret::from([7; 32]).diffie_hellman(&key.into()).was_contributory()
+    }
+
+    #[test]
+    fn a_key_is_usable_exactly_if_an_agreement_with_it_gives_a_secret() {
+        let check = |key: [u8; 32]| {
+            assert_eq!(DoorKeyPublic(key).is_usable(), contributes(key), "{key:02x?}");
+        };
+        // All that is known to be weak, with either highest bit; and whatever differs from it by one bit or one byte.
+        for known in SMALL_ORDER {
+            for top in [0, 0x80] {
+                let mut key = known;
+                key[31] |= top;
+                assert!(!contributes(key), "{key:02x?}");
+                check(key);
+                for at in 0..32 {
+                    for change in [1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 0xff] {
+                        let mut near = key;
+                        near[at] ^= change;
+                        check(near);
+                    }
+                }
+            }
+        }
+        // All numbers that X25519 reduces, and as many small ones.
+        for byte in 0..=u8::MAX {
+            for top in [0, 0x80] {
+                for mut key in [low(byte), high(byte)] {
+                    key[31] |= top;
+                    check(key);
+                }
+            }
+        }
+        for _ in 0..2_000 {
+            check(*random::bytes().unwrap());
         }
     }
 }

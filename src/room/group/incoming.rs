@@ -14,11 +14,12 @@ use super::{
     Group,
     bounds::{MLS_GROUP_INFO, MLS_KEY_PACKAGE, MLS_WELCOME},
     bug, clock,
+    commit::shift_of,
 };
 use crate::{
     error::{Detail, Error, Item, Result},
     identity::LeafIndex,
-    room::{failures::Failures, judge::Proposed},
+    room::{failures::Failures, judge::Proposed, roster::Shift},
 };
 
 /// A message that authenticates.
@@ -35,12 +36,15 @@ pub(crate) enum Incoming {
 }
 
 /// A commit that is not merged. It fits only the group that read it, as it was then.
-pub(crate) struct Staged(Box<StagedCommit>);
+pub(crate) struct Staged {
+    commit: Box<StagedCommit>,
+    from: LeafIndex,
+}
 
 impl Staged {
     /// Whether it removes oneself.
     pub(crate) fn removes_me(&self) -> bool {
-        self.0.self_removed()
+        self.commit.self_removed()
     }
 }
 
@@ -142,7 +146,7 @@ impl Group {
         match processed.into_content() {
             ProcessedMessageContent::StagedCommitMessage(staged) => {
                 let proposed = self.describe(from, &staged, signed.as_ref());
-                Ok(Incoming::Commit(Staged(staged), Box::new(proposed)))
+                Ok(Incoming::Commit(Staged { commit: staged, from }, Box::new(proposed)))
             }
             ProcessedMessageContent::ProposalMessage(_) => {
                 Ok(Incoming::Foreign { from: Some(from), what: "send a proposal outside a commit" })
@@ -155,14 +159,15 @@ impl Group {
         }
     }
 
-    /// Makes `staged` the next epoch.
-    pub(crate) fn merge(&mut self, staged: Staged) -> Result<()> {
-        self.mls.merge_staged_commit(self.provider.as_ref(), *staged.0).map_err(bug)?;
+    /// Makes `staged` the next epoch; what it did to the leaves.
+    pub(crate) fn merge(&mut self, Staged { commit, from }: Staged) -> Result<Shift> {
+        let shift = shift_of(&commit, from);
+        self.mls.merge_staged_commit(self.provider.as_ref(), *commit).map_err(bug)?;
         // A commit of one's own has lost its race.
         self.fresh_media = None;
         self.made = 0;
         self.provider.crypto.enter();
-        Ok(())
+        Ok(shift)
     }
 
     /// A message in the clear. Members send none; outsiders may, and no room takes it.

@@ -32,7 +32,8 @@ use crate::{
     },
 };
 
-/// The largest leaf in bytes. One of ours with the longest name has up to 432; every leaf is in every later welcome.
+/// The largest leaf in bytes. One of ours with the longest name has up to 293, on stage 428; every leaf is in every later
+/// welcome.
 const MAX_LEAF: usize = 512;
 
 /// How far ahead of the clock of whoever admits a key package of ours may be dated, and how old it may be, in seconds: an
@@ -57,19 +58,21 @@ pub(super) fn always() -> Lifetime {
 }
 
 /// Makes a card of `identity`'s, with the proof of a link and the word that they ask to be brought back, if there are
-/// any; its secrets stay in `provider`.
+/// any; its secrets stay in `provider`. With `for_stage` its leaf certifies their media keys.
 pub(crate) fn new_card(
     provider: &Provider,
     identity: &Identity,
     proof: Option<LinkProof>,
     word: Option<ReturnWord>,
+    for_stage: bool,
 ) -> Result<Card> {
     // A word is later than its maker's leaf by their clock as the app reads it, and so is the date of what it brings.
     let date = word.map_or_else(|| today(identity), |word| word.asked_at.0);
+    let kinds = [(for_stage, MEDIA_KEYS), (proof.is_some(), LINK_PROOF), (word.is_some(), RETURN)];
     let mut builder = KeyPackage::builder()
         .key_package_lifetime(always())
-        .leaf_node_capabilities(capabilities())
-        .leaf_node_extensions(leaf_extensions(identity, provider, &provider.media, date)?);
+        .leaf_node_capabilities(capabilities(kinds.into_iter().filter(|(has, _)| *has).map(|(_, kind)| kind)))
+        .leaf_node_extensions(leaf_extensions(identity, provider, for_stage.then_some(&provider.media), date)?);
     let proved =
         proof.map(|LinkProof { link, signature }| (LINK_PROOF, [link.as_bytes().as_slice(), &signature].concat()));
     let asked = word.map(|word| (RETURN, word.to_bytes()));
@@ -377,7 +380,10 @@ pub(super) fn seats<'a>(leaves: impl Iterator<Item = (LeafNodeIndex, &'a LeafNod
     let seat = |(index, leaf): (LeafNodeIndex, &LeafNode)| {
         let seat = seat(index, leaf.signature_key().as_slice(), leaf.credential())?;
         let bound = matches!(leaf.leaf_node_source(), LeafNodeSource::Commit(_));
-        Ok(Seat { door: door_key(leaf), date: date(leaf), media: media_keys(leaf).flatten(), bound, ..seat })
+        // A leaf without such a key is in no room.
+        let key = encryption_key(leaf).unwrap_or_default();
+        let (door, date) = door_and_date(leaf).map_or((None, 0), |(door, date)| (Some(door), date));
+        Ok(Seat { key, door, date, media: media_keys(leaf).flatten().map(Box::new), bound, ..seat })
     };
     leaves.map(seat).collect()
 }
@@ -390,7 +396,8 @@ pub(super) fn strangers(members: impl Iterator<Item = Member>) -> Result<Vec<Sea
 fn seat(index: LeafNodeIndex, key: &[u8], credential: &Credential) -> Result<Seat> {
     match (MemberId::from_slice(key), name(credential)) {
         (Some(id), Some(name)) if check_name(&name).is_ok() => {
-            Ok(Seat { leaf: LeafIndex(index.u32()), id, name, door: None, date: 0, media: None, bound: false })
+            let leaf = LeafIndex(index.u32());
+            Ok(Seat { leaf, id, name, key: [0; 32], door: None, date: 0, media: None, bound: false })
         }
         _ => {
             let why = "it has a member without a proper name and an Ed25519 key";
@@ -408,11 +415,16 @@ mod tests {
         Guest, Role, Room,
         identity::MAX_NAME,
         media::seal::MediaKey,
-        room::{Event, Settings, charter::Charter, group::Plan, roster::Roster},
+        room::{
+            Event, Settings,
+            charter::Charter,
+            group::Plan,
+            roster::{Roster, Shift},
+        },
     };
 
     /// What the comment on [`MAX_LEAF`] says: with a parent hash (33) in place of a lifetime (16).
-    const LONGEST_LEAF: usize = 432;
+    const LONGEST_LEAF: [usize; 2] = [293, 428];
 
     impl Guest {
         pub(crate) fn certificate(&self) -> MediaCertificate {
@@ -489,7 +501,7 @@ mod tests {
     fn a_card_with_media_keys_that_its_owner_does_not_vouch_for_is_refused() {
         let ben = Identity::generate("ben").unwrap();
         let secret = ben.secret();
-        let guest = Guest::new(ben).unwrap();
+        let guest = Guest::for_stage(ben).unwrap();
         let key = MediaKey::generate().unwrap();
         let of =
             |name: &str, secret: &[u8; 32]| MediaCertificate::new(&Identity::from_secret(name, secret).unwrap(), &key);
@@ -516,35 +528,43 @@ mod tests {
             leaf: LeafIndex(0),
             id: mal.identity.id(),
             name: "mal".into(),
+            key: [1; 32],
             door: None,
             date: 0,
-            media: Some(media),
+            media: Some(Box::new(media)),
             bound: true,
         };
         let charter = Charter::new(Settings::default(), mal.identity.id());
-        let roster = |media, before: &Roster| Roster::new(vec![seat(media)], &charter, 1, before);
-        let first = roster(false_keys, &Roster::default());
-        assert_eq!(first.media_keys(&mal.identity.id()), None);
-        let good = roster(mal.certificate(), &first);
-        assert_eq!(good.media_keys(&mal.identity.id()), Some(&mal.certificate()));
+        let mut roster = Roster::new(vec![seat(false_keys)], &charter, 1);
+        let id = mal.identity.id();
+        assert_eq!(roster.media_keys(&id), None);
+        let renewed = Shift { renewed: Some(LeafIndex(0)), ..Shift::default() };
+        roster.follow(&renewed, vec![seat(mal.certificate())], None, &charter, 2);
+        assert_eq!(roster.media_keys(&id), Some(&mal.certificate()));
         // Those of the epoch before are no word for others.
-        assert_eq!(roster(false_keys, &good).media_keys(&mal.identity.id()), None);
+        let mut forged = roster.clone();
+        forged.follow(&renewed, vec![seat(false_keys)], None, &charter, 3);
+        assert_eq!(forged.media_keys(&id), None);
         let mut listener = charter.clone();
-        listener.set_role(mal.identity.id(), Role::Listener, 2);
-        let off_stage = Roster::new(vec![seat(mal.certificate())], &listener, 2, &good);
-        assert_eq!(off_stage.media_keys(&mal.identity.id()), None, "who is off stage seals nothing");
+        listener.set_role(id, Role::Listener, 3);
+        roster.follow(&Shift::default(), Vec::new(), Some(&charter), &listener, 3);
+        assert_eq!(roster.media_keys(&id), None, "who is off stage seals nothing");
+        roster.follow(&Shift::default(), Vec::new(), Some(&listener), &charter, 4);
+        assert_eq!(roster.media_keys(&id), Some(&mal.certificate()), "their leaf has had them all along");
     }
 
     #[test]
     fn a_leaf_with_the_longest_name_is_within_bounds() {
         let name = "n".repeat(MAX_NAME);
-        let guest = Guest::new(Identity::generate(&name).unwrap()).unwrap();
-        let leaf = key_package(guest.card().as_bytes()).unwrap().leaf_node().tls_serialized_len();
-        assert_eq!(leaf - 16 + 33, LONGEST_LEAF);
+        let leaf = |guest: Result<Guest>| {
+            key_package(guest.unwrap().card().as_bytes()).unwrap().leaf_node().tls_serialized_len() - 16 + 33
+        };
+        let identity = || Identity::generate(&name).unwrap();
+        assert_eq!([leaf(Guest::new(identity())), leaf(Guest::for_stage(identity()))], LONGEST_LEAF);
         let (mut room, _) = Room::create(Identity::generate(&name).unwrap(), Settings::default()).unwrap();
         let refresh = room.refresh().unwrap();
         room.receive(&refresh, Duration::ZERO).unwrap();
         let (_, leaf) = room.group.as_ref().unwrap().mls.treesync().full_leaves().next().unwrap();
-        assert!(leaf.tls_serialized_len() <= LONGEST_LEAF && newcomer(leaf).fit.is_ok());
+        assert!(leaf.tls_serialized_len() <= LONGEST_LEAF[1] && newcomer(leaf).fit.is_ok());
     }
 }

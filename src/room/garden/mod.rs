@@ -1,0 +1,252 @@
+//! The garden: members who are asked to commit, so that everybody's commits cost less.
+//!
+//! Whoever comes in by another's commit leaves the nodes above them blank, and so does whoever goes; a commit with a path
+//! seals to each leaf below a blank node ([`Shape`]). In a room of a thousand that a crowd has filled that is 82 kB a
+//! commit. One commit with a path by each of ten members spread over the tree makes it 1.5 kB.
+//!
+//! So a host or a moderator whose own commit has a path, and costs much, *names* up to sixteen members by it, in the
+//! room's charter ([`Garden`]); each of them makes one commit at a random moment of the next seconds. The rule that bounds
+//! how many commits in a row listeners make ([`MAX_STREAK`](super::judge::MAX_STREAK)) does not count theirs.
+//!
+//! ```text
+//!   host                        relay                      named members
+//!    │ a commit that names six    │                          │
+//!    ├───────────────────────────►│─────────────────────────►│ each waits 0 to 3 s, as chance has it
+//!    │◄───────────────────────────│◄─────────────────────────┤ a commit
+//!    │◄───────────────────────────│◄─────────────────────────┤ a commit …
+//! ```
+//!
+//! That the charter names them, and not a word of the host's, is so that all members of an epoch judge alike: a word may
+//! reach some and not others. They are named by the keys of their leaves, which their commit replaces: so each name is good
+//! for one commit, also in the eyes of who came in since. A hostile host can name friends who win races against a
+//! removal; what that comes to is bounded, for there are at most [`MAX_GARDENERS`] names, good for [`GARDEN_EPOCHS`]
+//! epochs, each of a leaf whose commit makes others' cost less.
+
+mod shape;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+pub(crate) use self::shape::Shape;
+use crate::{
+    error::Result,
+    identity::{LeafIndex, MemberId},
+    random,
+    room::{
+        Room,
+        charter::Charter,
+        draft::Draft,
+        policy::{Action, permits},
+        roster::Roster,
+    },
+};
+
+/// The most members who are asked at a time.
+pub(crate) const MAX_GARDENERS: usize = 16;
+
+/// For how many epochs a name is good.
+pub(crate) const GARDEN_EPOCHS: u64 = 64;
+
+/// In a smaller room nobody is asked: there is little to gain.
+const SMALLEST: usize = 32;
+
+/// How far apart those who are named commit, on average.
+const PACE: Duration = Duration::from_millis(500);
+
+/// How long a host waits after the last who came in, for there may be more: at most [`PATIENCE`] in all.
+const SETTLED: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long those who are named have before others are asked in their place.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
+
+/// How much later each other who may ask does so, in the order of their office.
+const STAGGER: Duration = Duration::from_secs(3);
+
+/// How long whoever was asked and did nothing is left in peace, and of how many that is known.
+const PEACE: Duration = Duration::from_secs(10 * 60);
+const MAX_IDLE: usize = 256;
+
+/// The bytes of one more ciphertext in a commit, about.
+const CIPHERTEXT: usize = 82;
+
+/// A leaf, by the first half of the key that path secrets are encrypted to there.
+pub(crate) type LeafName = [u8; 16];
+
+/// The name of a leaf with that key.
+pub(crate) fn name_of(key: &[u8; 32]) -> LeafName {
+    let mut name = [0; 16];
+    name.copy_from_slice(&key[..16]);
+    name
+}
+
+/// Who is asked to commit, as the charter says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Garden {
+    /// The first epoch in which nobody is asked any more.
+    pub(crate) until: u64,
+    /// Never empty, and at most [`MAX_GARDENERS`].
+    pub(crate) names: BTreeSet<LeafName>,
+}
+
+impl Garden {
+    /// Whether `member` is asked, and has not committed since.
+    pub(crate) fn names(&self, member: &MemberId, roster: &Roster, epoch: u64) -> bool {
+        epoch < self.until && roster.key(member).is_some_and(|key| self.names.contains(&name_of(key)))
+    }
+}
+
+/// This member's part in it. Nothing of it outlives the process.
+#[derive(Default)]
+pub(super) struct Gardening {
+    /// When this member, who is named, commits.
+    turn: Option<Duration>,
+    /// Since when it is worth while that this member asks others.
+    dear: Option<Duration>,
+    /// When somebody last came in.
+    grown: Option<Duration>,
+    /// Who is asked and has not committed, and since when: of this member's commits or another's.
+    asked: BTreeMap<LeafName, Duration>,
+    /// Who was asked and did nothing, and when that was found.
+    idle: BTreeMap<LeafName, Duration>,
+    /// How many times in a row nobody came who was asked.
+    in_vain: u32,
+}
+
+impl Gardening {
+    /// How long those who are asked have: longer where nobody came the last times.
+    fn patience(&self) -> Duration {
+        ANSWERED_WITHIN * (1 << self.in_vain.min(6))
+    }
+
+    /// Whether somebody was asked a moment ago who has yet to commit.
+    fn waits(&self, now: Duration) -> bool {
+        self.asked.values().any(|since| now.saturating_sub(*since) < self.patience())
+    }
+
+    /// Follows who is asked in this epoch, of whom each sits in the tree.
+    fn follow(&mut self, asked: &BTreeSet<LeafName>, now: Duration) {
+        self.idle.retain(|_, since| now.saturating_sub(*since) < PEACE);
+        let patience = self.patience();
+        let (stay, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.asked).into_iter().partition(|(name, _)| asked.contains(name));
+        let idle: Vec<_> =
+            stay.iter().filter(|(_, since)| now.saturating_sub(**since) >= patience).map(|(name, _)| *name).collect();
+        if !gone.is_empty() {
+            self.in_vain = 0;
+        } else if !idle.is_empty() {
+            self.in_vain = self.in_vain.saturating_add(1);
+        }
+        self.idle.extend(idle.into_iter().map(|name| (name, now)));
+        while self.idle.len() > MAX_IDLE {
+            self.idle.pop_first();
+        }
+        self.asked = asked.iter().map(|name| (*name, stay.get(name).copied().unwrap_or(now))).collect();
+    }
+}
+
+impl Room {
+    /// Who is asked to commit, so that others' commits cost less, and has not done so yet: each of them by
+    /// [`Room::refresh_due`]. Named by a host's or a moderator's commit, at most sixteen at a time.
+    pub fn gardeners(&self) -> impl Iterator<Item = &MemberId> {
+        let garden = self.charter.garden.iter().filter(|garden| self.epoch < garden.until);
+        garden.flat_map(|garden| {
+            let keys = self.roster.keys();
+            keys.filter(|(_, key)| garden.names.contains(&name_of(key))).map(|(member, _)| &member.id)
+        })
+    }
+
+    /// Whether this member is asked to commit, and the time has come; or whether it is a good time to ask others.
+    pub(super) fn garden_due(&self, now: Duration) -> bool {
+        self.gardening.turn.is_some_and(|turn| now >= turn) || self.planting_due(now)
+    }
+
+    fn planting_due(&self, now: Duration) -> bool {
+        let Gardening { dear: Some(dear), grown, .. } = &self.gardening else { return false };
+        let settled = grown.map_or(*dear, |grown| (grown + SETTLED).min(*dear + PATIENCE)).max(*dear);
+        let before = self.charter.in_charge().into_iter().position(|id| id == self.identity.id()).unwrap_or(0);
+        !self.gardening.waits(now) && now >= settled + STAGGER * u32::try_from(before).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this member is asked to commit.
+    pub(super) const fn is_gardener(&self) -> bool {
+        self.gardening.turn.is_some()
+    }
+
+    /// The race for this member's commit is lost: the next one is at another time, and not at once.
+    pub(super) fn tend_later(&mut self, now: Duration) {
+        if self.is_gardener() {
+            self.gardening.turn = Some(now + self.some_time());
+        }
+    }
+
+    /// A random time within which all who are named commit.
+    fn some_time(&self) -> Duration {
+        let names = self.charter.garden.as_ref().map_or(1, |garden| garden.names.len());
+        let spread = PACE * u32::try_from(names).unwrap_or(u32::MAX);
+        // Without randomness everybody commits at once, and most of them lose their race.
+        let dice = random::bytes::<4>().map_or(0, |dice| u32::from_be_bytes(*dice));
+        spread.mul_f64(f64::from(dice) / f64::from(u32::MAX))
+    }
+
+    /// The room is in its next epoch.
+    pub(super) fn tend(&mut self, has_grown: bool, now: Duration) {
+        if has_grown {
+            self.gardening.grown = Some(now);
+        }
+        let me = self.identity.id();
+        let is_asked = self.charter.garden.as_ref().is_some_and(|it| it.names(&me, &self.roster, self.epoch));
+        self.gardening.turn = is_asked.then(|| self.gardening.turn.unwrap_or_else(|| now + self.some_time()));
+        if !self.may_ask() {
+            self.gardening =
+                Gardening { turn: self.gardening.turn, grown: self.gardening.grown, ..Gardening::default() };
+            return;
+        }
+        let asked = self.gardeners().filter_map(|id| self.roster.key(id)).map(name_of).collect();
+        self.gardening.follow(&asked, now);
+        let is_worth_while = self.planting(&BTreeSet::new(), &self.charter).is_ok_and(|garden| garden.is_some());
+        self.gardening.dear = is_worth_while.then(|| self.gardening.dear.unwrap_or(now));
+    }
+
+    /// Whom the commit of a draft asks, if it asks anybody, and which of them are of use after it. A commit that only lets
+    /// people in has no path, and asks nobody.
+    pub(super) fn garden_of(&self, draft: &Draft<'_>) -> Result<(Option<Garden>, BTreeSet<LeafName>)> {
+        let Draft { adds, removes, after } = draft;
+        let has_path = adds.is_empty() || !removes.is_empty() || *after != self.charter;
+        let garden = if has_path { self.planting(removes, after)? } else { None };
+        let of_use = self.group.as_ref().zip(garden.as_ref());
+        let of_use = of_use.map(|(group, garden)| group.of_use(&garden.names, removes, group.me()));
+        Ok((garden, of_use.unwrap_or_default()))
+    }
+
+    fn may_ask(&self) -> bool {
+        permits(self.charter.role(&self.identity.id()), Action::Garden).is_ok() && self.roster.len() >= SMALLEST
+    }
+
+    /// Whom a commit of this member's asks that has a path, removes those leaves and leaves the room with that charter;
+    /// `None` if commits cost little, or nobody is there to ask.
+    pub(super) fn planting(&self, removes: &BTreeSet<LeafIndex>, after: &Charter) -> Result<Option<Garden>> {
+        let Some(group) = self.group.as_ref().filter(|_| self.may_ask()) else { return Ok(None) };
+        let shape = group.shape().after(removes, group.me());
+        let (cost, least) = (shape.cost(group.me()), shape.depth());
+        // By half more than the least, and three.
+        if 2 * cost <= 3 * least + 6 {
+            return Ok(None);
+        }
+        // A charter of many roles may be longer than all that is saved.
+        let saved = usize::try_from(cost - least).unwrap_or(usize::MAX).saturating_mul(CIPHERTEXT);
+        if after.encode()?.len() > saved {
+            return Ok(None);
+        }
+        let name = |leaf: LeafIndex| self.roster.at(leaf).and_then(|it| self.roster.key(&it.id)).map(name_of);
+        let can = |leaf: LeafIndex| {
+            let is_leaving = self.roster.at(leaf).is_none_or(|member| self.leaving.contains(&member.id));
+            !is_leaving && name(leaf).is_some_and(|name| !self.gardening.idle.contains_key(&name))
+        };
+        let names: BTreeSet<_> = shape.gardeners(group.me(), can, MAX_GARDENERS).into_iter().filter_map(name).collect();
+        let until = self.epoch.saturating_add(1).saturating_add(GARDEN_EPOCHS);
+        Ok((!names.is_empty()).then_some(Garden { until, names }))
+    }
+}
