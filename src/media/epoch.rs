@@ -4,16 +4,16 @@
 //! whatever it claims, makes anything be derived or tried. Secrets lie in slots that are emptied where they are and
 //! never moved, so that no copy of them stays behind.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     error::{Error, Result},
     identity::{LeafIndex, MemberId},
     media::{
-        Quiet, Speaker, Suite,
+        Speaker, Suite,
         backend::Backend,
         hearing::Account,
-        keys::{KeyIdLayout, Secret},
+        keys::{KeyAndSalt, KeyIdLayout, Secret},
         people::People,
         replay::Window,
         seal::{
@@ -115,6 +115,7 @@ impl Epoch {
         number: u64,
         me: LeafIndex,
         stage: &[Speaker],
+        mut keep: Option<&mut BTreeMap<LeafIndex, KeyAndSalt>>,
     ) -> Result<Self> {
         let unusable = |why| Error::Unusable { what: "stage", why };
         if stage.len() >= usize::from(NOBODY) {
@@ -138,7 +139,12 @@ impl Epoch {
                 Some(place) if *place == NOBODY => *place = seat,
                 _ => return Err(unusable("a leaf stands on it twice")),
             }
-            let key = FrameKey::derive(secret, backend, layout.key_id(MICROPHONE, speaker.leaf, number)?)?;
+            let kid = layout.key_id(MICROPHONE, speaker.leaf, number)?;
+            let made = secret.derive(kid)?;
+            let key = FrameKey::new(secret.suite(), backend, kid, &made)?;
+            if let Some(keep) = &mut keep {
+                keep.insert(speaker.leaf, made);
+            }
             if speaker.leaf == me {
                 sealer = Some(Box::new(Sealer::from_key(key)));
             } else {
@@ -169,20 +175,21 @@ impl Epoch {
         })
     }
 
-    /// Adds what it takes to seal and to check seals.
+    /// Adds what it takes to seal and to check seals; `made` has the keys of speakers that are derived already.
     pub(super) fn watch(
         &mut self,
         secret: &Secret,
         backend: Backend,
         layout: KeyIdLayout,
         seals: SealKeys,
+        mut made: BTreeMap<LeafIndex, KeyAndSalt>,
     ) -> Result<()> {
         let SealKeys { rules, transcript, signer, speakers } = seals;
         let (number, me, suite) = (self.number, self.me, secret.suite());
         let seal_key = |leaf| FrameKey::derive(secret, backend, layout.key_id(SEALS, leaf, number)?);
-        let commitment = |leaf| {
+        let mut commitment = |leaf| {
             let kid = layout.key_id(MICROPHONE, leaf, number)?;
-            let key = secret.derive(kid)?;
+            let key = made.remove(&leaf).map_or_else(|| secret.derive(kid), Ok)?;
             Ok::<_, Error>((key.commitment(suite, kid), key))
         };
         let mut maker = None;
@@ -209,10 +216,9 @@ impl Epoch {
         Ok(())
     }
 
-    /// Says who is in the room in this epoch, which began at `since`. Without `offstage` there may be others.
-    pub(super) fn list(&mut self, stage: &[Speaker], offstage: Option<&[Quiet]>, since: Duration) {
-        self.all_listed = offstage.is_some();
-        self.people = People::new(stage, offstage.unwrap_or_default());
+    /// Says who is in the room in this epoch, which began at `since`: all of them, or there may be others.
+    pub(super) fn list(&mut self, people: People, all_listed: bool, since: Duration) {
+        (self.people, self.all_listed) = (people, all_listed);
         self.accounts = self.people.open_accounts(since);
         for sender in self.senders.iter_mut().flatten() {
             // Everybody on stage is listed.

@@ -9,7 +9,7 @@
 //! stream and the low bits of the epoch enter by label and key id, room and full epoch by the base key: a packet
 //! carried into another of these meets another key.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -22,7 +22,8 @@ use crate::{
         OffStage,
         backend::{Backend, scrub_stack},
         epoch::Epoch,
-        seal::{MAX_EVERY, SealKeys, SealMode, statement},
+        people::{Company, People},
+        seal::{SealKeys, SealMode, statement},
         suite::{MAX_KEY_LEN, NONCE_LEN, Suite},
     },
 };
@@ -186,9 +187,9 @@ pub struct EpochKeys {
     pub(super) layout: KeyIdLayout,
     base_key: Zeroizing<Vec<u8>>,
     /// Who may speak in this epoch, oneself included if so.
-    stage: Vec<Speaker>,
+    stage: Arc<[Speaker]>,
     /// Who else is in the room, if anybody has said.
-    offstage: Option<Vec<Quiet>>,
+    offstage: Option<Arc<[Quiet]>>,
     /// When the room entered the epoch, on the caller's monotonic clock.
     pub(super) since: Duration,
     /// A hash of the room's id; zeros if nobody said which room.
@@ -218,14 +219,30 @@ impl EpochKeys {
         stage: Vec<Speaker>,
         since: Duration,
     ) -> Result<Self> {
-        if base_key.len() != suite.key_len() {
-            return Err(Error::Unusable { what: "base_key", why: "its length is not the suite's key length" });
-        }
-        let secret = Secret::extract(suite, &base_key);
+        let secret = Secret::of(suite, &base_key)?;
         let backend = Backend::default();
-        let mut frames = Epoch::derive(&secret, backend, layout, epoch, me, &stage)?;
-        frames.list(&stage, None, since);
+        let mut frames = Epoch::derive(&secret, backend, layout, epoch, me, &stage, None)?;
+        frames.list(People::new(&stage, &[]), false, since);
+        let stage = stage.into();
         Ok(Self { suite, layout, base_key, stage, offstage: None, since, room: [0; 32], backend, frames })
+    }
+
+    /// The same of a room, all at once: each key is derived once.
+    pub(crate) fn of(epoch: EpochOf<'_>, base_key: Zeroizing<Vec<u8>>, seals: Option<SealKeys>) -> Result<Self> {
+        let EpochOf { room, suite, layout, epoch, me, company, since } = epoch;
+        let secret = Secret::of(suite, &base_key)?;
+        let backend = Backend::default();
+        let mut made = BTreeMap::new();
+        let keep = seals.is_some().then_some(&mut made);
+        let mut frames = Epoch::derive(&secret, backend, layout, epoch, me, &company.stage, keep)?;
+        frames.list(company.people.clone(), true, since);
+        if let Some(seals) = seals {
+            seals.check()?;
+            frames.watch(&secret, backend, layout, seals, made)?;
+        }
+        let (stage, offstage) = (company.stage.clone(), Some(company.offstage.clone()));
+        let room = Sha256::digest(room).into();
+        Ok(Self { suite, layout, base_key, stage, offstage, since, room, backend, frames })
     }
 
     /// The same keys, computed with by `backend`. The bytes of every packet stay the same.
@@ -238,9 +255,10 @@ impl EpochKeys {
         }
         self.backend = backend;
         let listens_only = self.is_listen_only();
-        let secret = Secret::extract(self.suite, &self.base_key);
-        self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch(), self.me(), &self.stage)?;
-        self.frames.list(&self.stage, self.offstage.as_deref(), self.since);
+        let secret = Secret::of(self.suite, &self.base_key)?;
+        let (people, all_listed) = (self.frames.people.clone(), self.offstage.is_some());
+        self.frames = Epoch::derive(&secret, backend, self.layout, self.epoch(), self.me(), &self.stage, None)?;
+        self.frames.list(people, all_listed, self.since);
         Ok(if listens_only { self.listen_only() } else { self })
     }
 
@@ -250,8 +268,8 @@ impl EpochKeys {
     /// somebody holds already, on stage or earlier in the list, is left out.
     #[must_use]
     pub fn with_offstage(mut self, offstage: Vec<Quiet>) -> Self {
-        self.offstage = Some(offstage);
-        self.frames.list(&self.stage, self.offstage.as_deref(), self.since);
+        self.frames.list(People::new(&self.stage, &offstage), true, self.since);
+        self.offstage = Some(offstage.into());
         self
     }
 
@@ -263,16 +281,13 @@ impl EpochKeys {
     /// [`Error::Unusable`] if the rules ask for seals of no frames or of more than
     /// [`MAX_EVERY`](crate::media::seal::MAX_EVERY), or the keys have seals already.
     pub fn with_seals(mut self, seals: SealKeys) -> Result<Self> {
-        let unusable = |why| Err(Error::Unusable { what: "seals", why });
-        if seals.rules.every == 0 || seals.rules.every > MAX_EVERY {
-            return unusable("one covers 1 to 50 frames");
-        }
+        seals.check()?;
         if self.frames.seals.is_some() {
-            return unusable("these keys have them already");
+            return Err(Error::Unusable { what: "seals", why: "these keys have them already" });
         }
         if seals.rules.mode != SealMode::Off {
-            let secret = Secret::extract(self.suite, &self.base_key);
-            self.frames.watch(&secret, self.backend, self.layout, seals)?;
+            let secret = Secret::of(self.suite, &self.base_key)?;
+            self.frames.watch(&secret, self.backend, self.layout, seals, BTreeMap::new())?;
         }
         Ok(self)
     }
@@ -341,6 +356,20 @@ impl EpochKeys {
     }
 }
 
+/// What a room says of an epoch, beside its secret.
+pub(crate) struct EpochOf<'a> {
+    /// The room's id.
+    pub(crate) room: &'a [u8],
+    pub(crate) suite: Suite,
+    pub(crate) layout: KeyIdLayout,
+    pub(crate) epoch: u64,
+    /// One's own leaf.
+    pub(crate) me: LeafIndex,
+    pub(crate) company: &'a Company,
+    /// When the room entered it.
+    pub(crate) since: Duration,
+}
+
 impl fmt::Debug for EpochKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EpochKeys").field("suite", &self.suite).field("epoch", &self.epoch()).finish_non_exhaustive()
@@ -361,6 +390,14 @@ enum Extracted {
 }
 
 impl Secret {
+    /// That of a base key that has the length the suite wants.
+    fn of(suite: Suite, base_key: &[u8]) -> Result<Self> {
+        if base_key.len() != suite.key_len() {
+            return Err(Error::Unusable { what: "base_key", why: "its length is not the suite's key length" });
+        }
+        Ok(Self::extract(suite, base_key))
+    }
+
     pub(crate) fn extract(suite: Suite, base_key: &[u8]) -> Self {
         let secret = Self::extract_deeper(suite, base_key);
         scrub_stack();

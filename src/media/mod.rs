@@ -29,6 +29,9 @@ mod voice;
 pub use backend::Backend;
 pub(crate) use backend::{scrub_stack, sweep_stack};
 pub use clip::Clip;
+pub(crate) use keys::EpochOf;
+pub(crate) use people::Company;
+
 pub use hearing::{Cause, Counters, Hearing, Mute, OffStage, SealState};
 pub use keys::{BASE_KEY_LABEL, EpochKeys, KeyIdLayout, Quiet, Speaker};
 pub use suite::Suite;

@@ -3,18 +3,33 @@
 //! Nothing here is asked while frames open, only when one is refused. What an attacker names is looked up, in a time
 //! that grows with the logarithm of the roster, and never added.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     identity::{LeafIndex, MemberId},
     media::{OffStage, Quiet, Speaker, hearing::Account},
 };
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct People {
-    by_leaf: Box<[Person]>,
+    by_leaf: Arc<[Person]>,
     /// Places in `by_leaf`, in the order of ids.
-    by_id: Box<[u32]>,
+    by_id: Arc<[u32]>,
+}
+
+/// Who is in the room, put in order once for all epochs in which it stays so.
+#[derive(Clone)]
+pub(crate) struct Company {
+    pub(super) stage: Arc<[Speaker]>,
+    pub(super) offstage: Arc<[Quiet]>,
+    pub(super) people: People,
+}
+
+impl Company {
+    pub(crate) fn new(stage: Vec<Speaker>, offstage: Vec<Quiet>) -> Self {
+        let people = People::new(&stage, &offstage);
+        Self { stage: stage.into(), offstage: offstage.into(), people }
+    }
 }
 
 /// Somebody in the room.

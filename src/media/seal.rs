@@ -26,7 +26,10 @@ pub(in crate::media) mod watch;
 
 use std::fmt;
 
-use crate::identity::{LeafIndex, MemberId};
+use crate::{
+    error::{Error, Result},
+    identity::{LeafIndex, MemberId},
+};
 
 pub(super) use self::findings::Findings;
 pub use self::findings::{Finding, Forgery};
@@ -115,6 +118,14 @@ impl SealKeys {
     pub fn new(rules: SealRules, transcript: &[u8]) -> Self {
         let transcript = transcript.get(..transcript.len().min(255)).unwrap_or_default().into();
         Self { rules, transcript, signer: None, speakers: Vec::new() }
+    }
+
+    /// Refuses rules that no room has.
+    pub(super) const fn check(&self) -> Result<()> {
+        if self.rules.every == 0 || self.rules.every > MAX_EVERY {
+            return Err(Error::Unusable { what: "seals", why: "one covers 1 to 50 frames" });
+        }
+        Ok(())
     }
 
     /// The same, with the key to sign what one says oneself.

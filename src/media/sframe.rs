@@ -21,7 +21,7 @@ use crate::{
     media::{
         Suite,
         backend::{Refused, too_long},
-        keys::Secret,
+        keys::{KeyAndSalt, Secret},
     },
 };
 
@@ -211,8 +211,12 @@ pub(super) struct FrameKey {
 
 impl FrameKey {
     pub(super) fn derive(secret: &Secret, backend: Backend, kid: u64) -> Result<Self> {
-        let made = secret.derive(kid)?;
-        Ok(Self { aead: Aead::new(secret.suite(), backend, made.key())?, salt: made.salt, kid })
+        Self::new(secret.suite(), backend, kid, &secret.derive(kid)?)
+    }
+
+    /// The key of `kid`, of what was derived for it.
+    pub(super) fn new(suite: Suite, backend: Backend, kid: u64, made: &KeyAndSalt) -> Result<Self> {
+        Ok(Self { aead: Aead::new(suite, backend, made.key())?, salt: made.salt.clone(), kid })
     }
 
     /// The key of a clip, where there is no secret to derive it from.

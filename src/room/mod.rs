@@ -99,7 +99,7 @@ use crate::{
     error::{Error, Item, Result},
     identity::{Identity, Member, MemberId, Role, RoomCode},
     media::{
-        BASE_KEY_LABEL, EpochKeys, Quiet, Speaker, Voice,
+        BASE_KEY_LABEL, EpochKeys, EpochOf, Voice,
         seal::{MediaCertificate, Proof, SealKeys, SealMode},
     },
 };
@@ -420,28 +420,21 @@ impl Entrance {
 fn epoch_keys(group: &Group, charter: &Charter, roster: &Roster, since: Duration, speaks: bool) -> Result<EpochKeys> {
     let (suite, layout) = (charter.settings.suite(), charter.settings.layout());
     let base_key = group.export(BASE_KEY_LABEL, suite.key_len())?;
-    let (hosted, mut stage, mut offstage) = (charter.hosts() > 0, Vec::new(), Vec::new());
-    for Member { id, leaf, .. } in roster.members() {
-        match charter.off_stage(id, hosted) {
-            None => stage.push(Speaker { leaf: *leaf, id: *id }),
-            Some(why) => offstage.push(Quiet { leaf: *leaf, id: *id, why }),
-        }
-    }
-    let keys = EpochKeys::new(suite, layout, group.epoch(), base_key, group.me(), stage, since)?;
-    let keys = keys.with_offstage(offstage).of_room(group.id());
-    let keys = if speaks { keys } else { keys.listen_only() };
+    let company = &roster.company(charter);
+    let epoch = EpochOf { room: group.id(), suite, layout, epoch: group.epoch(), me: group.me(), company, since };
     let rules = charter.settings.seals();
-    if rules.mode == SealMode::Off {
-        return Ok(keys);
-    }
-    let mut seals = SealKeys::new(rules, group.transcript());
-    for (Member { id, leaf, name, .. }, certificate) in roster.sealing() {
-        if *leaf == group.me() {
-            seals = seals.with_signer(group.media_key().again());
+    let seals = (rules.mode != SealMode::Off).then(|| {
+        let mut seals = SealKeys::new(rules, group.transcript());
+        for (Member { id, leaf, name, .. }, certificate) in roster.sealing() {
+            if *leaf == group.me() {
+                seals = seals.with_signer(group.media_key().again());
+            }
+            seals = seals.with_speaker(*leaf, *id, name, *certificate);
         }
-        seals = seals.with_speaker(*leaf, *id, name, *certificate);
-    }
-    keys.with_seals(seals)
+        seals
+    });
+    let keys = EpochKeys::of(epoch, base_key, seals)?;
+    Ok(if speaks { keys } else { keys.listen_only() })
 }
 
 /// The group of a room in `epoch` that one may be out of.

@@ -1,10 +1,16 @@
 //! The members of one epoch, by leaf and by id.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 use crate::{
     identity::{LeafIndex, Member, MemberId},
-    media::seal::{MediaCertificate, Proof},
+    media::{
+        Company, Quiet, Speaker,
+        seal::{MediaCertificate, Proof},
+    },
     room::{charter::Charter, group::DoorKeyPublic},
 };
 
@@ -39,13 +45,15 @@ pub(crate) struct Shift {
 }
 
 /// Everybody who can decrypt in one epoch, and nobody else: it is read off the ratchet tree.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Roster {
     seats: BTreeMap<LeafIndex, Sitting>,
     leaves: BTreeMap<MemberId, LeafIndex>,
+    /// Who they are for the media plane, until that changes.
+    company: OnceLock<Company>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Sitting {
     member: Member,
     /// The epoch since which that leaf is theirs, as far as this room has seen.
@@ -85,11 +93,11 @@ impl Roster {
     /// only in a leaf that is bound to this group: an old card would bring them along after that.
     pub(crate) fn new(seats: Vec<Seat>, charter: &Charter, epoch: u64) -> Self {
         let mut roster = Self::default();
-        roster.seat(seats, charter, epoch);
+        roster.seat(seats, charter, epoch, None);
         roster
     }
 
-    /// Follows a commit into `epoch`: what it did to the leaves, those that are not as they were, the charter, and what
+    /// Follows a commit that was judged into `epoch`: what it did to the leaves, those that are not as they were, the charter, and what
     /// that was before if it is another. What did not change is not looked at.
     pub(crate) fn follow(
         &mut self,
@@ -99,12 +107,16 @@ impl Roster {
         after: &Charter,
         epoch: u64,
     ) {
+        if before.is_some() || shift.has_added || !shift.removed.is_empty() {
+            self.company.take();
+        }
         for leaf in &shift.removed {
             if let Some(gone) = self.seats.remove(leaf) {
                 self.leaves.remove(&gone.member.id);
             }
         }
-        self.seat(changed, after, epoch);
+        // A commit with media keys that are not their owner's is refused.
+        self.seat(changed, after, epoch, Some(true));
         let Some(before) = before else { return };
         let hosted = after.hosts() > 0;
         if before.settings.speaking() != after.settings.speaking() || (before.hosts() > 0) != hosted {
@@ -118,16 +130,15 @@ impl Roster {
         }
     }
 
-    /// Puts members at their leaves. Who sat there before keeps the date of that.
-    fn seat(&mut self, seats: Vec<Seat>, charter: &Charter, epoch: u64) {
+    /// Puts members at their leaves. Who sat there before keeps the date of that. `is_certified` is what is known of their
+    /// media keys.
+    fn seat(&mut self, seats: Vec<Seat>, charter: &Charter, epoch: u64, is_certified: Option<bool>) {
         let hosted = charter.hosts() > 0;
         let counts_unbound = charter.settings.seals().proof == Proof::Evidence;
         for Seat { leaf, id, name, key, door, date, media, bound } in seats {
             let before = self.seats.get(&leaf).filter(|sitting| sitting.member.id == id);
             let since = before.map_or(epoch, |sitting| sitting.since);
             let certificate = media.filter(|_| bound || counts_unbound);
-            let is_known = before.is_some_and(|before| before.certificate == certificate && before.member.name == name);
-            let is_certified = before.and_then(|before| before.is_certified).filter(|_| is_known);
             let standing = charter.standing(&id);
             let member = Member { id, name, role: standing.role, leaf, muted_by: standing.muted_by };
             let mut sitting = Sitting { member, since, key, door, date, certificate, is_certified, is_on_stage: false };
@@ -198,6 +209,22 @@ impl Roster {
     /// The media keys of `id`, if they are on stage and their leaf certifies any.
     pub(crate) fn media_keys(&self, id: &MemberId) -> Option<&MediaCertificate> {
         self.of(id)?.media()
+    }
+
+    /// Who is on stage and who is not, and why, in the order of leaves. Of an epoch that changes nothing of that it is what
+    /// it was.
+    pub(crate) fn company(&self, charter: &Charter) -> Company {
+        let gather = || {
+            let (hosted, mut stage, mut offstage) = (charter.hosts() > 0, Vec::new(), Vec::new());
+            for Member { id, leaf, .. } in self.members() {
+                match charter.off_stage(id, hosted) {
+                    None => stage.push(Speaker { leaf: *leaf, id: *id }),
+                    Some(why) => offstage.push(Quiet { leaf: *leaf, id: *id, why }),
+                }
+            }
+            Company::new(stage, offstage)
+        };
+        self.company.get_or_init(gather).clone()
     }
 
     /// Who seals in this epoch, and by which keys.
