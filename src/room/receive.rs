@@ -69,6 +69,7 @@ impl Room {
     /// [`Error::Closed`] once one is out.
     pub fn receive(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {
         let events = self.take_in(message, now);
+        self.leaves.hear(self.leaving.iter(), now);
         sweep_stack();
         events
     }
@@ -94,9 +95,10 @@ impl Room {
             {
                 self.admitted = Some(Admitted { welcome, tree });
             }
+            let by = pending.verdict.by;
             let mut events = self.advance(pending.hash, pending.verdict, None, now)?;
             events.extend(self.answer_yes(now));
-            events.extend(self.look_at_door(now));
+            events.extend(self.look_at_door(by, now));
             return Ok(events);
         }
         match self.echoes.take(&hash) {
@@ -126,7 +128,11 @@ impl Room {
             return Err(Error::Malformed { what: Item::Message, why: "it was refused before" });
         }
         let group = open(&mut self.group, self.epoch)?;
-        let incoming = group.read(message, &mut self.failures, now)?;
+        let incoming = group.read(message, &mut self.failures, now).inspect_err(|error| {
+            if matches!(error, Error::WrongEpoch { message, room, .. } if message.saturating_add(1) == *room) {
+                self.stagger.hears_a_loser();
+            }
+        })?;
         // Whatever it says, its sender's ratchet has moved.
         self.journal.received(message);
         match incoming {
@@ -171,8 +177,9 @@ impl Room {
             self.echoes.lost(pending.hash);
             pending.intent
         });
+        let by = verdict.by;
         let mut events = self.advance(commit, verdict, lost, now)?;
-        events.extend(self.look_at_door(now));
+        events.extend(self.look_at_door(by, now));
         Ok(events)
     }
 
@@ -200,6 +207,7 @@ impl Room {
             words.verify(&word, &mut self.failures, now)?;
         }
         words.mark(&word);
+        self.stagger.hears(&member.id);
         self.journal.received(message);
         let flood = self.floods.count(member.id, now).map(|per_second| Event::Flood { member: member.id, per_second });
         let mut events = self.hear_said(&member, epoch, word.id(), word.said(), now)?;
@@ -254,6 +262,8 @@ impl Room {
         self.comeback.follow(by, Ending { epoch: ended, commit });
         self.roster = Roster::new(seats, &self.charter, epoch, &before);
         self.stage.follow(&self.roster);
+        self.stagger.hears(&by);
+        self.stagger.keep(|id| self.roster.find(id).is_some());
 
         self.note_media_key();
         let group = self.group.as_ref().ok_or(Error::Closed { epoch })?;

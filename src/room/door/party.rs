@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     identity::{Identity, MemberId, Role},
     room::{
-        Entry, Guest, Room, Setting, Settings,
+        Entry, Guest, Room, Setting, Settings, TreeId,
         group::{DoorKey, DoorKeyPublic, Plan, split_welcome},
     },
 };
@@ -89,7 +89,7 @@ pub(super) fn let_in(room: &mut Room, knocks: &[&Knock]) -> (Vec<Vec<u8>>, Optio
     };
     let answers = knocks.iter().map(|knock| {
         let welcome = split_welcome(&welcome, knock.card()).unwrap();
-        let verdict = Verdict::Admitted { welcome: &welcome };
+        let verdict = Verdict::Admitted { welcome: &welcome, tree: tree.as_deref().map(TreeId::of) };
         seal_answer(&verdict, knock, bucket_for(welcome.len())).unwrap()
     });
     (answers.collect(), tree)
