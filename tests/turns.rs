@@ -25,6 +25,8 @@ use parlor::{
 use party::{NOW, Party, dice::Dice, guest};
 
 const WALL: UnixTime = UnixTime(1_800_000_000);
+/// When nobody has been let in for a while.
+const QUIET: Duration = NOW.saturating_add(ms(1_000));
 const ANYBODY: Terms = Terms { role: Role::Listener, one_shot: false, expires: None };
 
 const fn ms(millis: u64) -> Duration {
@@ -349,7 +351,7 @@ fn the_first_is_let_in_at_once_and_whoever_comes_soon_after_comes_in_together() 
     assert_eq!(ana.next_duty(NOW), None);
     // When each comes, when they are let in, and with how many.
     let mut came = BTreeMap::new();
-    for (n, at) in [0, 100, 499, 500, 600, 1_700, 2_300].into_iter().enumerate() {
+    for (n, at) in [0, 100, 599, 600, 601, 700, 1_900, 2_400].into_iter().enumerate() {
         came.insert(ms(at), n);
     }
     let mut batches = Vec::new();
@@ -369,7 +371,7 @@ fn the_first_is_let_in_at_once_and_whoever_comes_soon_after_comes_in_together() 
             batches.push((time, ana.roster().len() - before));
         }
     }
-    assert_eq!(batches, [(0, 1), (500, 3), (1_000, 1), (1_700, 1), (2_300, 1)]);
+    assert_eq!(batches, [(0, 1), (600, 3), (1_200, 2), (1_900, 1), (2_500, 1)]);
 }
 
 #[test]
@@ -413,17 +415,17 @@ fn who_may_let_in_waits_for_those_before_them_but_for_what_a_person_decides() {
         // The two moderators are of one standing: the smaller key is first.
         party.rooms[2..].sort_by_key(|room| room.me().unwrap().id);
         for (place, room) in (0..).zip(&mut party.rooms) {
-            room.knocked(&bytes, NOW, WALL).unwrap();
+            room.knocked(&bytes, QUIET, WALL).unwrap();
             let wait = match entry {
                 Entry::Link => STAGGER * place,
                 _ => {
-                    assert_eq!(room.next_duty(NOW), None, "nobody has decided");
-                    room.let_in(&id, NOW).unwrap();
+                    assert_eq!(room.next_duty(QUIET), None, "nobody has decided");
+                    room.let_in(&id, QUIET).unwrap();
                     Duration::ZERO
                 }
             };
-            let due = NOW + wait;
-            assert_eq!(room.next_duty(NOW), Some(due), "{entry:?} {place}");
+            let due = QUIET + wait;
+            assert_eq!(room.next_duty(QUIET), Some(due), "{entry:?} {place}");
             if !wait.is_zero() {
                 assert!(room.open_door(due - ms(1)).unwrap().is_none());
             }
@@ -441,32 +443,32 @@ fn the_place_is_the_issuers_of_each_link() {
     let (_, by_second) = knock(&party.rooms[1], &second, "cem");
     let [one, other] = &mut party.rooms[..] else { panic!() };
     for room in [&mut *one, other] {
-        room.knocked(&by_first, NOW, WALL).unwrap();
+        room.knocked(&by_first, QUIET, WALL).unwrap();
     }
-    assert_eq!(other.next_duty(NOW), Some(NOW + STAGGER));
+    assert_eq!(other.next_duty(QUIET), Some(QUIET + STAGGER));
     for room in [one, other] {
-        room.knocked(&by_second, NOW + ms(9), WALL).unwrap();
+        room.knocked(&by_second, QUIET + ms(9), WALL).unwrap();
     }
-    assert_eq!(party.rooms[0].next_duty(NOW + ms(9)), Some(NOW));
-    let due = party.rooms[1].next_duty(NOW + ms(9)).unwrap();
-    assert_eq!(due, NOW + ms(9), "the second's own guest is due before the first's, and takes them along");
+    assert_eq!(party.rooms[0].next_duty(QUIET + ms(9)), Some(QUIET));
+    let due = party.rooms[1].next_duty(QUIET + ms(9)).unwrap();
+    assert_eq!(due, QUIET + ms(9), "the second's own guest is due before the first's, and takes them along");
     let commit = party.rooms[1].open_door(due).unwrap().unwrap();
     party.deliver(&commit);
     assert_eq!(party.rooms[0].roster().len(), 4);
-    assert_eq!(party.rooms[0].next_duty(NOW + ms(9)), None, "both are in");
+    assert_eq!(party.rooms[0].next_duty(QUIET + ms(9)), None, "both are in");
 }
 
 #[test]
 fn a_race_that_was_lost_is_made_up_for_at_once() {
     let (mut party, link) = room(1, 1, 0, Entry::Link);
     let (_, bytes) = knock(&party.rooms[0], &link, "ben");
-    party.rooms[0].knocked(&bytes, NOW, WALL).unwrap();
-    let lost = party.rooms[0].open_door(NOW).unwrap().unwrap();
+    party.rooms[0].knocked(&bytes, QUIET, WALL).unwrap();
+    let lost = party.rooms[0].open_door(QUIET).unwrap().unwrap();
     let won = party.rooms[1].refresh().unwrap();
-    party.rooms[0].receive(&won, NOW + ms(1)).unwrap();
-    assert!(party.rooms[0].receive(&lost, NOW + ms(2)).unwrap().is_empty());
-    assert!(party.rooms[0].next_duty(NOW + ms(2)).is_some_and(|due| due <= NOW + ms(2)));
-    assert!(party.rooms[0].open_door(NOW + ms(2)).unwrap().is_some());
+    party.rooms[0].receive(&won, QUIET + ms(1)).unwrap();
+    assert!(party.rooms[0].receive(&lost, QUIET + ms(2)).unwrap().is_empty());
+    assert!(party.rooms[0].next_duty(QUIET + ms(2)).is_some_and(|due| due <= QUIET + ms(2)));
+    assert!(party.rooms[0].open_door(QUIET + ms(2)).unwrap().is_some());
 }
 
 #[test]
@@ -591,6 +593,7 @@ fn of_eight_who_may_let_in_one_does() {
         let (party, link) = room(3, 5, 0, Entry::Link);
         let mut evening = Evening::new(party, &[ms(0); 8]);
         evening.jitter = ms(20);
+        evening.run(QUIET);
         for seed in first..first + AT_ONE_EVENING {
             let mut dice = Dice::of(seed);
             for (member, far) in evening.members.iter_mut().zip(distances(&mut dice, 8, 5..61)) {

@@ -95,10 +95,9 @@ impl Room {
             {
                 self.admitted = Some(Admitted { welcome, tree });
             }
-            let by = pending.verdict.by;
             let mut events = self.advance(pending.hash, pending.verdict, None, now)?;
             events.extend(self.answer_yes(now));
-            events.extend(self.look_at_door(by, now));
+            events.extend(self.look_at_door(now));
             return Ok(events);
         }
         match self.echoes.take(&hash) {
@@ -177,9 +176,8 @@ impl Room {
             self.echoes.lost(pending.hash);
             pending.intent
         });
-        let by = verdict.by;
         let mut events = self.advance(commit, verdict, lost, now)?;
-        events.extend(self.look_at_door(by, now));
+        events.extend(self.look_at_door(now));
         Ok(events)
     }
 

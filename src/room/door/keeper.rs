@@ -48,8 +48,9 @@ use crate::{
     },
 };
 
-/// How long after somebody was let in those who come are gathered, so that one commit takes them all.
-pub const GATHERING: Duration = Duration::from_millis(500);
+/// How long after somebody was let in those who come are gathered, so that one commit takes them all. A thousand who
+/// come within ten seconds are in by seventeen commits.
+pub const GATHERING: Duration = Duration::from_millis(600);
 
 /// The most who are let in by one commit.
 pub const MAX_BATCH: usize = 256;
@@ -82,7 +83,7 @@ pub(crate) struct Keeper {
     asking: Vec<Knock>,
     /// Who is to be let in by the next commit.
     welcome: Vec<Coming>,
-    /// When the door's last commit was made, or somebody else's was merged that let somebody in.
+    /// When the door's last commit was made, or a commit of anybody's was merged that let somebody in.
     last: Option<Duration>,
     /// The commit that is on its way, with what it brings those it lets in.
     opening: Option<Opening>,
@@ -565,9 +566,9 @@ impl Room {
     /// The commit that lets in all who are to be; `None` if there is none, it is too soon, or a commit of one's own is on
     /// its way. Call it after each knock and each message, and when [`Room::next_duty`] says so.
     ///
-    /// The first who comes is let in at once. Whoever comes within [`GATHERING`] after a commit of the door, or after
-    /// somebody else's that let somebody in, waits until it is over: so they come in together, and nobody makes more
-    /// than two commits of a door in a second, but for those that lose their race.
+    /// The first who comes is let in at once. Whoever comes within [`GATHERING`] after this member made a commit of the
+    /// door, or after a commit was received that let somebody in, waits until it is over: so they come in together, and
+    /// nobody makes two commits of the door in half a second, but for those that lose their race.
     ///
     /// Where a link lets in without being asked, of all who may answer a knock one is to do so: each waits
     /// [`STAGGER`](crate::room::STAGGER) for everybody whom the doorplate names before them, the issuer first. Whoever
@@ -742,8 +743,8 @@ impl Room {
         answers.collect()
     }
 
-    /// The room is in its next epoch, by a commit of `by`'s: knocks that it has an answer to wait no longer.
-    pub(crate) fn look_at_door(&mut self, by: MemberId, now: Duration) -> Vec<Event> {
+    /// The room is in its next epoch: knocks that it has an answer to wait no longer.
+    pub(crate) fn look_at_door(&mut self, now: Duration) -> Vec<Event> {
         self.end_refusals();
         let came: Vec<MemberId> = self.roster.came_in(self.epoch).collect();
         // Of somebody with a door key it is seen as they go.
@@ -760,8 +761,7 @@ impl Room {
             return Vec::new();
         }
         self.door.note(&came, now);
-        // The door's own commit counts since it was made.
-        if !came.is_empty() && by != self.identity.id() {
+        if !came.is_empty() {
             self.door.last = Some(now);
         }
         // Who has come in since has no need to; of whom was in before it is the way back.
