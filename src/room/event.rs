@@ -204,7 +204,9 @@ pub enum Event {
     Answered {
         /// One for each.
         answers: Vec<Answer>,
-        /// The sealed ratchet tree, which all who were let in need too: [`Waiting::enter`](crate::Waiting::enter).
+        /// In a room of more than [`TREE_APART`](crate::room::TREE_APART) members the sealed ratchet tree, which all who
+        /// were let in need too: for the relay to keep by its [`TreeId`](crate::room::TreeId), which the answers name
+        /// ([`Waiting::tree_of`](crate::Waiting::tree_of)).
         tree: Option<Vec<u8>>,
     },
     /// What the doorplates of one's own links say is not so any more: the title, or who may let in. Make them anew
