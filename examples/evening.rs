@@ -67,7 +67,7 @@ fn play() -> Outcome<u64> {
     e.refused("win-a-prize knocks", answer);
     e.moment("the stage of three")?;
 
-    let (ben, zed, mo, ana) = (e.scene.id("ben")?, e.scene.id("zed")?, e.scene.id("mo")?, e.scene.id("ana")?);
+    let (ben, zed, mo) = (e.scene.id("ben")?, e.scene.id("zed")?, e.scene.id("mo")?);
     e.does("ben", Room::raise_hand)?;
     e.does("mo", |mo| mo.invite_to_speak(&ben))?;
     e.does("ben", |ben| ben.answer_invitation(true))?;
@@ -106,7 +106,7 @@ fn play() -> Outcome<u64> {
 
     e.does("ana", |ana| ana.hand_over(&mo))?;
     e.does("ana", Room::leave)?;
-    e.does("mo", |mo| mo.remove(&ana))?;
+    e.lets_go("mo")?;
     e.moment("ana has gone home")?;
     e.does("mo", Room::end)?;
     e.moment("the room is over")?;
@@ -162,6 +162,14 @@ impl Evening {
     fn does(&mut self, who: &str, command: impl FnOnce(&mut Room) -> parlor::Result<Vec<u8>>) -> Outcome {
         let message = command(self.scene.room(who)?)?;
         let events = self.scene.spread(message)?;
+        self.tell(&events);
+        self.scene.pass(7);
+        Ok(())
+    }
+
+    /// Those who asked to leave go by one commit.
+    fn lets_go(&mut self, who: &str) -> Outcome {
+        let events = self.scene.let_go(who)?;
         self.tell(&events);
         self.scene.pass(7);
         Ok(())

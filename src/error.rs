@@ -8,6 +8,7 @@ use std::{borrow::Cow, fmt, path::PathBuf, time::Duration};
 use crate::{
     identity::LeafIndex,
     media::{Mute, OffStage},
+    room::TreeId,
     text::Shown,
 };
 
@@ -240,6 +241,17 @@ pub enum Error {
     },
 
     // ---- the caller is at fault ----
+    /// Who was let in needs the room's ratchet tree too, which travels apart, and it is another than the one given.
+    #[error(
+        "the answer needs the room's tree {tree}, and {}: fetch the tree of that id from the relay, and enter with it",
+        .given.as_ref().map_or("none was given".to_owned(), |given| format!("{given} was given"))
+    )]
+    NeedsTree {
+        /// Which it is.
+        tree: Box<TreeId>,
+        /// Which was given, if one was.
+        given: Option<Box<TreeId>>,
+    },
     /// An argument cannot be used.
     #[error("{what}: {why}")]
     Unusable {

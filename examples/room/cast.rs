@@ -69,7 +69,7 @@ pub fn programme() -> Vec<(f64, Act)> {
         (16.0, Act::Wish(ANA, Wish::SetRole(MAXIM, Role::Speaker))),
         (18.0, Act::Patch),
         (23.0, Act::Wish(ANA, Wish::Remove(CARLO))),
-        (28.0, Act::Leave(BEN)),
+        (26.0, Act::Leave(BEN)),
         // Two commits for one epoch: the relay's order decides, the loser tries again.
         (33.0, Act::Wish(DORA, Wish::Refresh)),
         (33.0, Act::Wish(ANA, Wish::Refresh)),

@@ -254,6 +254,17 @@ impl<'a> Evening<'a> {
         Ok(())
     }
 
+    /// Lets go those who have said good-bye, when their time has come.
+    fn let_go_if_due(&mut self, who: usize, now: Duration) -> Outcome<()> {
+        let Place::Inside(room) = &mut self.people[who].place else { return Ok(()) };
+        if room.next_duty(now).is_some_and(|due| due <= now)
+            && let Some(commit) = room.let_go(now)?
+        {
+            self.upload(commit, now);
+        }
+        Ok(())
+    }
+
     /// Makes a commit of the next wish, unless one is on its way already.
     fn command(&mut self, who: usize, now: Duration) -> Outcome<()> {
         let person = &mut self.people[who];
@@ -354,12 +365,7 @@ impl<'a> Evening<'a> {
                 self.account.leave(who);
             }
             Event::Refused { why, .. } => self.note(now, &format!("{} refuses a change: {why}", CAST[who].0)),
-            // The rest everybody is told alike: it is the host's to act upon, and to note once.
-            Event::WantsToLeave { member } if who == ANA => {
-                if let Some(leaver) = self.ids.iter().position(|id| *id == member) {
-                    self.people[who].wishes.push_back(Wish::Remove(leaver));
-                }
-            }
+            // The rest everybody is told alike: it is for the host to note once.
             Event::Joined { member, .. } if who == ANA => {
                 self.note(now, &format!("{} is admitted as {}", self.name(member), self.role(who, member)));
             }

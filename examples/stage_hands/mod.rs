@@ -351,6 +351,17 @@ impl Scene {
         self.carry(commit)
     }
 
+    /// Lets go all who asked to leave, once their time has come.
+    pub fn let_go(&mut self, by: &str) -> Outcome<Vec<Event>> {
+        let now = self.now;
+        if let Some(due) = self.room(by)?.next_duty(now) {
+            self.pass(due.saturating_sub(now).as_secs_f64().ceil() as u64);
+        }
+        let now = self.now;
+        let commit = self.room(by)?.let_go(now)?.ok_or("nobody is to be let go")?;
+        self.spread(commit)
+    }
+
     pub fn turn_away(&mut self, host: &str, knock: &KnockId, reason: &str) -> Outcome<Vec<Event>> {
         let (answer, word) = self.room(host)?.turn_away(knock, reason)?;
         self.relay.post(self.now, &[answer], None);

@@ -35,7 +35,7 @@ pub fn write(corpus: &Path) {
     for (name, _) in targets::ALL {
         let raw = |bytes: &[u8]| [&[0][..], bytes].concat();
         let real: Vec<Vec<u8>> = match *name {
-            "answer" => vec![raw(&[1; 4_096])],
+            "answer" => vec![raw(&[2; 4_096])],
             "card" => vec![raw(&card)],
             "control_message" => vec![raw(&[&[0][..], &admission.commit].concat()), raw(&[&[0][..], &words].concat())],
             "doorplate" => vec![raw(&plate)],
@@ -70,7 +70,7 @@ fn recipes(name: &str) -> Vec<Vec<u8>> {
     // One change: a byte at a place.
     let change = |choice: u8, at: u16| [&[choice, 1][..], &at.to_be_bytes(), &[5, 1]].concat();
     match name {
-        "answer" => vec![vec![4, 0], change(4, 200), vec![3, 2, b'n', b'o', 1], vec![1, 0]],
+        "answer" => vec![vec![4, 0], vec![4, 0, 1], change(4, 200), vec![3, 2, b'n', b'o', 1]],
         "card" => vec![vec![1, 0], vec![2, 0, 0, 0, 0], vec![3, 0, 0, 0, 0, 0, 2, 0], vec![2, 0, 1, 0, 5, 5, 1, 0]],
         // The last bans two, in order and out of it.
         "charter" => {

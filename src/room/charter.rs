@@ -148,16 +148,16 @@ impl Charter {
 
     /// Who may let people in by the links of `issuer`: the issuer, then hosts and moderators, each by seniority.
     pub(crate) fn admitters(&self, issuer: &MemberId) -> Vec<MemberId> {
-        let mut admitters: Vec<_> = self.standings().filter(|(_, standing)| standing.role >= Role::Moderator).collect();
-        admitters.sort_by_key(|(id, standing)| (*id != issuer, std::cmp::Reverse(standing.role), standing.since));
-        admitters.into_iter().map(|(id, _)| *id).collect()
+        let mut admitters = self.in_charge();
+        admitters.sort_by_key(|id| id != issuer);
+        admitters
     }
 
-    /// Hosts and moderators, by seniority.
+    /// Hosts, then moderators, each by seniority.
     pub(crate) fn in_charge(&self) -> Vec<MemberId> {
-        let mut in_charge: Vec<_> = self.standings().filter(|(_, standing)| standing.role >= Role::Moderator).collect();
-        in_charge.sort_by_key(|(id, standing)| (std::cmp::Reverse(standing.role), standing.since, **id));
-        in_charge.into_iter().map(|(id, _)| *id).collect()
+        let mut all: Vec<_> = self.standings().filter(|(_, standing)| standing.role >= Role::Moderator).collect();
+        all.sort_by_key(|(_, standing)| (std::cmp::Reverse(standing.role), standing.since));
+        all.into_iter().map(|(id, _)| *id).collect()
     }
 
     /// Why frames of `id`, a member, are not played; `None` if they are. `hosted` is whether there is a host.

@@ -201,8 +201,8 @@ impl Room {
         self.commit(Intent::Refresh)
     }
 
-    /// Asks to be let out: a message for everybody, answered by a host or a moderator with [`Room::remove`]. Until
-    /// that is merged one still holds the keys, for nobody can remove themselves from an MLS group.
+    /// Asks to be let out: a message for everybody, answered by a host or a moderator with [`Room::let_go`], within
+    /// some seconds. Until that is merged one still holds the keys, for nobody can remove themselves from an MLS group.
     ///
     /// A host's message is a commit, by which they step down; if they are the last host the moderator of longest
     /// standing takes over, and without one the room goes on listen-only ([`Event::ListenOnly`](crate::Event)).
@@ -261,11 +261,11 @@ impl Room {
     pub(super) fn carry_out(&mut self, intent: Intent) -> Result<Bundle> {
         self.group()?;
         let draft = Draft::new(self.ground(), self.identity.id(), &intent)?;
-        self.commit_draft(&intent, draft, false)
+        self.commit_draft(&intent, draft)
     }
 
     /// Makes the commit of `draft`, which `intent` came to, and keeps it pending.
-    pub(super) fn commit_draft(&mut self, intent: &Intent, mut draft: Draft<'_>, tree_apart: bool) -> Result<Bundle> {
+    pub(super) fn commit_draft(&mut self, intent: &Intent, mut draft: Draft<'_>) -> Result<Bundle> {
         let (committer, me) = (self.group()?.me(), self.identity.id());
         if self.pending.is_some() {
             return Err(Error::CommitPending { epoch: self.epoch });
@@ -286,7 +286,7 @@ impl Room {
         }
 
         let plan = Plan {
-            tree_apart: tree_apart || self.roster.len() + adds.len() > TREE_APART,
+            tree_apart: (self.roster.len() + adds.len()).saturating_sub(removes.len()) > TREE_APART,
             adds,
             removes: removes.into_iter().collect(),
             charter: charter.as_ref(),

@@ -159,13 +159,15 @@ pub enum Event {
         /// Whether they would like to speak.
         accepted: bool,
     },
-    /// Somebody asks to leave. Until a host or a moderator removes them they still hold the keys.
+    /// Somebody asks to leave. Until a host or a moderator lets them go they still hold the keys:
+    /// [`Room::let_go`](crate::Room::let_go) gives the commit for all who asked within five seconds, and
+    /// [`Room::remove`](crate::Room::remove) one for them at once.
     WantsToLeave {
         /// Who.
         member: MemberId,
     },
     /// The last host has left, and there is no moderator to take over: the room goes on listen-only. Nobody is on
-    /// stage, nobody can be let in; anybody may put out who has left ([`Room::remove`](crate::Room::remove)).
+    /// stage, nobody can be let in; anybody may put out who has left ([`Room::let_go`](crate::Room::let_go)).
     ListenOnly {
         /// The host who left.
         by: MemberId,
@@ -202,7 +204,9 @@ pub enum Event {
     Answered {
         /// One for each.
         answers: Vec<Answer>,
-        /// The sealed ratchet tree, which all who were let in need too: [`Waiting::enter`](crate::Waiting::enter).
+        /// In a room of more than [`TREE_APART`](crate::room::TREE_APART) members the sealed ratchet tree, which all who
+        /// were let in need too: for the relay to keep by its [`TreeId`](crate::room::TreeId), which the answers name
+        /// ([`Waiting::tree_of`](crate::Waiting::tree_of)).
         tree: Option<Vec<u8>>,
     },
     /// What the doorplates of one's own links say is not so any more: the title, or who may let in. Make them anew

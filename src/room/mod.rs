@@ -56,6 +56,7 @@ mod guest;
 pub mod heartbeat;
 mod judge;
 mod kept;
+mod leaves;
 pub mod policy;
 mod publication;
 mod receive;
@@ -66,6 +67,7 @@ mod short_code;
 mod slots;
 mod snapshot;
 mod stage;
+mod stagger;
 mod talk;
 mod tree;
 mod trust;
@@ -88,11 +90,13 @@ use self::{
     group::Group,
     heartbeat::Heart,
     judge::MAX_STREAK,
+    leaves::Leaves,
     publication::Spent,
     receive::{Echoes, Hash, Pending},
     roster::Roster,
     snapshot::Journal,
     stage::Stage,
+    stagger::Stagger,
     talk::Talk,
 };
 use crate::{
@@ -113,10 +117,12 @@ pub use self::{
     event::{Event, Intent},
     guest::{EnterError, Guest},
     kept::{Kept, Restored, Unsaved},
+    leaves::LEAVES_WAIT,
     publication::{PUBLISH_AFTER, PublishedKeys},
     settings::{Entry, MAX_TITLE, MAX_TOPIC, Setting, Settings, Speaking},
     short_code::ShortCode,
-    tree::MAX_TREE,
+    stagger::STAGGER,
+    tree::{MAX_TREE, TreeId},
     trust::{IdentityCheck, Trust, TrustOnFirstUse},
 };
 
@@ -154,6 +160,10 @@ pub struct Room {
     failures: Failures,
     /// Who asked to leave, all of them in the roster.
     leaving: BTreeSet<MemberId>,
+    /// Since when.
+    leaves: Leaves,
+    /// Whom nobody waits for who may do the same.
+    stagger: Stagger,
     /// What members have said of hands and microphones.
     stage: Stage,
     /// Words, chat and codes; `None` once one is out, as the group.
@@ -226,6 +236,8 @@ impl Room {
             refused: VecDeque::new(),
             failures: Failures::default(),
             leaving,
+            leaves: Leaves::default(),
+            stagger: Stagger::default(),
             stage,
             talk: Some(talk),
             spent: Spent::default(),
@@ -240,6 +252,7 @@ impl Room {
             journal: Journal::default(),
             admitted: None,
         };
+        room.leaves.hear(room.leaving.iter(), Duration::ZERO);
         room.note_media_key();
         room.tend(true, Duration::ZERO);
         (room, Voice::new(keys))

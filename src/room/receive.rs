@@ -65,6 +65,7 @@ impl Room {
     /// [`Error::Closed`] once one is out.
     pub fn receive(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {
         let events = self.take_in(message, now);
+        self.leaves.hear(self.leaving.iter(), now);
         sweep_stack();
         events
     }
@@ -122,7 +123,11 @@ impl Room {
             return Err(Error::Malformed { what: Item::Message, why: "it was refused before" });
         }
         let group = open(&mut self.group, self.epoch)?;
-        let incoming = group.read(message, &mut self.failures, now)?;
+        let incoming = group.read(message, &mut self.failures, now).inspect_err(|error| {
+            if matches!(error, Error::WrongEpoch { message, room, .. } if message.saturating_add(1) == *room) {
+                self.stagger.hears_a_loser();
+            }
+        })?;
         // Whatever it says, its sender's ratchet has moved.
         self.journal.received(message);
         match incoming {
@@ -196,6 +201,7 @@ impl Room {
             words.verify(&word, &mut self.failures, now)?;
         }
         words.mark(&word);
+        self.stagger.hears(&member.id);
         self.journal.received(message);
         let flood = self.floods.count(member.id, now).map(|per_second| Event::Flood { member: member.id, per_second });
         let mut events = self.hear_said(&member, epoch, word.id(), word.said(), now)?;
@@ -261,6 +267,8 @@ impl Room {
             self.tend_later(now);
         }
         self.tend(shift.has_added, now);
+        self.stagger.hears(&by);
+        self.stagger.keep(|id| self.roster.find(id).is_some());
 
         self.note_media_key();
         let group = self.group.as_ref().ok_or(Error::Closed { epoch })?;

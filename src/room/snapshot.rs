@@ -48,11 +48,13 @@ use crate::{
         group::{Bundle, Group},
         heartbeat::Heart,
         judge::judge,
+        leaves::Leaves,
         publication::Spent,
         receive::{Echoes, Pending},
         roster::Roster,
         said::Said,
         stage::Stage,
+        stagger::Stagger,
         talk::Talk,
         words::PAST_EPOCHS,
     },
@@ -209,6 +211,8 @@ impl Room {
             refused: VecDeque::new(),
             failures: Failures::default(),
             leaving: BTreeSet::new(),
+            leaves: Leaves::default(),
+            stagger: Stagger::default(),
             stage: Stage::default(),
             talk: None,
             spent,
@@ -232,6 +236,7 @@ impl Room {
         for change in changes {
             room.replay(change, now)?;
         }
+        room.leaves.hear(room.leaving.iter(), now);
         let (Some(talk), Some(group)) = (&mut room.talk, &room.group) else { return Ok((room, None)) };
         talk.forget_unsaved(room.identity.id(), group);
         let voice = room.listening_voice()?;

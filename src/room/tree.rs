@@ -8,10 +8,13 @@
 //! version = 1 (1) ‖ ChaCha20-Poly1305(key, nonce 0, AAD = version ‖ epoch (8) ‖ group id, tree)
 //! ```
 
+use std::fmt;
+
 use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit as _, Nonce,
     aead::{Aead as _, Payload},
 };
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -23,6 +26,35 @@ use crate::{
 pub const MAX_TREE: usize = 1024 * 1024;
 
 const VERSION: u8 = 1;
+
+/// What a sealed tree is known by: the SHA-256 of its bytes, sealed as they are. The relay can store it by that.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TreeId(pub(super) [u8; 32]);
+
+impl TreeId {
+    /// The id of these bytes, whatever they are.
+    pub fn of(sealed_tree: &[u8]) -> Self {
+        Self(Sha256::digest(sealed_tree).into())
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for TreeId {
+    /// All of it in hex.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TreeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TreeId({self})")
+    }
+}
 
 /// A key for one tree of one epoch, used once.
 pub(crate) struct TreeKey(Zeroizing<[u8; 32]>);

@@ -314,7 +314,12 @@ impl World {
         let tree: Option<Rc<[u8]>> = tree.map(Into::into);
         for answer in answers {
             self.tally.add("answers");
-            let commit = commit.filter(|_| tree.is_some());
+            let knock = self.door.knocks.iter().find(|knock| knock.id == answer.knock);
+            let lets_in = |commit: &usize| {
+                let commit = self.relay.messages[*commit].commit.as_ref();
+                commit.zip(knock).is_some_and(|(commit, knock)| commit.opened.lets_in(&knock.by))
+            };
+            let commit = commit.filter(lets_in);
             let is_open = std::mem::take(&mut self.door.loses_next);
             self.door.mail.push(Mail { answer, tree: tree.clone(), commit, is_open });
         }

@@ -249,15 +249,26 @@ impl World {
         let end = &self.ends[who];
         let (now, Some(room)) = (end.now(self.now), end.room()) else { return Ok(false) };
         let Some(me) = room.me().filter(|_| !room.is_pending()) else { return Ok(false) };
-        let leaving = room.leaving().find(|id| **id != me.id).copied();
-        let mut intent = room.refresh_due(now).then_some(Intent::Refresh);
-        if let Some(leaving) = leaving.filter(|_| room.is_listen_only() || me.role >= Role::Moderator) {
-            let is_above = room.member(&leaving).is_some_and(|gone| gone.role >= Role::Moderator);
-            intent = intent.or((me.role == Role::Host || !is_above).then(|| Intent::Remove(vec![leaving])));
-        }
-        let Some(intent) = intent else { return Ok(false) };
+        let is_refresh_due = room.refresh_due(now);
+        let may_let_go = |id: &&MemberId| {
+            let gone = room.member(id).map_or(Role::Listener, |gone| gone.role);
+            **id != me.id
+                && match me.role {
+                    Role::Host => true,
+                    Role::Moderator => gone < Role::Moderator,
+                    _ => room.is_listen_only() && self.model.epoch(end.epoch).is_leaving(id),
+                }
+        };
+        let going: Vec<MemberId> = room.leaving().filter(may_let_go).copied().collect();
         let killed = self.tally.of("processes killed");
-        self.command(who, intent)?;
+        if is_refresh_due {
+            self.command(who, Intent::Refresh)?;
+        } else if !going.is_empty() {
+            let let_go = |room: &mut Room, _: &Intent| Ok(room.let_go(now)?.map_or(Retried::Done, Retried::Commit));
+            self.command_by(who, Intent::Remove(going), let_go)?;
+        } else {
+            return Ok(false);
+        }
         let has_died = self.tally.of("processes killed") > killed;
         Ok(has_died || self.ends[who].room().is_some_and(Room::is_pending))
     }

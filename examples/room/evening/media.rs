@@ -22,6 +22,7 @@ pub(super) const MAX_PAYLOAD: usize = 512;
 impl Evening<'_> {
     pub(super) fn tick(&mut self, who: usize, now: Duration) -> Outcome<()> {
         self.refresh_if_due(who, now)?;
+        self.let_go_if_due(who, now)?;
         let pcm = self.picked_up(who, now);
         let (me, seals) = (self.ids[who], self.options.seals != SealMode::Off);
         let person = &mut self.people[who];

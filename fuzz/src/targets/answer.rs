@@ -62,12 +62,13 @@ impl Call {
         let mut plain = plain.to_vec();
         plain.resize(plain.len().max(length - SEAL), 0);
         let id = self.waiting.as_ref().unwrap().id();
-        let aad = [&[1][..], id.as_bytes()].concat();
-        [vec![1], seal(&self.reply, b"parlor answer 1", &aad, &plain).unwrap()].concat()
+        let aad = [&[2][..], id.as_bytes()].concat();
+        [vec![2], seal(&self.reply, b"parlor answer 1", &aad, &plain).unwrap()].concat()
     }
 
     fn answered(&mut self, input: &mut Input<'_>) {
         let (mut is_yes, mut altered) = (false, true);
+        let mut names_a_tree = false;
         let answer = match input.below(5) {
             0 => input.rest().to_vec(),
             1 => {
@@ -84,22 +85,27 @@ impl Call {
                 let welcome = input.mutate(&self.welcome);
                 (is_yes, altered) = (true, welcome != self.welcome);
                 let length = welcome.len() as u32;
-                let plain = [&[1], &length.to_be_bytes()[..], &welcome].concat();
+                // Zeros where the tree is inside; an answer that names another than is given lets nobody in.
+                let tree = [input.byte() & 1; 32];
+                names_a_tree = tree[0] != 0;
+                let plain = [&[1], &tree[..], &length.to_be_bytes()[..], &welcome].concat();
                 self.seal(&plain, (plain.len() + SEAL).next_power_of_two().max(4_096))
             }
         };
         let waiting = self.waiting.take().unwrap();
         let id = waiting.id();
+        let named = waiting.tree_of(&answer);
         match waiting.enter(&answer, None) {
             Ok((room, _)) => {
-                assert!(is_yes && !altered, "they went in by an answer that nobody gave");
+                assert!(is_yes && !altered && !names_a_tree, "they went in by an answer that nobody gave");
                 reach("in");
                 self.porch.room.receive(&self.commit, NOW).unwrap();
                 assert_eq!((room.code(), room.id()), (self.porch.room.code(), self.porch.room.id()));
                 return;
             }
             Err(failed) => {
-                assert!(!is_yes || altered, "the room's own welcome is refused: {failed}");
+                assert!(!is_yes || altered || names_a_tree, "the room's own welcome is refused: {failed}");
+                assert_eq!(matches!(failed.error, Error::NeedsTree { .. }), matches!(named, Ok(Some(_))), "{failed}");
                 assert!(!failed.to_string().is_empty());
                 assert_eq!(failed.waiting.id(), id);
                 self.waiting = Some(*failed.waiting);

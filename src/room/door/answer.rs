@@ -1,8 +1,8 @@
 //! The answer to a knock: sealed to the reply key in it, so that only that guest reads yes or no.
 //!
 //! ```text
-//! answer: version = 1 (1) ‖ HPKE encapsulated key (32) ‖ sealed(AAD = version ‖ knock id, plain): a power of two in all
-//! plain:  1 (1) ‖ welcome length (4) ‖ welcome ‖ zeros
+//! answer: version = 2 (1) ‖ HPKE encapsulated key (32) ‖ sealed(AAD = version ‖ knock id, plain): a power of two in all
+//! plain:  1 (1) ‖ SHA-256 of the sealed tree (32), zeros if the tree is in the welcome ‖ welcome length (4) ‖ welcome ‖ zeros
 //!     or  0 (1) ‖ for good (1) ‖ reason length (1) ‖ reason ‖ zeros
 //! ```
 //!
@@ -14,7 +14,7 @@ use crate::{
     bytes::{Reader, pad, put_short},
     error::{Error, Item, Result},
     room::{
-        MAX_MESSAGE, check_size,
+        MAX_MESSAGE, TreeId, check_size,
         group::{DoorKey, ENCAPSULATED, TAG},
     },
     text::check_line,
@@ -23,7 +23,7 @@ use crate::{
 /// The longest reason in bytes of UTF-8.
 pub(crate) const MAX_REASON: usize = 100;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of the smallest answer.
 const SMALLEST: usize = 4_096;
 /// Bytes of the largest: enough for the largest welcome.
@@ -31,13 +31,14 @@ const LARGEST: usize = MAX_MESSAGE * 2;
 /// What sealing adds.
 const SEAL: usize = 1 + ENCAPSULATED + TAG;
 /// What a yes adds to its welcome.
-const YES: usize = 1 + 4;
+const YES: usize = 1 + TREE + 4;
+const TREE: usize = 32;
 
 /// What those who may let in make of a knock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verdict<'a> {
-    /// They are in the room: a welcome for them alone.
-    Admitted { welcome: &'a [u8] },
+    /// They are in the room: a welcome for them alone, and which tree goes with it if that travels apart.
+    Admitted { welcome: &'a [u8], tree: Option<TreeId> },
     /// They are not, and may knock again unless it is for good; with at most [`MAX_REASON`] bytes to it.
     Refused { for_good: bool, reason: &'a str },
 }
@@ -45,7 +46,7 @@ pub(crate) enum Verdict<'a> {
 /// What a guest was answered.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Opened {
-    Admitted { welcome: Vec<u8> },
+    Admitted { welcome: Vec<u8>, tree: Option<TreeId> },
     Refused { for_good: bool, reason: String },
 }
 
@@ -66,9 +67,10 @@ pub(crate) fn seal(verdict: &Verdict<'_>, knock: &Knock, bucket: usize) -> Resul
     }
     let mut plain = Vec::with_capacity(bucket);
     match verdict {
-        Verdict::Admitted { welcome } => {
+        Verdict::Admitted { welcome, tree } => {
             let length = u32::try_from(welcome.len()).map_err(|_| unusable("the welcome is too long"))?;
             plain.push(1);
+            plain.extend_from_slice(tree.as_ref().map_or(&[0; TREE][..], |tree| tree.as_bytes()));
             plain.extend_from_slice(&length.to_be_bytes());
             plain.extend_from_slice(welcome);
         }
@@ -101,9 +103,10 @@ pub(super) fn open(answer: &[u8], reply: &DoorKey, id: &KnockId) -> Result<Opene
     };
     let mut reader = Reader::new(Item::Answer, &plain);
     let opened = if reader.flag()? {
+        let tree = Some(reader.array()?).filter(|tree| *tree != [0; TREE]).map(TreeId);
         let length = u32::from_be_bytes(reader.array()?);
         let length = usize::try_from(length).map_err(|_| reader.malformed("it was cut short"))?;
-        Opened::Admitted { welcome: reader.bytes(length)?.to_vec() }
+        Opened::Admitted { welcome: reader.bytes(length)?.to_vec(), tree }
     } else {
         Opened::Refused { for_good: reader.flag()?, reason: reader.text(MAX_REASON)?.to_owned() }
     };
@@ -141,18 +144,19 @@ mod tests {
         let biggest = vec![7; LARGEST - YES - SEAL];
         for (welcome, length) in [
             (0, 4_096),
-            (4_042, 4_096),
-            (4_043, 8_192),
+            (4_010, 4_096),
+            (4_011, 8_192),
             (20_000, 32_768),
             (MAX_MESSAGE, LARGEST),
             (biggest.len(), LARGEST),
         ] {
             let bucket = bucket_for(welcome);
-            let yes = seal(&Verdict::Admitted { welcome: &biggest[..welcome] }, &knock, bucket).unwrap();
+            let tree = (welcome % 2 == 0).then(|| TreeId::of(b"a tree"));
+            let yes = seal(&Verdict::Admitted { welcome: &biggest[..welcome], tree }, &knock, bucket).unwrap();
             let no = seal(&NO, &knock, bucket).unwrap();
             assert_eq!((yes.len(), no.len()), (length, length));
             let welcome = biggest[..welcome].to_vec();
-            assert_eq!(open(&yes, &reply, &knock.id()).unwrap(), Opened::Admitted { welcome });
+            assert_eq!(open(&yes, &reply, &knock.id()).unwrap(), Opened::Admitted { welcome, tree });
             let said = Opened::Refused { for_good: true, reason: "full".into() };
             assert_eq!(open(&no, &reply, &knock.id()).unwrap(), said);
         }
@@ -185,6 +189,8 @@ mod tests {
             [&[VERSION], &sealed[..]].concat()
         };
         assert!(open(&sealed(&[0, 1, 1, b'x']), &reply, &knock.id()).is_ok());
+        let yes = |rest: &[u8]| [&[1], &[7; TREE][..], rest].concat();
+        assert!(open(&sealed(&yes(&[0, 0, 0, 1, b'w'])), &reply, &knock.id()).is_ok());
         for bad in [
             &[2][..],
             &[0, 2],
@@ -192,8 +198,8 @@ mod tests {
             &[0, 1, 101],
             &[0, 1, 1, 0xFF],
             &[0, 1, 0, 1],
-            &[1, 0, 0, 0, 1, 0, 1],
-            &[1, 255],
+            &yes(&[0, 0, 0, 1, 0, 1]),
+            &yes(&[255]),
         ] {
             assert!(open(&sealed(bad), &reply, &knock.id()).is_err(), "{bad:?}");
         }
@@ -207,7 +213,7 @@ mod tests {
         for bucket in [0, 2_048, 5_000, LARGEST * 2] {
             assert!(refused(NO, bucket));
         }
-        assert!(refused(Verdict::Admitted { welcome: &[0; 4_043] }, 4_096));
+        assert!(refused(Verdict::Admitted { welcome: &[0; 4_011], tree: None }, 4_096));
         for reason in ["a\nb", &"x".repeat(MAX_REASON + 1)] {
             assert!(refused(Verdict::Refused { for_good: false, reason }, 4_096));
         }

@@ -4,6 +4,11 @@
 //! have let in or turned away. They need not agree: the room takes one commit that lets somebody in, and the others
 //! learn of it by that.
 //!
+//! Who knocks at a quiet door is let in at once; whoever comes soon after waits for the next commit, with all who come
+//! meanwhile ([`GATHERING`]). By a link that lets in without being asked each of those who may waits for the ones whom
+//! the doorplate names before them (`stagger.rs`), so that one commit is made and not one of each. What a person
+//! decides waits for nobody.
+//!
 //! A relay may bring a knock again and again, and whoever holds a link may make as many as they like: a knock counts
 //! once, is of no use when it is old, and what is kept is bounded. What costs least is looked at first: the form and the
 //! link, then whether the knock came before, then whether there is time for another (`looks.rs`), and only then its
@@ -32,9 +37,9 @@ use crate::{
     error::{Error, Item, Result},
     identity::{Member, MemberId, Role},
     room::{
-        Card, Event, Intent, MAX_ON_STAGE, Room,
+        Card, Event, Intent, MAX_ON_STAGE, Room, TREE_APART, TreeId,
         draft::Draft,
-        group::{Bundle, Making, split_welcome},
+        group::{Bundle, DoorKeyPublic, Group, Making, split_welcome},
         judge::{Change, denial},
         policy::{Action, permits},
         said::Said,
@@ -42,8 +47,9 @@ use crate::{
     },
 };
 
-/// How long those who were let in are gathered, so that one commit takes them all.
-pub const GATHERING: Duration = Duration::from_millis(500);
+/// How long after somebody was let in those who come are gathered, so that one commit takes them all. A thousand who
+/// come within ten seconds are in by seventeen commits.
+pub const GATHERING: Duration = Duration::from_millis(600);
 
 /// The most who are let in by one commit.
 pub const MAX_BATCH: usize = 256;
@@ -75,9 +81,9 @@ pub(crate) struct Keeper {
     /// Who waits for a word, in order of arrival; each of them once, here or below.
     asking: Vec<Knock>,
     /// Who is to be let in by the next commit.
-    welcome: Vec<Knock>,
-    /// When the first of them came.
-    since: Option<Duration>,
+    welcome: Vec<Coming>,
+    /// When the door's last commit was made, or a commit of anybody's was merged that let somebody in.
+    last: Option<Duration>,
     /// The commit that is on its way, with what it brings those it lets in.
     opening: Option<Opening>,
     /// The last such commit that was received, in a room that is kept: nobody knows whether its answers were handed out.
@@ -104,6 +110,31 @@ type No = (&'static str, bool);
 struct Came {
     now: Duration,
     knock: Option<UnixTime>,
+}
+
+/// Somebody who is to be let in by the next commit.
+struct Coming {
+    knock: Knock,
+    /// Since when; `None` until the time is told.
+    since: Option<Duration>,
+    wait: Wait,
+}
+
+/// What somebody waits for who is to be let in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// This member's turn: their link lets them in, and others may be first.
+    Turn,
+    /// The next commit: a person let them in.
+    Commit,
+    /// Nothing: they were in a commit that lost its race.
+    Nothing,
+}
+
+impl Coming {
+    const fn new(knock: Knock, wait: Wait) -> Self {
+        Self { knock, since: None, wait }
+    }
 }
 
 /// The door's commit on its way.
@@ -152,12 +183,12 @@ impl Keeper {
                 match (self.place_of(knock.member()), line) {
                     (Some(place), _) => *place = *knock,
                     (None, Line::Asking) => self.asking.push(*knock),
-                    (None, Line::Welcome) => self.welcome.push(*knock),
+                    (None, Line::Welcome) => self.welcome.push(Coming::new(*knock, Wait::Turn)),
                 }
             }
             Turn::LetIn(id) => {
                 let knock = self.take_asking(&id);
-                self.welcome.extend(knock);
+                self.welcome.extend(knock.map(|knock| Coming::new(knock, Wait::Commit)));
             }
             Turn::Gone(id) => self.drop_where(|knock| knock.id() == id),
             Turn::Refused(refusal) => {
@@ -183,7 +214,7 @@ impl Keeper {
         let kept = Duration::from_secs(FRESH + 2 * UnixTime::SLACK);
         self.came.retain(|_, came| now.saturating_sub(came.now) < kept);
         for id in members {
-            let waiting = self.asking.iter().chain(&self.welcome).filter(|knock| knock.member() == *id);
+            let waiting = self.asking.iter().chain(self.welcomed()).filter(|knock| knock.member() == *id);
             let known = self.came.get(id).and_then(|came| came.knock);
             let knock = waiting.map(Knock::made_at).chain(known).max();
             if self.came.len() >= MAX_WAITING
@@ -213,26 +244,33 @@ impl Keeper {
         self.early.len()
     }
 
-    /// Whoever is to be let in waits for others from `now` on, if nobody has yet.
+    /// Who is to be let in by the next commit.
+    fn welcomed(&self) -> impl Iterator<Item = &Knock> {
+        self.welcome.iter().map(|coming| &coming.knock)
+    }
+
+    /// It is `now`: whoever is to be let in waits from here on, if they have not yet. A clock that was set back keeps
+    /// nobody longer than they would have waited.
     fn gather(&mut self, now: Duration) {
-        if !self.welcome.is_empty() {
-            self.since.get_or_insert(now);
+        for coming in &mut self.welcome {
+            coming.since = Some(coming.since.map_or(now, |since| since.min(now)));
         }
+        self.last = self.last.map(|last| last.min(now));
     }
 
     /// The door's commit lost its race: its guests wait for the next.
     pub(crate) fn lost(&mut self) {
         if let Some(opening) = self.opening.take() {
-            let later = mem::replace(&mut self.welcome, opening.guests);
+            let first = opening.guests.into_iter().map(|knock| Coming::new(knock, Wait::Nothing)).collect();
+            let later = mem::replace(&mut self.welcome, first);
             self.welcome.extend(later);
-            self.since.get_or_insert(Duration::ZERO);
         }
     }
 
     /// Nobody waits any more. What was is remembered, for who may let in today may do so again tomorrow.
     pub(crate) fn clear(&mut self) {
-        let Self { seen, seen_at_all, refusals, used, looks, opened, came, .. } = mem::take(self);
-        *self = Self { seen, seen_at_all, refusals, used, looks, opened, came, ..Self::default() };
+        let Self { seen, seen_at_all, refusals, used, looks, opened, came, last, .. } = mem::take(self);
+        *self = Self { seen, seen_at_all, refusals, used, looks, opened, came, last, ..Self::default() };
     }
 
     /// Writes who knocks and who was turned away; what was seen before, as far as a relay would show it again.
@@ -242,10 +280,10 @@ impl Keeper {
         seen.for_each(|id| out.put(&id.0));
         self.refusals.save(out)?;
         self.used.save(out)?;
-        for knocks in [&self.asking, &self.welcome] {
-            out.count("knocks", knocks.len())?;
-            knocks.iter().try_for_each(|knock| knock.save(out))?;
-        }
+        out.count("knocks", self.asking.len())?;
+        self.asking.iter().try_for_each(|knock| knock.save(out))?;
+        out.count("knocks", self.welcome.len())?;
+        self.welcomed().try_for_each(|knock| knock.save(out))?;
         [&self.opening, &self.opened].into_iter().try_for_each(|opening| put_opening(opening.as_ref(), out))
     }
 
@@ -260,8 +298,9 @@ impl Keeper {
             let knocks: Result<Vec<Option<Knock>>> = (0..saved.count(100)?).map(|_| Knock::load(saved)).collect();
             Ok(knocks?.into_iter().flatten().collect())
         };
-        (keeper.asking, keeper.welcome) = (knocks(saved)?, knocks(saved)?);
-        keeper.since = (!keeper.welcome.is_empty()).then_some(now);
+        keeper.asking = knocks(saved)?;
+        keeper.welcome = knocks(saved)?.into_iter().map(|knock| Coming::new(knock, Wait::Turn)).collect();
+        keeper.gather(now);
         let opening = |saved: &mut Reader<'_>| -> Result<Option<Opening>> {
             let (guests, welcome, has_tree, tree) = (knocks(saved)?, saved.long()?, saved.flag()?, saved.long()?);
             let opening = Opening { guests, welcome: welcome.to_vec(), tree: has_tree.then(|| tree.to_vec()) };
@@ -274,19 +313,19 @@ impl Keeper {
     /// Forgets the knocks that `is_over` says are.
     fn drop_where(&mut self, is_over: impl Fn(&Knock) -> bool) {
         self.asking.retain(|knock| !is_over(knock));
-        self.welcome.retain(|knock| !is_over(knock));
-        self.since = self.since.filter(|_| !self.welcome.is_empty());
+        self.welcome.retain(|coming| !is_over(&coming.knock));
     }
 
     /// Those who are on their way in, but for `who`.
     fn coming(&self, who: MemberId) -> impl Iterator<Item = &Knock> {
         let opening = self.opening.iter().flat_map(|opening| &opening.guests);
-        opening.chain(&self.welcome).filter(move |knock| knock.member() != who)
+        opening.chain(self.welcomed()).filter(move |knock| knock.member() != who)
     }
 
     /// Where somebody waits who knocks again.
     fn place_of(&mut self, who: MemberId) -> Option<&mut Knock> {
-        self.asking.iter_mut().chain(&mut self.welcome).find(|knock| knock.member() == who)
+        let welcome = self.welcome.iter_mut().map(|coming| &mut coming.knock);
+        self.asking.iter_mut().chain(welcome).find(|knock| knock.member() == who)
     }
 }
 
@@ -323,15 +362,15 @@ impl Room {
             let why = "it is no link of yours in this room: it has ended, or its commit is not merged yet";
             return Err(Error::Unusable { what: "link", why });
         };
-        let admitters: Vec<_> = self
-            .charter
-            .admitters(&entry.issuer)
-            .into_iter()
-            .filter_map(|id| Some((id, self.roster.door_key(&id)?)))
-            .take(MAX_ADMITTERS)
-            .collect();
+        let admitters: Vec<_> = self.readers_of(&entry.issuer).collect();
         let proof = self.settings().seals().proof;
         make_doorplate(link, &self.identity, self.settings().title(), &self.id, entry.terms, proof, &admitters)
+    }
+
+    /// Whom the doorplates of `issuer` name, in order, with their door keys: those who read knocks.
+    fn readers_of(&self, issuer: &MemberId) -> impl Iterator<Item = (MemberId, DoorKeyPublic)> {
+        let admitters = self.charter.admitters(issuer).into_iter();
+        admitters.filter_map(|id| Some((id, self.roster.door_key(&id)?))).take(MAX_ADMITTERS)
     }
 
     /// Takes a knock that the relay brought, at the monotonic time `now` and the time of day `wall`.
@@ -524,21 +563,79 @@ impl Room {
         self.door.refusals.kept_off()
     }
 
-    /// The commit that lets in all who are to be, once [`GATHERING`] has passed since the first of them; `None` if
-    /// there is none, it is too soon, or a commit of one's own is on its way. Call it a few times a second.
+    /// The commit that lets in all who are to be; `None` if there is none, it is too soon, or a commit of one's own is on
+    /// its way. Call it after each knock and each message, and when [`Room::next_duty`] says so.
+    ///
+    /// The first who comes is let in at once. Whoever comes within [`GATHERING`] after this member made a commit of the
+    /// door, or after a commit was received that let somebody in, waits until it is over: so they come in together, and
+    /// nobody makes two commits of the door in half a second, but for those that lose their race.
+    ///
+    /// Where a link lets in without being asked, of all who may answer a knock one is to do so: each waits
+    /// [`STAGGER`](crate::room::STAGGER) for everybody whom the doorplate names before them, the issuer first. Whoever
+    /// has let that pass is not waited for again until something of theirs is heard.
     ///
     /// Their answers come with [`Event::Answered`] when the commit is received; if it loses its race they wait for
-    /// the next. Who cannot be let in, for there is something about their card, is answered no by the next events of
-    /// [`Room::receive`] or [`Room::knocked`], and keeps nobody else out.
+    /// the next, which is due at once. Who cannot be let in, for there is something about their card, is answered no by
+    /// the next events of [`Room::receive`] or [`Room::knocked`], and keeps nobody else out.
     ///
     /// # Errors
     /// [`Error::Randomness`]; [`Error::Closed`].
     pub fn open_door(&mut self, now: Duration) -> Result<Option<Vec<u8>>> {
-        let due = self.door.since.is_some_and(|since| now.saturating_sub(since) >= GATHERING);
-        if !due || self.is_pending() {
+        self.door.gather(now);
+        if self.is_pending() || self.opening_due(now).is_none_or(|due| due > now) {
             return Ok(None);
         }
-        self.open_at_once()
+        let orders = self.orders();
+        let is_late = |coming: &&Coming| coming.wait == Wait::Turn && self.due(coming, &orders, now) <= now;
+        let late: BTreeSet<_> = self.door.welcome.iter().filter(is_late).map(|coming| coming.knock.link()).collect();
+        let commit = self.open_at_once()?;
+        if commit.is_some() {
+            self.door.last = Some(now);
+            // The others had their turn, and nothing came of it.
+            for order in late.iter().filter_map(|link| orders.get(link)) {
+                self.stagger.steps_in(order, &self.identity.id());
+            }
+        }
+        Ok(commit)
+    }
+
+    /// When [`Room::open_door`] or [`Room::let_go`] gives a commit, if nothing comes meanwhile: at `now` or before if it
+    /// does already. `None` if nobody is to be let in or to be let go, or a commit of one's own is on its way. Ask again
+    /// after each knock and each message, and after each call of the two.
+    pub fn next_duty(&self, now: Duration) -> Option<Duration> {
+        if !self.is_open() || self.is_pending() {
+            return None;
+        }
+        self.opening_due(now).into_iter().chain(self.letting_go_due(now)).min()
+    }
+
+    /// When the door is to be opened, by a clock that shows `now`.
+    fn opening_due(&self, now: Duration) -> Option<Duration> {
+        let orders = self.orders();
+        let first = self.door.welcome.iter().map(|coming| self.due(coming, &orders, now)).min()?;
+        // Those to whom it is shut are answered in the next epoch.
+        self.door.welcomed().any(|knock| self.shut_after(knock, 0, |_| false).is_none()).then_some(first)
+    }
+
+    /// When somebody's wait is over, with the [`orders`](Self::orders) of their links.
+    fn due(&self, coming: &Coming, orders: &BTreeMap<LinkId, Vec<MemberId>>, now: Duration) -> Duration {
+        let since = coming.since.map_or(now, |since| since.min(now));
+        let gathered = self.door.last.map_or(since, |last| since.max(last.min(now).saturating_add(GATHERING)));
+        match coming.wait {
+            Wait::Nothing => since,
+            Wait::Commit => gathered,
+            Wait::Turn => {
+                let order = orders.get(&coming.knock.link()).map_or(&[][..], Vec::as_slice);
+                gathered.saturating_add(self.stagger.wait(order, &self.identity.id()))
+            }
+        }
+    }
+
+    /// Whose turn it is to answer knocks, in order, by each of the links that somebody comes by.
+    fn orders(&self) -> BTreeMap<LinkId, Vec<MemberId>> {
+        let links: BTreeSet<_> = self.door.welcomed().map(Knock::link).collect();
+        let entries = links.iter().filter_map(|link| self.charter.link(link));
+        entries.map(|entry| (entry.id, self.readers_of(&entry.issuer).map(|(id, _)| id).collect())).collect()
     }
 
     /// The commit that lets in all who are to be.
@@ -547,7 +644,7 @@ impl Room {
         if self.is_pending() {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
-        let (mut batch, _) = self.sift(&self.door.welcome);
+        let (mut batch, _) = self.sift();
         // A card that the group layer does not take spoils the commit, and it does not say whose it was.
         loop {
             let Some(first) = batch.first() else { return Ok(None) };
@@ -571,7 +668,7 @@ impl Room {
     fn open_to(&mut self, batch: &[Knock]) -> Result<Vec<u8>> {
         let cards = self.roles_for(batch);
         let draft = Draft::admitting(self.ground(), &cards, true)?;
-        let Bundle { commit, welcome, tree } = self.commit_draft(&Intent::OpenDoor, draft, true)?;
+        let Bundle { commit, welcome, tree } = self.commit_draft(&Intent::OpenDoor, draft)?;
         // There is one whenever somebody is admitted.
         let welcome = welcome.unwrap_or_default();
         let ids: BTreeSet<_> = batch.iter().map(Knock::id).collect();
@@ -598,12 +695,12 @@ impl Room {
         batch.iter().map(Knock::card).cloned().zip(batch.iter().map(role)).collect()
     }
 
-    /// Which of `knocks` could be let in by one commit, and to which the door is shut as things are: at most
-    /// [`MAX_BATCH`] of either.
-    fn sift(&self, knocks: &[Knock]) -> (Vec<Knock>, Vec<(Knock, No)>) {
+    /// Who could be let in by the next commit, and to whom the door is shut as things are: at most [`MAX_BATCH`] of
+    /// either.
+    fn sift(&self) -> (Vec<Knock>, Vec<(Knock, No)>) {
         let (mut open, mut shut) = (Vec::new(), Vec::new());
         let mut used = BTreeSet::new();
-        for knock in knocks {
+        for knock in self.door.welcomed() {
             match self.shut_after(knock, open.len(), |link| used.contains(link)) {
                 None if open.len() < MAX_BATCH => {
                     used.insert(knock.link());
@@ -633,13 +730,14 @@ impl Room {
         Some((self.answers_of(opened), opened.tree.as_deref()))
     }
 
-    fn answers_of(&self, Opening { guests, welcome, .. }: &Opening) -> Vec<Answer> {
+    fn answers_of(&self, Opening { guests, welcome, tree }: &Opening) -> Vec<Answer> {
         let bucket = self.bucket();
+        let tree = tree.as_deref().map(TreeId::of);
         // The room has moved on: an answer that fails must not keep that from anybody.
         let answers = guests.iter().filter_map(|knock| {
             let welcome = split_welcome(welcome, knock.card()).ok()?;
             let bucket = bucket.max(bucket_for(welcome.len()));
-            let bytes = seal_answer(&Verdict::Admitted { welcome: &welcome }, knock, bucket).ok()?;
+            let bytes = seal_answer(&Verdict::Admitted { welcome: &welcome, tree }, knock, bucket).ok()?;
             Some(Answer { knock: knock.id(), bytes })
         });
         answers.collect()
@@ -663,14 +761,18 @@ impl Room {
             return Vec::new();
         }
         self.door.note(&came, now);
+        if !came.is_empty() {
+            self.door.last = Some(now);
+        }
         // Who has come in since has no need to; of whom was in before it is the way back.
         let (roster, epoch) = (&self.roster, self.epoch);
         self.door.drop_where(|knock| roster.since(&knock.member()) == Some(epoch));
-        let (_, mut shut) = self.sift(&self.door.welcome);
+        let (_, mut shut) = self.sift();
         let asking = self.door.asking.iter().filter_map(|knock| Some((knock.clone(), self.shut_for_ever(knock)?)));
         shut.extend(asking.take(MAX_BATCH));
         let ids: BTreeSet<_> = shut.iter().map(|(knock, _)| knock.id()).collect();
         self.door.drop_where(|knock| ids.contains(&knock.id()));
+        self.door.gather(now);
         let mut events = mem::take(&mut self.door.untold);
         events.extend(self.answer_no(&shut));
         events
@@ -829,10 +931,13 @@ impl Room {
         events
     }
 
-    /// How long answers are in this epoch, whatever they say.
+    /// How long answers are in this epoch, whatever they say: as long as a yes of the commit that has led here.
     fn bucket(&self) -> usize {
         // A charter that the room agrees on has been written before.
-        bucket_for(self.charter.encode().map_or(0, |charter| charter.len()) + AROUND_THE_CHARTER)
+        let charter = self.charter.encode().map_or(0, |charter| charter.len());
+        let is_inside = self.roster.len() <= TREE_APART;
+        let tree = self.group.as_ref().filter(|_| is_inside).map_or(0, Group::tree_len);
+        bucket_for(charter + AROUND_THE_CHARTER + tree)
     }
 }
 
@@ -952,7 +1057,7 @@ mod tests {
             .into();
         // As if they had expired since, or brought another's keys: the group layer takes neither.
         for (bad, name) in [(1, "eve"), (3, "mal")] {
-            let card = &mut door.host.door.welcome[bad].card;
+            let card = &mut door.host.door.welcome[bad].knock.card;
             *card = Card::new(vec![0; 9], card.id(), name.into(), card.proof().copied(), None);
         }
         let (mut yes, mut no) = (Vec::new(), Vec::new());
@@ -961,11 +1066,16 @@ mod tests {
             if let Some(commit) = door.host.open_door(NOW + GATHERING).unwrap() {
                 commits += 1;
                 let events = door.host.receive(&commit, NOW).unwrap();
+                // The yes comes first.
+                let mut refused = false;
                 for event in events {
                     match event {
-                        Event::Answered { answers, tree: Some(_) } => yes.extend(answers),
-                        Event::Answered { answers, tree: None } => no.extend(answers),
-                        Event::Refused { why, .. } => assert!(why.why.contains("cannot be admitted"), "{why}"),
+                        Event::Answered { answers, .. } if !refused => yes.extend(answers),
+                        Event::Answered { answers, .. } => no.extend(answers),
+                        Event::Refused { why, .. } => {
+                            assert!(why.why.contains("cannot be admitted"), "{why}");
+                            refused = true;
+                        }
                         _ => {}
                     }
                 }
@@ -979,7 +1089,7 @@ mod tests {
         let (mal, bytes) = knock(&door, "mal");
         door.host.knocked(&bytes, NOW, LATER).unwrap();
         door.host.let_in(&mal.id(), NOW).unwrap();
-        let card = &mut door.host.door.welcome[0].card;
+        let card = &mut door.host.door.welcome[0].knock.card;
         *card = Card::new(vec![0; 9], card.id(), "mal".into(), card.proof().copied(), None);
         assert!(door.host.open_door(NOW + GATHERING).unwrap().is_none());
         assert!(door.host.open_door(NOW + GATHERING).unwrap().is_none());
@@ -989,7 +1099,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_room_for_the_charter_and_what_a_welcome_has_around_it() {
+    fn an_answer_has_room_for_charter_and_tree_and_what_a_welcome_has_around_them() {
         let mut door = Door::new();
         for one_shot in [false, true] {
             let (link, commit) = door.host.issue_link(Terms { role: Role::Speaker, one_shot, expires: None }).unwrap();
@@ -1002,7 +1112,8 @@ mod tests {
             let opening = door.host.door.opening.as_ref().unwrap();
             let welcome = split_welcome(&opening.welcome, opening.guests[0].card()).unwrap().len();
             door.host.receive(&commit, NOW).unwrap();
-            let around = welcome - door.host.charter.encode().unwrap().len();
+            let tree = door.host.group().unwrap().tree_len();
+            let around = welcome - door.host.charter.encode().unwrap().len() - tree;
             assert!(around <= AROUND_THE_CHARTER / 2, "{around} bytes");
         }
     }
@@ -1029,7 +1140,7 @@ mod tests {
             MemberId(id)
         });
         taken.for_each(|id| door.host.charter.set_role(id, Role::Speaker, 1));
-        let welcome = door.host.door.welcome.clone();
+        let welcome: Vec<_> = door.host.door.welcomed().cloned().collect();
         let roles: Vec<Role> = door.host.roles_for(&welcome).into_iter().map(|(_, role)| role).collect();
         assert_eq!(roles, [Role::Speaker, Role::Listener]);
     }

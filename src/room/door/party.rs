@@ -8,7 +8,7 @@ use crate::{
     identity::{Identity, MemberId, Role},
     media::seal::Proof,
     room::{
-        Entry, Guest, Room, Setting, Settings,
+        Entry, Guest, Room, Setting, Settings, TreeId,
         group::{DoorKey, DoorKeyPublic, Plan, split_welcome},
     },
 };
@@ -91,7 +91,7 @@ pub(super) fn let_in(room: &mut Room, knocks: &[&Knock]) -> (Vec<Vec<u8>>, Optio
     };
     let answers = knocks.iter().map(|knock| {
         let welcome = split_welcome(&welcome, knock.card()).unwrap();
-        let verdict = Verdict::Admitted { welcome: &welcome };
+        let verdict = Verdict::Admitted { welcome: &welcome, tree: tree.as_deref().map(TreeId::of) };
         seal_answer(&verdict, knock, bucket_for(welcome.len())).unwrap()
     });
     (answers.collect(), tree)

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     media::Voice,
     room::{
-        Card, EnterError, Guest, Room,
+        Card, EnterError, Guest, MAX_TREE, Room, TreeId,
         group::{self, DoorKey},
         judge::denial,
     },
@@ -118,20 +118,39 @@ impl Waiting {
         Ok(())
     }
 
-    /// Reads the answer and enters, with the room's ratchet tree if it travels apart
-    /// ([`Admission::tree`](crate::Admission::tree)).
+    /// Which sealed ratchet tree [`enter`](Self::enter) needs beside `answer`: it is in
+    /// [`Event::Answered`](crate::Event::Answered), for the relay to keep by this id. `None` if the tree is in the
+    /// answer, or the answer is a no.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] or [`Error::TooLarge`] if it is not the answer to this knock.
+    pub fn tree_of(&self, answer: &[u8]) -> Result<Option<TreeId>> {
+        Ok(match answer::open(answer, &self.reply, &self.id)? {
+            Opened::Admitted { tree, .. } => tree,
+            Opened::Refused { .. } => None,
+        })
+    }
+
+    /// Reads the answer and enters, with the room's ratchet tree if the answer names one
+    /// ([`tree_of`](Self::tree_of)).
     ///
     /// Beyond what [`Guest::enter`] checks, it must be the room on the doorplate; whoever signed the welcome must be
     /// among those whom the doorplate names; and the host who signed the doorplate must be in there, as a host.
     ///
     /// # Errors
-    /// [`WaitError`] brings this back as it was, with the reason: [`Error::TurnedAway`]; [`Error::Malformed`] or
-    /// [`Error::TooLarge`] if it is not the answer to this knock or what it holds is no good; [`Error::Denied`] if who
-    /// answered may not let in; and all that [`Guest::enter`] gives.
+    /// [`WaitError`] brings this back as it was, with the reason: [`Error::TurnedAway`]; [`Error::NeedsTree`] if the
+    /// answer names a tree and it is not the one given; [`Error::Malformed`] or [`Error::TooLarge`] if it is not the
+    /// answer to this knock or what it holds is no good; [`Error::Denied`] if who answered may not let in; and all that
+    /// [`Guest::enter`] gives.
     pub fn enter(self, answer: &[u8], tree: Option<&[u8]>) -> Result<(Room, Voice), WaitError> {
         let Self { guest, card, plate, reply, id } = self;
         let (guest, error) = match answer::open(answer, &reply, &id) {
-            Ok(Opened::Admitted { welcome }) => match guest.go_in(&welcome, tree, Some(&plate)) {
+            Ok(Opened::Admitted { tree: Some(needed), .. })
+                if tree.is_none_or(|tree| tree.len() <= MAX_TREE && TreeId::of(tree) != needed) =>
+            {
+                (guest, Error::NeedsTree { tree: Box::new(needed), given: tree.map(TreeId::of).map(Box::new) })
+            }
+            Ok(Opened::Admitted { welcome, .. }) => match guest.go_in(&welcome, tree, Some(&plate)) {
                 Ok(entered) => return Ok(entered),
                 Err(EnterError { guest, error }) => (*guest, error),
             },
@@ -277,8 +296,16 @@ mod tests {
         let (waiting, knock) = guest("ben").knock(&door.link, &door.plate(1), "", LATER).unwrap();
         let (answers, tree) = door.let_in(&[&door.open(&knock).unwrap()]);
         assert_eq!(answers[0].len(), 4_096);
+        let needed = TreeId::of(tree.as_deref().unwrap());
+        assert_eq!(waiting.tree_of(&answers[0]).unwrap(), Some(needed));
         let failed = waiting.enter(&answers[0], None).unwrap_err();
-        assert!(matches!(failed.error, Error::Unusable { .. }), "{failed}");
+        assert!(matches!(&failed.error, Error::NeedsTree { tree, given: None } if **tree == needed), "{failed}");
+        assert!(failed.to_string().contains(&needed.to_string()), "{failed}");
+        let other = vec![7; 900];
+        let failed = failed.waiting.enter(&answers[0], Some(&other)).unwrap_err();
+        let given = TreeId::of(&other);
+        assert!(matches!(&failed.error, Error::NeedsTree { given: Some(is), .. } if **is == given), "{failed}");
+        assert!(failed.to_string().contains(&needed.to_string()), "{failed}");
         let (room, _) = failed.waiting.enter(&answers[0], tree.as_deref()).unwrap();
         assert_eq!(room.code(), door.host.code());
     }
@@ -422,7 +449,7 @@ mod tests {
         let door = Door::new();
         let (waiting, bytes) = guest("ben").knock(&door.link, &door.plate(1), "", LATER).unwrap();
         let knock = door.open(&bytes).unwrap();
-        let answer = seal_answer(&Verdict::Admitted { welcome: b"no welcome" }, &knock, 4_096).unwrap();
+        let answer = seal_answer(&Verdict::Admitted { welcome: b"no welcome", tree: None }, &knock, 4_096).unwrap();
         let failed = waiting.enter(&answer, None).unwrap_err();
         assert!(matches!(failed.error, Error::Malformed { what: Item::Welcome, .. }), "{failed}");
     }

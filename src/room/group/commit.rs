@@ -172,6 +172,11 @@ impl Group {
         key.seal(self.id(), pending.epoch().as_u64(), &tree)
     }
 
+    /// How many bytes the ratchet tree has, where it travels in a welcome.
+    pub(crate) fn tree_len(&self) -> usize {
+        self.mls.export_ratchet_tree().tls_serialized_len()
+    }
+
     /// Whether the leaf keys of those whom `plan` brings in differ from each other and from all keys in the tree.
     fn check_keys(&self, plan: &Plan<'_>, adds: &[KeyPackage]) -> Result<()> {
         let keys: Vec<_> = adds.iter().map(|package| leaf::encryption_key(package.leaf_node())).collect();
