@@ -16,8 +16,9 @@ use super::{dice::Dice, enter, guest, identity};
 /// How long a message takes to everybody. Of what is sent within it the relay takes one commit first.
 pub const STEP: Duration = Duration::from_millis(200);
 
-/// After so long without a commit nobody is about to make another.
-const QUIET: Duration = Duration::from_secs(20);
+/// After so long without a commit nobody is about to make another: those who are named have fifteen seconds, and where
+/// none of them came others have thirty.
+const QUIET: Duration = Duration::from_secs(40);
 
 /// A room that is busy for so long never comes to rest.
 const RESTLESS: Duration = Duration::from_secs(600);
@@ -59,7 +60,9 @@ pub struct Crowd {
     pub commits: Vec<Commit>,
     /// How many commits lost their race.
     pub lost: usize,
-    /// Of 256 members so many are never there when they are named.
+    /// Whom the host has named, each time it did.
+    pub named: Vec<MemberId>,
+    /// Of 256 members so many never commit when they are named.
     pub asleep: u8,
     host: MemberId,
     member: MemberId,
@@ -73,8 +76,8 @@ pub struct Crowd {
 }
 
 /// Who has been named to fill their path in the tree, and has not committed yet.
-fn gardeners(_room: &Room) -> Vec<MemberId> {
-    Vec::new()
+fn gardeners(room: &Room) -> Vec<MemberId> {
+    room.gardeners().copied().collect()
 }
 
 /// Listeners who come to the door.
@@ -96,6 +99,7 @@ impl Crowd {
             now: Duration::ZERO,
             commits: Vec::new(),
             lost: 0,
+            named: Vec::new(),
             asleep: 0,
             host,
             member: host,
@@ -258,9 +262,11 @@ impl Crowd {
         // Whoever is behind takes what came before apart, so that the member's time is that of this commit.
         self.host();
         self.member();
+        let before = gardeners(self.host());
         self.log.push((commit.to_vec(), self.now));
         self.live(&by);
-        self.host();
+        let after = gardeners(self.host());
+        self.named.extend(after.into_iter().filter(|id| !before.contains(id)));
         let (_, take) = self.timed(|crowd| crowd.member().epoch());
         self.commits.push(Commit { kind, by, at: self.now, bytes: commit.len(), make, take });
     }
