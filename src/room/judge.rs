@@ -668,7 +668,7 @@ mod tests {
             leaf: LeafIndex(n.into()),
             id: id(n),
             name: (*name).to_owned(),
-            key: [u8::try_from(n).unwrap(); 32],
+            key: [n; 32],
             door: None,
             date: 0,
             media: None,

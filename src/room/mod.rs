@@ -332,10 +332,16 @@ impl Room {
         self.pending.is_some()
     }
 
-    /// Whether one should call [`Room::refresh`]: a host, while somebody speaks in an epoch older than
-    /// [`MAX_EPOCH_AGE`], or when eight members have committed in a row, who wait for a host now; whoever has come on stage of a deniable room of three or more and has made no commit in it
-    /// yet, for their seals count from their first one on; and whoever is on stage of a room that was restored, for they
-    /// may speak once a commit made since is received; and whoever asked to be brought back and gave it up. Ask each second, and after each message.
+    /// Whether one should call [`Room::refresh`]. Ask each second, and after each message. It is so for
+    ///
+    /// - a host, while somebody speaks in an epoch older than [`MAX_EPOCH_AGE`], or when eight members have committed in a
+    ///   row, who wait for a host now;
+    /// - whoever has come on stage and whose seals do not count yet, which they do from their first commit there on; in a
+    ///   deniable room of two there is no need of seals;
+    /// - whoever is on stage of a room that was restored: they may speak once a commit made since is received;
+    /// - whoever asked to be brought back, and gave it up;
+    /// - whoever is [asked to](Room::gardeners), at a moment of their own;
+    /// - a host or a moderator for whom it is time to ask others, because commits have come to cost much.
     pub fn refresh_due(&self, now: Duration) -> bool {
         let is_host = self.charter.role(&self.identity.id()) == Role::Host;
         let is_turn = self.streak >= MAX_STREAK && self.charter.hosts() > 0;

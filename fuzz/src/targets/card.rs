@@ -17,7 +17,6 @@ const RETURN: u16 = 0xF0C6;
 /// The extension of a leaf with its door key and date; how long that and the media keys are.
 const DOOR_KEY: u16 = 0xF0C3;
 const DOOR: usize = 2 + 1 + 32 + 8;
-const MEDIA: usize = 2 + 2 + 128;
 
 thread_local! {
     static KEPT: RefCell<Option<(Party, Vec<u8>)>> = const { RefCell::new(None) };
@@ -75,17 +74,22 @@ fn ben() -> SigningKey {
 /// says one; `genuine` is a card of theirs without a word.
 pub fn asking(owner: &SigningKey, genuine: &[u8], door: Option<&[u8]>, word: Option<&[u8]>) -> Vec<u8> {
     let leaf = &genuine[LEAF..genuine.len() - SIGNATURE - 1 - SIGNATURE];
-    // The last of a leaf are its extensions, the last of which are its media keys.
-    let (front, extensions) = leaf.split_at(leaf.len() - 2 - DOOR - MEDIA);
+    // The last of a leaf are its extensions, of which it has one.
+    let front = &leaf[..leaf.len() - 1 - DOOR];
+    // It has to list what its key package carries.
+    let listed = [4, 0xf0, 0xc1, 0xf0, 0xc3];
+    let at = front.windows(listed.len()).position(|list| list == listed).expect("what a leaf lists");
+    let (list, end) = (&[6, 0xf0, 0xc1, 0xf0, 0xc3, 0xf0, 0xc6][..], at + listed.len());
+    let front = [&front[..at], list, &front[end..]].concat();
     let door = door.map(|door| [&DOOR_KEY.to_be_bytes()[..], &vector(door)].concat());
-    let extensions = [&door.unwrap_or_default()[..], &extensions[2 + DOOR..]].concat();
+    let extensions = door.unwrap_or_default();
     let word = word.map(|word| [&RETURN.to_be_bytes()[..], &vector(word)].concat());
-    sign(owner, &genuine[..LEAF], &[front, &vector(&extensions)].concat(), &vector(&word.unwrap_or_default()))
+    sign(owner, &genuine[..LEAF], &[&front[..], &vector(&extensions)].concat(), &vector(&word.unwrap_or_default()))
 }
 
 /// The door key in the leaf of such a card.
 pub fn door_of(genuine: &[u8]) -> &[u8] {
-    &genuine[genuine.len() - SIGNATURE - 1 - SIGNATURE - MEDIA - 40..][..32]
+    &genuine[genuine.len() - SIGNATURE - 1 - SIGNATURE - 40..][..32]
 }
 
 /// Lets the card's owner in and out again; gives whether they were.

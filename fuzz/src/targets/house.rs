@@ -30,7 +30,7 @@ const KEY: [u8; 32] = [4; 32];
 const BODY: usize = 1_136;
 /// Where a ticket has its owner's leaf (door key and date), its room, and whom to ask, if the room's id has 16 bytes.
 pub const OWN_DOOR: usize = 1 + 8 + 8;
-pub const ROOM: usize = OWN_DOOR + 32 + 8;
+pub const ROOM: usize = OWN_DOOR + 32 + 8 + 1;
 pub const READERS: usize = ROOM + 1 + 16 + 1;
 
 /// Name and seed of whom the target plays; of all but the last there is somebody in the room.

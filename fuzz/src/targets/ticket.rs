@@ -75,7 +75,7 @@ fn asks(house: &House, who: usize, ticket: &Ticket, bytes: &[u8], input: &mut In
     let (_, word) = house.read(returning.card().as_bytes());
     let word = word.expect("who asks has a word");
     let said = (word.is_ours, word.since, &[&word.door[..], &word.date.to_be_bytes()].concat()[..]);
-    assert_eq!(said, (true, u64_at(bytes, 9), &bytes[OWN_DOOR..ROOM]));
+    assert_eq!(said, (true, u64_at(bytes, 9), &bytes[OWN_DOOR..ROOM - 1]));
     let actor = rooms[at].me().unwrap().role;
     let is_named = named.iter().any(|reader| reader[32..] == house.doors[at]);
     if !is_named || !may(actor, &house.seats[&me], Some(&word), &house.seats) {
@@ -114,7 +114,7 @@ fn asks(house: &House, who: usize, ticket: &Ticket, bytes: &[u8], input: &mut In
 /// In the form that it should have.
 fn write(input: &mut Input<'_>, house: &House, who: usize) -> Vec<u8> {
     let genuine = &house.tickets[who];
-    let mut out = vec![if input.below(16) == 15 { input.byte() } else { 1 }];
+    let mut out = vec![if input.below(16) == 15 { input.byte() } else { 2 }];
     out.extend(input.number().to_be_bytes());
     let since = if input.below(4) == 3 { input.number() } else { u64_at(genuine, 9) };
     out.extend(since.to_be_bytes());
@@ -123,6 +123,7 @@ fn write(input: &mut Input<'_>, house: &House, who: usize) -> Vec<u8> {
         1 => {
             out.extend(house.doors[input.below(WATCHERS)]);
             out.extend(input.number().to_be_bytes());
+            out.push(input.byte() & 1);
         }
         _ => out.extend(&genuine[OWN_DOOR..ROOM]),
     }

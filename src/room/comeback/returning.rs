@@ -456,7 +456,7 @@ mod tests {
     fn a_ticket_comes_back_as_it_was_written_and_has_one_form() {
         let reader = |n: u8| (MemberId::from_bytes([n; 32]), DoorKeyPublic([n; 32]));
         let to_ask = |count: u8| Ticket {
-            for_stage: count % 2 == 0,
+            for_stage: count.is_multiple_of(2),
             room: vec![7; 16].into(),
             epoch: 5,
             since: 3,
