@@ -270,7 +270,7 @@ impl Room {
         if self.pending.is_some() {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
-        let (garden, of_use) = self.garden_of(&draft)?;
+        let (garden, of_use) = self.garden_of(&draft);
         if garden.is_some() {
             draft.after.garden = garden;
         }

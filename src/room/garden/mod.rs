@@ -31,7 +31,6 @@ use std::{
 
 pub(crate) use self::shape::Shape;
 use crate::{
-    error::Result,
     identity::{LeafIndex, MemberId},
     random,
     room::{
@@ -206,19 +205,19 @@ impl Room {
         }
         let asked = self.gardeners().filter_map(|id| self.roster.key(id)).map(name_of).collect();
         self.gardening.follow(&asked, now);
-        let is_worth_while = self.planting(&BTreeSet::new(), &self.charter).is_ok_and(|garden| garden.is_some());
+        let is_worth_while = self.planting(&BTreeSet::new(), &self.charter).is_some();
         self.gardening.dear = is_worth_while.then(|| self.gardening.dear.unwrap_or(now));
     }
 
     /// Whom the commit of a draft asks, if it asks anybody, and which of them are of use after it. A commit that only lets
     /// people in has no path, and asks nobody.
-    pub(super) fn garden_of(&self, draft: &Draft<'_>) -> Result<(Option<Garden>, BTreeSet<LeafName>)> {
+    pub(super) fn garden_of(&self, draft: &Draft<'_>) -> (Option<Garden>, BTreeSet<LeafName>) {
         let Draft { adds, removes, after } = draft;
         let has_path = adds.is_empty() || !removes.is_empty() || *after != self.charter;
-        let garden = if has_path { self.planting(removes, after)? } else { None };
+        let garden = if has_path { self.planting(removes, after) } else { None };
         let of_use = self.group.as_ref().zip(garden.as_ref());
         let of_use = of_use.map(|(group, garden)| group.of_use(&garden.names, removes, group.me()));
-        Ok((garden, of_use.unwrap_or_default()))
+        (garden, of_use.unwrap_or_default())
     }
 
     fn may_ask(&self) -> bool {
@@ -227,19 +226,17 @@ impl Room {
 
     /// Whom a commit of this member's asks that has a path, removes those leaves and leaves the room with that charter;
     /// `None` if commits cost little, or nobody is there to ask.
-    pub(super) fn planting(&self, removes: &BTreeSet<LeafIndex>, after: &Charter) -> Result<Option<Garden>> {
-        let Some(group) = self.group.as_ref().filter(|_| self.may_ask()) else { return Ok(None) };
+    fn planting(&self, removes: &BTreeSet<LeafIndex>, after: &Charter) -> Option<Garden> {
+        let group = self.group.as_ref().filter(|_| self.may_ask())?;
         let shape = group.shape().after(removes, group.me());
         let (cost, least) = (shape.cost(group.me()), shape.depth());
         // By half more than the least, and three.
         if 2 * cost <= 3 * least + 6 {
-            return Ok(None);
+            return None;
         }
         // A charter of many roles may be longer than all that is saved.
         let saved = usize::try_from(cost - least).unwrap_or(usize::MAX).saturating_mul(CIPHERTEXT);
-        if after.encode()?.len() > saved {
-            return Ok(None);
-        }
+        after.encode().ok().filter(|charter| charter.len() <= saved)?;
         let name = |leaf: LeafIndex| self.roster.at(leaf).and_then(|it| self.roster.key(&it.id)).map(name_of);
         let can = |leaf: LeafIndex| {
             let is_leaving = self.roster.at(leaf).is_none_or(|member| self.leaving.contains(&member.id));
@@ -247,6 +244,6 @@ impl Room {
         };
         let names: BTreeSet<_> = shape.gardeners(group.me(), can, MAX_GARDENERS).into_iter().filter_map(name).collect();
         let until = self.epoch.saturating_add(1).saturating_add(GARDEN_EPOCHS);
-        Ok((!names.is_empty()).then_some(Garden { until, names }))
+        (!names.is_empty()).then_some(Garden { until, names })
     }
 }

@@ -414,7 +414,7 @@ mod tests {
     use crate::{
         Guest, Role, Room,
         identity::MAX_NAME,
-        media::seal::MediaKey,
+        media::seal::{MediaKey, Proof},
         room::{
             Event, Settings,
             charter::Charter,
@@ -547,6 +547,54 @@ mod tests {
         assert_eq!(roster.media_keys(&id), None, "who is off stage seals nothing");
         roster.follow(&Shift::default(), Vec::new(), Some(&listener), &charter, 4);
         assert_eq!(roster.media_keys(&id), Some(&mal.certificate()), "their leaf has had them all along");
+    }
+
+    #[test]
+    fn a_leaf_certifies_media_keys_from_the_first_commit_on_stage_to_the_next_off_it() {
+        for proof in [Proof::Deniable, Proof::Evidence] {
+            let settings = Settings::default().with_proof(proof);
+            let (mut ana, _) = Room::create(Identity::generate("ana").unwrap(), settings).unwrap();
+            let guests = ["ben", "cy"].map(|name| Guest::new(Identity::generate(name).unwrap()).unwrap());
+            let cards = guests.each_ref().map(|guest| (guest.card().clone(), Role::Listener));
+            let admission = ana.admit_all(&cards).unwrap();
+            ana.receive(&admission.commit, Duration::ZERO).unwrap();
+            let [ben, _] = guests;
+            let (mut ben, _) = ben.enter(&admission.welcome).unwrap();
+            let id = ben.me().unwrap().id;
+            // What ben's leaf says, and which of his keys count with ana and with him.
+            let check = |ana: &Room, ben: &Room, in_leaf: bool, count: bool| {
+                for room in [ana, ben] {
+                    let tree = room.group().unwrap().mls.treesync();
+                    let (_, leaf) = tree.full_leaves().find(|(at, _)| at.u32() == 1).unwrap();
+                    let lists = leaf.capabilities().extensions().contains(&ExtensionType::Unknown(MEDIA_KEYS));
+                    assert_eq!((media_keys(leaf).is_some(), lists), (in_leaf, in_leaf), "{proof:?}");
+                    assert_eq!(room.media_keys(&id).is_some(), count, "{proof:?}");
+                }
+            };
+            let both = |ana: &mut Room, ben: &mut Room, commit: &[u8]| {
+                for room in [ana, ben] {
+                    room.receive(commit, Duration::ZERO).unwrap();
+                }
+            };
+            check(&ana, &ben, false, false);
+            let commit = ben.refresh().unwrap();
+            both(&mut ana, &mut ben, &commit);
+            check(&ana, &ben, false, false);
+            assert!(!ben.refresh_due(Duration::ZERO));
+            let commit = ana.set_role(&id, Role::Speaker).unwrap();
+            both(&mut ana, &mut ben, &commit);
+            check(&ana, &ben, false, false);
+            assert!(ben.refresh_due(Duration::ZERO), "his seals are to count");
+            let commit = ben.refresh().unwrap();
+            both(&mut ana, &mut ben, &commit);
+            check(&ana, &ben, true, true);
+            let commit = ana.set_role(&id, Role::Listener).unwrap();
+            both(&mut ana, &mut ben, &commit);
+            check(&ana, &ben, true, false);
+            let commit = ben.refresh().unwrap();
+            both(&mut ana, &mut ben, &commit);
+            check(&ana, &ben, false, false);
+        }
     }
 
     #[test]
