@@ -1,7 +1,13 @@
 //! What membership costs: admit, admit twenty, remove, join, process, in rooms of 2 to 1,000 members.
 //!
-//! `cargo bench --bench room`; a closing table has the mean of each and the size of its message. A second one has what it
-//! costs to keep the room: `cargo bench --bench room -- --table` prints that alone, `--check` holds it to its bounds.
+//! `cargo bench --bench room`; a closing table has the mean of each and the size of its message. `-- --table` prints what
+//! a change costs on one core, in rooms up to the largest, what it costs while people come and go, and what it costs to keep
+//! the room. `--check` holds all that to its bounds. `--profile refresh 1000`, or `admit`, has a member take twenty commits
+//! of a room of a thousand, for a profiler: `valgrind --tool=callgrind --toggle-collect='*profiled*'`.
+
+mod figures;
+#[path = "../tests/party/mod.rs"]
+mod party;
 
 use std::{
     collections::BTreeMap,
@@ -175,7 +181,15 @@ fn keeping(check: bool) {
 
 fn main() {
     let has = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--profile") {
+        let [what, n] = &arguments[at + 1..at + 3] else { panic!("--profile refresh 1000") };
+        figures::on_one_thread();
+        return figures::profile(what, n.parse().expect("a number of members"));
+    }
     if has("--table") || has("--check") {
+        figures::on_one_thread();
+        figures::table(has("--check"));
         return keeping(has("--check"));
     }
     let mut criterion = Criterion::default().configure_from_args();

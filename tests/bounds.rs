@@ -4,13 +4,11 @@
 
 mod party;
 
-use std::time::Duration;
-
 use openmls::prelude::{
     Capabilities, CredentialType, Extension, ExtensionType, Extensions, MlsMessageOut, UnknownExtension,
 };
 use parlor::{
-    Card, Error, Event, Guest, Identity, Item, MAX_NAME, Role, Room, Settings, UnixTime,
+    Card, Error, Event, Guest, Identity, Item, KeyIdLayout, MAX_NAME, Role, Room, Settings, UnixTime,
     frame::MAX_OPUS,
     media::MAX_FRAME,
     room::{
@@ -21,11 +19,11 @@ use parlor::{
     vault::VaultKey,
 };
 use party::{
-    NOW, Party, charter,
+    NOW, Party, Person, charter,
     charter::Link,
-    gists, guest, identity,
+    crowd, gists, guest, identity,
     mal::{Bare, CHARTER, SUITE, World, state},
-    room_of,
+    room_of, visit,
     words::{Key, Word},
 };
 
@@ -36,6 +34,9 @@ const _: () = {
     assert!(KNOCK_LEN == 2_113 && PLATE_LEN == 2_077 && REQUEST_LEN == 1_825 && KNOCKS_A_SECOND == 128);
     assert!(MAX_WAITING == 4_096 && MAX_BATCH == 256 && MAX_NAME == 64 && MAX_FRAME == 2_048 && MAX_OPUS == 2_044);
 };
+
+/// How many members of the longest names a tree of a mebibyte has.
+const FULL: std::ops::Range<usize> = 3_700..3_800;
 
 const WALL: UnixTime = UnixTime(1_800_000_000);
 const TERMS: Terms = Terms { role: Role::Listener, one_shot: false, expires: None };
@@ -59,6 +60,29 @@ fn rekey(party: &mut Party, commit: &[u8]) {
 /// Whether all who are in say the same of their epoch.
 fn agree(party: &Party) -> bool {
     party.rooms.iter().filter(|room| room.is_open()).all(|room| room.code() == party.rooms[0].code())
+}
+
+/// What is one too many is refused, and the room is as it was.
+#[track_caller]
+fn refuses<T: std::fmt::Debug>(room: &mut Room, over: impl FnOnce(&mut Room) -> parlor::Result<T>) -> Error {
+    let before = state(room);
+    let refused = over(room).unwrap_err();
+    assert_eq!(state(room), before);
+    refused
+}
+
+/// The room goes on: its host makes a commit, and a guest enters and hears them.
+#[track_caller]
+fn goes_on(host: &mut Person) {
+    let commit = host.room.refresh().unwrap();
+    host.receive(&commit, NOW).unwrap();
+    let newcomer = guest("newcomer");
+    let admission = host.room.admit(newcomer.card(), Role::Listener).unwrap();
+    host.receive(&admission.commit, NOW).unwrap();
+    let mut newcomer = Person::enter(newcomer, &admission);
+    host.voice.set_mic(&host.id, true);
+    visit::hears(&mut host.voice, &mut newcomer.voice).unwrap();
+    assert!(newcomer.room.roster().eq(host.room.roster()) && newcomer.room.code() == host.room.code());
 }
 
 #[test]
@@ -218,8 +242,11 @@ fn a_thousand_are_banned_and_no_more_whoever_bans_them() {
     }
     assert!(agree(&world.party));
     let eve = world.party.id("eve");
-    let refused = world.party.rooms[0].ban(&eve).unwrap_err();
+    let refused = refuses(&mut world.party.rooms[0], |room| room.ban(&eve));
     assert!(matches!(refused, Error::Unusable { what: "ban", .. }), "{refused}");
+    let refresh = world.party.rooms[0].refresh().unwrap();
+    rekey(&mut world.party, &refresh);
+    world.party.a_guest_enters();
     let one = *world.party.rooms[0].banned().next().unwrap();
     let lift = world.party.rooms[0].lift_ban(&one).unwrap();
     world.party.deliver(&lift);
@@ -241,8 +268,11 @@ fn a_room_has_sixty_four_links_and_no_more_whoever_issues_them() {
         })
         .collect();
     assert_eq!(room.links().len(), 64);
-    let refused = room.issue_link(TERMS).unwrap_err();
+    let refused = refuses(&mut room, |room| room.issue_link(TERMS));
     assert!(matches!(refused, Error::Unusable { what: "link", .. }), "{refused}");
+    let refresh = room.refresh().unwrap();
+    room.receive(&refresh, NOW).unwrap();
+    assert!(visit::a_guest_enters([&mut room]));
     let commit = room.revoke_link(&links[0].id()).unwrap();
     room.receive(&commit, NOW).unwrap();
     room.issue_link(TERMS).unwrap();
@@ -270,28 +300,29 @@ fn a_room_has_sixty_four_links_and_no_more_whoever_issues_them() {
 
 #[test]
 fn a_thousand_have_a_role_or_are_muted_and_no_more() {
-    let (mut room, _) = Room::create(identity("host"), Settings::default()).unwrap();
+    let mut host = Person::host("host", Settings::default());
     let card = |n| (guest(&format!("guest {n}")).card().clone(), Role::Speaker);
     let cards: Vec<(Card, Role)> = (0..MAX_ON_STAGE).map(card).collect();
     // The host is one of the thousand.
     let (last, others) = cards.split_last().unwrap();
     for batch in others.chunks(500) {
-        let admission = room.admit_all(batch).unwrap();
-        room.receive(&admission.commit, NOW).unwrap();
+        let admission = host.room.admit_all(batch).unwrap();
+        host.receive(&admission.commit, NOW).unwrap();
     }
     let full = |refused: Error| assert!(matches!(refused, Error::Unusable { what: "role", .. }), "{refused}");
-    full(room.admit(&last.0, Role::Speaker).unwrap_err());
-    let admission = room.admit(&last.0, Role::Listener).unwrap();
-    room.receive(&admission.commit, NOW).unwrap();
-    assert_eq!(room.roster().len(), MAX_ON_STAGE + 1);
-    full(room.set_role(&last.0.id(), Role::Speaker).unwrap_err());
-    full(room.mute(&last.0.id()).unwrap_err());
+    full(refuses(&mut host.room, |room| room.admit(&last.0, Role::Speaker)));
+    let admission = host.room.admit(&last.0, Role::Listener).unwrap();
+    host.receive(&admission.commit, NOW).unwrap();
+    assert_eq!(host.room.roster().len(), MAX_ON_STAGE + 1);
+    full(refuses(&mut host.room, |room| room.set_role(&last.0.id(), Role::Speaker)));
+    full(refuses(&mut host.room, |room| room.mute(&last.0.id())));
+    goes_on(&mut host);
     let first = others[0].0.id();
-    let commit = room.set_role(&first, Role::Listener).unwrap();
-    room.receive(&commit, NOW).unwrap();
-    let commit = room.set_role(&last.0.id(), Role::Speaker).unwrap();
-    room.receive(&commit, NOW).unwrap();
-    full(room.mute(&first).unwrap_err());
+    let commit = host.room.set_role(&first, Role::Listener).unwrap();
+    host.receive(&commit, NOW).unwrap();
+    let commit = host.room.set_role(&last.0.id(), Role::Speaker).unwrap();
+    host.receive(&commit, NOW).unwrap();
+    full(refuses(&mut host.room, |room| room.mute(&first)));
 }
 
 #[test]
@@ -390,27 +421,74 @@ fn by_default_a_seal_is_due_at_the_twenty_fifth_frame() {
     }
 }
 
+/// Rooms of 2^12 members, which is what the default key ids name.
+const SENDER_BITS: u8 = 12;
+
 #[test]
-fn members_come_in_until_the_tree_of_the_room_is_a_mebibyte() {
+fn members_come_in_until_the_key_ids_name_no_more() {
+    let all = 1 << SENDER_BITS;
     let settings = Settings::default().with(Setting::Capacity(None)).unwrap();
-    let (mut room, _) = Room::create(identity("host"), settings).unwrap();
-    let mut step = 512;
+    let mut host = Person::host("host", settings.with_layout(KeyIdLayout::new(SENDER_BITS, 8).unwrap()));
+    let mut last = None;
+    while host.room.roster().len() < all {
+        let count = MAX_BATCH.min(all - host.room.roster().len());
+        let guests = crowd::guests(host.room.roster().len(), count);
+        let admission = host.room.admit_all(&crowd::as_listeners(&guests)).unwrap();
+        host.receive(&admission.commit, NOW).unwrap();
+        last = guests.into_iter().next_back().map(|guest| (guest, admission));
+    }
+    let over = guest("one too many");
+    let refused = refuses(&mut host.room, |room| room.admit(over.card(), Role::Listener));
+    assert!(matches!(refused, Error::Denied(_)) && refused.to_string().contains("the room is full"), "{refused}");
+
+    // The last who came enters and hears, and the room goes on with those who are there.
+    let (guest, admission) = last.unwrap();
+    let mut last = Person::enter(guest, &admission);
+    assert_eq!(last.room.roster().len(), all);
+    let commit = host.room.refresh().unwrap();
+    [&mut host, &mut last].into_iter().for_each(|person| person.receive(&commit, NOW).unwrap());
+    host.voice.set_mic(&host.id, true);
+    visit::hears(&mut host.voice, &mut last.voice).unwrap();
+
+    // Whoever goes makes a place for another.
+    let one = host.room.roster().nth(all / 2).unwrap().id;
+    let commit = host.room.remove(&one).unwrap();
+    host.receive(&commit, NOW).unwrap();
+    goes_on(&mut host);
+    assert_eq!(host.room.roster().len(), all);
+    assert!(matches!(refuses(&mut host.room, |room| room.admit(over.card(), Role::Listener)), Error::Denied(_)));
+}
+
+#[test]
+fn members_of_the_longest_names_come_in_until_the_tree_of_the_room_is_a_mebibyte() {
+    let settings = Settings::default().with(Setting::Capacity(None)).unwrap();
+    let mut host = Person::host("host", settings);
+    let (mut step, mut names) = (MAX_BATCH, 0);
     // Ever fewer at a time, until not even one has a place.
     while step > 0 {
-        let cards: Vec<_> = (0..step).map(|n| (guest(&format!("guest {n}")).card().clone(), Role::Listener)).collect();
-        match room.admit_all(&cards) {
+        let name = |n| format!("{n:0>width$}", width = MAX_NAME);
+        let guests: Vec<_> = (names..names + step).map(|n| guest(&name(n))).collect();
+        names += step;
+        let before = state(&host.room);
+        match host.room.admit_all(&crowd::as_listeners(&guests)) {
             Ok(admission) => {
                 assert!(admission.tree.is_none_or(|tree| tree.len() <= MAX_TREE));
-                room.receive(&admission.commit, NOW).unwrap();
+                host.receive(&admission.commit, NOW).unwrap();
             }
             Err(error) => {
                 assert!(matches!(error, Error::TooLarge { what: Item::Tree, limit: MAX_TREE, .. }), "{error}");
+                assert_eq!(state(&host.room), before);
                 step /= 2;
             }
         }
     }
-    assert!((2_800..3_000).contains(&room.roster().len()), "{} members", room.roster().len());
-    // It goes on with those who are there.
-    let commit = room.refresh().unwrap();
-    assert!(matches!(room.receive(&commit, NOW + Duration::from_secs(1)).unwrap()[..], [Event::Rekeyed(_), ..]));
+    let members = host.room.roster().len();
+    assert!(FULL.contains(&members), "{members} members");
+
+    // It goes on with those who are there, and whoever goes makes a place: what the host's own path takes up of the tree
+    // is less than four leaves.
+    let some: Vec<_> = host.room.roster().skip(members - 4).map(|member| member.id).collect();
+    let commit = host.room.remove_all(&some).unwrap();
+    host.receive(&commit, NOW).unwrap();
+    goes_on(&mut host);
 }

@@ -5,6 +5,7 @@
 
 pub mod broken;
 pub mod charter;
+pub mod crowd;
 pub mod dice;
 pub mod floods;
 pub mod jam;

@@ -90,7 +90,7 @@ fn agree(copy: &Room, theirs: &Room) -> Result<(), String> {
 }
 
 /// A frame and the seals for it go from one voice to the other.
-fn hears(speaker: &mut Voice, listener: &mut Voice) -> Result<(), String> {
+pub fn hears(speaker: &mut Voice, listener: &mut Voice) -> Result<(), String> {
     let packet = speaker.seal(b"good evening").map_err(|error| format!("not sealed: {error}"))?;
     // A seal is made for what was said before a pause.
     let mut packets = vec![packet];
