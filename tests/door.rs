@@ -697,7 +697,13 @@ fn a_host_sees_who_knocks_in_order_and_answers() {
         party.rooms[0].let_in(&waiting[at].id(), NOW).unwrap();
     }
     assert!(party.rooms[0].let_in(&waiting[0].id(), NOW).is_err(), "they are on their way in");
-    assert_eq!(party.rooms[0].next_duty(NOW), Some(NOW), "the door is quiet");
+    assert_eq!(
+        party.rooms[0].next_duty(NOW),
+        Some(NOW + parlor::room::door::GATHERING),
+        "somebody came in at that moment"
+    );
+    let quiet = NOW + parlor::room::door::GATHERING;
+    assert_eq!(party.rooms[0].next_duty(quiet), Some(quiet), "and nobody since");
     assert_eq!(names(&party.rooms[0]), ["moe"]);
     let moe = waiting.remove(1);
     open(&mut party, 0, waiting);

@@ -107,7 +107,7 @@ impl Roster {
         after: &Charter,
         epoch: u64,
     ) {
-        if before.is_some() || shift.has_added || !shift.removed.is_empty() {
+        if shift.has_added || !shift.removed.is_empty() {
             self.company.take();
         }
         for leaf in &shift.removed {
@@ -120,10 +120,12 @@ impl Roster {
         let Some(before) = before else { return };
         let hosted = after.hosts() > 0;
         if before.settings.speaking() != after.settings.speaking() || (before.hosts() > 0) != hosted {
+            self.company.take();
             self.seats.values_mut().for_each(|sitting| sitting.stand(after, hosted));
             return;
         }
         for id in before.standings_unlike(after) {
+            self.company.take();
             if let Some(sitting) = self.leaves.get(&id).and_then(|leaf| self.seats.get_mut(leaf)) {
                 sitting.stand(after, hosted);
             }

@@ -22,8 +22,9 @@ use crate::{
     random,
 };
 
-/// The largest sealed tree in bytes. Its nodes are counted before it is read: 16,383 at most.
-pub const MAX_TREE: usize = 1024 * 1024;
+/// The largest sealed tree in bytes: that of 4,096 members who have all committed, under names of up to 16 bytes. Its nodes are
+/// counted before it is read: 16,383 at most.
+pub const MAX_TREE: usize = 1280 * 1024;
 
 const VERSION: u8 = 1;
 

@@ -14,7 +14,7 @@
 use crate::error::{Error, Item, Result};
 
 /// The most nodes of a tree: 8,192 leaves, and the parents between them. No tree of so many ever fitted into
-/// [`MAX_TREE`](crate::room::MAX_TREE) while a leaf of at least 128 bytes stood at each place, as one did at the last.
+/// [`MAX_TREE`](crate::room::MAX_TREE) while a leaf of at least 160 bytes stood at each place, as one did at the last.
 const MAX_NODES: usize = 2 * 8_192 - 1;
 
 /// The most extensions that all leaves of a tree have together; ours have two each.
