@@ -467,8 +467,7 @@ fn members_with_the_longest_leaves_come_in_until_the_tree_of_the_room_is_as_larg
     // Ever fewer at a time, until not even one has a place.
     while step > 0 {
         let name = |n| format!("{n:0>width$}", width = MAX_NAME);
-        let guests: Vec<_> =
-            (names..names + step).map(|n| Guest::for_stage(identity(&name(n))).unwrap()).collect();
+        let guests: Vec<_> = (names..names + step).map(|n| Guest::for_stage(identity(&name(n))).unwrap()).collect();
         names += step;
         let before = state(&host.room);
         match host.room.admit_all(&crowd::as_listeners(&guests)) {

@@ -13,6 +13,9 @@ use party::crowd::{Commit, Crowd, Kind};
 const LITTLE: usize = 2_500;
 const EPOCHS: usize = 20;
 
+/// What all commits may weigh that it takes to come to rest: a tree of a thousand that is bare has 83 kB a commit.
+const MUCH: usize = 300_000;
+
 /// What half of all commits with a path may weigh while people come and go.
 const HALF: usize = 6_000;
 
@@ -40,6 +43,9 @@ fn comes_to_rest(crowd: &mut Crowd, epochs: usize) {
     assert_eq!(once.len(), gardened.len(), "somebody committed twice");
     let names: BTreeSet<_> = crowd.named[named..].iter().collect();
     assert_eq!(names.len(), crowd.named.len() - named, "somebody was named twice");
+    let all: usize = commits.iter().map(|commit| commit.bytes).sum();
+    println!("{} commits of {all} bytes in all", commits.len());
+    assert!(all <= MUCH, "{all} bytes to come to rest: {commits:?}");
     crowd.refresh();
     let last = crowd.commits.last().unwrap();
     assert!(last.bytes <= LITTLE, "{} bytes", last.bytes);

@@ -5,13 +5,14 @@
 //! commit. One commit with a path by each of ten members spread over the tree makes it 1.5 kB.
 //!
 //! So a host or a moderator whose own commit has a path, and costs much, *names* up to sixteen members by it, in the
-//! room's charter ([`Garden`]); each of them makes one commit at a random moment of the next seconds. The rule that bounds
+//! room's charter ([`Garden`]); each of them makes one commit within the next seconds, whoever's costs least first, each at a
+//! random moment of their half second. The rule that bounds
 //! how many commits in a row listeners make ([`MAX_STREAK`](super::judge::MAX_STREAK)) does not count theirs.
 //!
 //! ```text
 //!   host                        relay                      named members
 //!    │ a commit that names six    │                          │
-//!    ├───────────────────────────►│─────────────────────────►│ each waits 0 to 3 s, as chance has it
+//!    ├───────────────────────────►│─────────────────────────►│ each waits 0 to 3 s, in turn
 //!    │◄───────────────────────────│◄─────────────────────────┤ a commit
 //!    │◄───────────────────────────│◄─────────────────────────┤ a commit …
 //! ```
@@ -51,7 +52,7 @@ pub(crate) const GARDEN_EPOCHS: u64 = 64;
 /// In a smaller room nobody is asked: there is little to gain.
 const SMALLEST: usize = 32;
 
-/// How far apart those who are named commit, on average.
+/// How far apart those who are named commit.
 const PACE: Duration = Duration::from_millis(500);
 
 /// How long a host waits after the last who came in, for there may be more: at most [`PATIENCE`] in all.
@@ -100,8 +101,8 @@ impl Garden {
 /// This member's part in it. Nothing of it outlives the process.
 #[derive(Default)]
 pub(super) struct Gardening {
-    /// When this member, who is named, commits.
-    turn: Option<Duration>,
+    /// When this member, who is named, commits; and how many were named and had not when that was decided.
+    turn: Option<(Duration, usize)>,
     /// Since when it is worth while that this member asks others.
     dear: Option<Duration>,
     /// When somebody last came in.
@@ -125,24 +126,23 @@ impl Gardening {
         self.asked.values().any(|since| now.saturating_sub(*since) < self.patience())
     }
 
-    /// Follows who is asked in this epoch, of whom each sits in the tree.
-    fn follow(&mut self, asked: &BTreeSet<LeafName>, now: Duration) {
+    /// Follows who is asked in this epoch and has yet to commit; who was asked before and `is_there` still has not.
+    fn follow(&mut self, asked: &BTreeSet<LeafName>, is_there: impl Fn(&LeafName) -> bool, now: Duration) {
         self.idle.retain(|_, since| now.saturating_sub(*since) < PEACE);
-        let patience = self.patience();
-        let (stay, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.asked).into_iter().partition(|(name, _)| asked.contains(name));
-        let idle: Vec<_> =
-            stay.iter().filter(|(_, since)| now.saturating_sub(**since) >= patience).map(|(name, _)| *name).collect();
-        if !gone.is_empty() {
+        let (before, patience) = (std::mem::take(&mut self.asked), self.patience());
+        let (left, came): (BTreeMap<_, _>, BTreeMap<_, _>) = before.into_iter().partition(|(name, _)| is_there(name));
+        let is_late = |since: &Duration| now.saturating_sub(*since) >= patience;
+        let idle: Vec<_> = left.iter().filter(|(_, since)| is_late(since)).map(|(name, _)| (*name, now)).collect();
+        if !came.is_empty() {
             self.in_vain = 0;
         } else if !idle.is_empty() {
             self.in_vain = self.in_vain.saturating_add(1);
         }
-        self.idle.extend(idle.into_iter().map(|name| (name, now)));
+        self.idle.extend(idle);
         while self.idle.len() > MAX_IDLE {
             self.idle.pop_first();
         }
-        self.asked = asked.iter().map(|name| (*name, stay.get(name).copied().unwrap_or(now))).collect();
+        self.asked = asked.iter().map(|name| (*name, left.get(name).copied().unwrap_or(now))).collect();
     }
 }
 
@@ -159,7 +159,7 @@ impl Room {
 
     /// Whether this member is asked to commit, and the time has come; or whether it is a good time to ask others.
     pub(super) fn garden_due(&self, now: Duration) -> bool {
-        self.gardening.turn.is_some_and(|turn| now >= turn) || self.planting_due(now)
+        self.gardening.turn.is_some_and(|(turn, _)| now >= turn) || self.planting_due(now)
     }
 
     fn planting_due(&self, now: Duration) -> bool {
@@ -176,18 +176,22 @@ impl Room {
 
     /// The race for this member's commit is lost: the next one is at another time, and not at once.
     pub(super) fn tend_later(&mut self, now: Duration) {
-        if self.is_gardener() {
-            self.gardening.turn = Some(now + self.some_time());
-        }
+        self.gardening.turn = self.gardening.turn.map(|(_, others)| (now + self.some_time(), others));
     }
 
-    /// A random time within which all who are named commit.
+    /// How long this member, who is asked, waits: for everybody whose commit costs less as things are, and some random time
+    /// for whoever counts otherwise. Who sits below the largest blank node comes first, and makes all later ones cheaper.
     fn some_time(&self) -> Duration {
-        let names = self.charter.garden.as_ref().map_or(1, |garden| garden.names.len());
-        let spread = PACE * u32::try_from(names).unwrap_or(u32::MAX);
-        // Without randomness everybody commits at once, and most of them lose their race.
+        let before = self.group.as_ref().map_or(0, |group| {
+            let shape = group.shape();
+            let of = |leaf: LeafIndex| (shape.cost(leaf), leaf);
+            let asked = self.gardeners().filter_map(|id| self.member(id));
+            asked.filter(|member| of(member.leaf) < of(group.me())).count()
+        });
+        // Without randomness somebody may lose a race.
         let dice = random::bytes::<4>().map_or(0, |dice| u32::from_be_bytes(*dice));
-        spread.mul_f64(f64::from(dice) / f64::from(u32::MAX))
+        PACE.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX))
+            + PACE.mul_f64(f64::from(dice) / f64::from(u32::MAX))
     }
 
     /// The room is in its next epoch.
@@ -197,14 +201,22 @@ impl Room {
         }
         let me = self.identity.id();
         let is_asked = self.charter.garden.as_ref().is_some_and(|it| it.names(&me, &self.roster, self.epoch));
-        self.gardening.turn = is_asked.then(|| self.gardening.turn.unwrap_or_else(|| now + self.some_time()));
+        self.gardening.turn = is_asked.then(|| {
+            let others = self.gardeners().count();
+            // Each commit of theirs changes what the others' cost.
+            let turn = self.gardening.turn.filter(|(_, before)| *before == others);
+            turn.unwrap_or_else(|| (now + self.some_time(), others))
+        });
         if !self.may_ask() {
             self.gardening =
                 Gardening { turn: self.gardening.turn, grown: self.gardening.grown, ..Gardening::default() };
             return;
         }
         let asked = self.gardeners().filter_map(|id| self.roster.key(id)).map(name_of).collect();
-        self.gardening.follow(&asked, now);
+        let before: BTreeSet<_> = self.gardening.asked.keys().copied().collect();
+        let names = self.roster.keys().map(|(_, key)| name_of(key));
+        let there: BTreeSet<_> = names.filter(|name| before.contains(name)).collect();
+        self.gardening.follow(&asked, |name| there.contains(name), now);
         let is_worth_while = self.planting(&BTreeSet::new(), &self.charter).is_some();
         self.gardening.dear = is_worth_while.then(|| self.gardening.dear.unwrap_or(now));
     }
@@ -245,5 +257,35 @@ impl Room {
         let names: BTreeSet<_> = shape.gardeners(group.me(), can, MAX_GARDENERS).into_iter().filter_map(name).collect();
         let until = self.epoch.saturating_add(1).saturating_add(GARDEN_EPOCHS);
         (!names.is_empty()).then_some(Garden { until, names })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_comes_who_is_asked_others_are_asked_ever_more_seldom_until_somebody_does() {
+        let mut gardening = Gardening::default();
+        let names = |n: u8| BTreeSet::from([[n; 16], [n + 1; 16]]);
+        let (mut now, mut waits) = (Duration::ZERO, Vec::new());
+        for round in 0..9 {
+            let before: Vec<_> = gardening.asked.keys().copied().collect();
+            gardening.follow(&names(2 * round), |_| true, now);
+            assert!(before.iter().all(|name| gardening.idle.contains_key(name)), "they are left in peace");
+            let begun = now;
+            while gardening.waits(now) {
+                now += Duration::from_secs(1);
+            }
+            waits.push((now - begun).as_secs());
+        }
+        assert_eq!(waits, [15, 30, 60, 120, 240, 480, 960, 960, 960]);
+        gardening.follow(&names(100), |name| name[0] != 17, now);
+        assert!(
+            gardening.waits(now + ANSWERED_WITHIN - Duration::from_secs(1)) && !gardening.waits(now + ANSWERED_WITHIN)
+        );
+        // After ten minutes those who did nothing may be asked again.
+        gardening.follow(&names(100), |_| true, now + PEACE + ANSWERED_WITHIN);
+        assert!(gardening.idle.keys().all(|name| name[0] >= 100), "{:?}", gardening.idle);
     }
 }
