@@ -10,11 +10,15 @@ use std::{
 
 use openmls::prelude::LeafNodeIndex;
 use parlor::{
-    Error, Event, MemberId, Role, Room, Settings,
+    Card, Denial, Error, Event, MemberId, Role, Room, Settings,
     media::seal::SealMode,
     room::{Retried, Setting},
 };
-use party::{Person, mal::World as Patched, room_of};
+use party::{
+    Party, Person, jam,
+    mal::{Bare, Mal, Part, World as Patched},
+    room_of,
+};
 use tls_codec::Serialize as _;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -233,6 +237,98 @@ fn a_removal_lands_within_a_second_whoever_is_asked_to_commit() {
         assert!(took <= SECOND, "{took:?}");
         assert!(commits > 8, "they try");
     }
+}
+
+/// A crowd whose host has asked, with mal, on a bare client, among those who are asked; and no turn is left.
+fn crowd_with_mal() -> (Party, Mal) {
+    let names: Vec<String> = (0..38).map(|n| format!("guest {n}")).collect();
+    let mut people = vec![("host", Role::Host)];
+    people.extend(names.iter().map(|name| (name.as_str(), Role::Listener)));
+    let mut party = Party::with(&people, Settings::default().with(Setting::Seals(SealMode::Off)).unwrap());
+    let bare = Bare::new("mal");
+    let admission = party.rooms[0].admit(&bare.card(), Role::Listener).unwrap();
+    party.deliver(&admission.commit);
+    let mut mal = bare.enter(&admission);
+    let commit = party.rooms[0].refresh().unwrap();
+    party.deliver(&commit);
+    mal.follow(&commit);
+    let names = asked(&party.rooms[0]);
+    assert!(names.contains(&mal.client.id()));
+    let other = party.rooms.iter().skip(1).position(|room| !names.contains(&room.me().unwrap().id)).unwrap() + 1;
+    while let Ok(commit) = party.rooms[other].refresh() {
+        party.deliver(&commit);
+        mal.follow(&commit);
+    }
+    (party, mal)
+}
+
+/// Another key with the first half of mal's.
+fn half_of(mal: &Mal, n: u8) -> [u8; 32] {
+    let leaf = mal.group.own_leaf_node().unwrap().encryption_key().tls_serialize_detached().unwrap();
+    let mut key: [u8; 32] = leaf[1..].try_into().unwrap();
+    key[20] ^= n + 1;
+    key
+}
+
+#[test]
+fn no_member_keeps_the_name_by_which_they_are_asked() {
+    let mut refused = 0;
+    // One of the keys that a path derives is the leaf's.
+    for nth in 0..9 {
+        let (mut party, mut mal) = crowd_with_mal();
+        let mut won = 0;
+        for n in 0..4 {
+            let key = half_of(&mal, n);
+            let Some(commit) = mal.refresh_with(nth, key) else {
+                mal.abandon();
+                break;
+            };
+            let events = party.deliver(&commit);
+            if matches!(events[0][0], Event::Rekeyed(_)) {
+                mal.merge();
+                won += 1;
+                continue;
+            }
+            for events in events {
+                // Whom the path is not for by that cannot tell what it is.
+                let is_half = |why: &Denial| why.action.contains("half of one by which somebody is asked");
+                refused += usize::from(matches!(&events[..], [Event::Refused { why, .. }] if is_half(why)));
+            }
+            break;
+        }
+        assert!(won <= 1, "nth {nth}: {won} commits of one who was asked once");
+    }
+    assert!(refused > 0, "no key was the leaf's");
+}
+
+#[test]
+fn nobody_comes_in_by_a_card_with_half_of_a_key_by_which_somebody_is_asked() {
+    let (mut party, mal) = crowd_with_mal();
+    let before = asked(&party.rooms[0]);
+    let zed = Bare::new("zed");
+    let card = Card::from_bytes(&jam::card_with(&zed, half_of(&mal, 1))).unwrap();
+    let refused = party.rooms[0].admit(&card, Role::Listener).unwrap_err();
+    assert!(matches!(refused, Error::Denied(_)), "{refused}");
+    assert_eq!(asked(&party.rooms[0]), before);
+
+    // By a patched host neither.
+    let mut world = Patched::new(Role::Host);
+    let leaf = world.leaf("eve");
+    let (_, eve) = world.mal.group.treesync().full_leaves().find(|(at, _)| *at == leaf).unwrap();
+    let mut key: [u8; 32] = eve.encryption_key().tls_serialize_detached().unwrap()[1..].try_into().unwrap();
+    let (until, name) = (world.mal.next_epoch() + 64, key[..16].try_into().unwrap());
+    let garden = world.mal.recharter(|charter| charter.garden = (until, [name].into()));
+    let commit = world.mal.commit_and_welcome(Default::default(), vec![garden]).0;
+    world.mal.merge();
+    world.party.deliver(&commit);
+    key[31] ^= 1;
+    let add = Part::Add(Box::new(jam::package(&jam::card_with(&zed, key))));
+    let commit = world.mal.commit(vec![add]);
+    for events in world.party.deliver(&commit) {
+        let [Event::Refused { why, .. }] = &events[..] else { panic!("{events:?}") };
+        assert!(why.to_string().contains("a key on their card is in the room's tree"), "{why}");
+    }
+    world.go_on();
 }
 
 #[test]

@@ -270,11 +270,11 @@ impl Room {
         if self.pending.is_some() {
             return Err(Error::CommitPending { epoch: self.epoch });
         }
-        let (garden, of_use) = self.garden_of(&draft);
+        let (garden, shape) = self.garden_of(&draft).unzip();
         if garden.is_some() {
             draft.after.garden = garden;
         }
-        let proposed = Proposed { of_use, ..draft.proposed(self.ground(), committer) };
+        let proposed = Proposed { shape, ..draft.proposed(self.ground(), committer) };
         let verdict = judge(self.ground(), proposed).map_err(|denial| Error::Denied(Box::new(denial)))?;
         let Draft { adds, removes, after } = draft;
         let charter = (after != self.charter).then_some(after);

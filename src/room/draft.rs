@@ -177,7 +177,7 @@ impl<'a> Draft<'a> {
             other_extensions_kept: true,
             path: None,
             foreign: None,
-            of_use: BTreeSet::new(),
+            shape: None,
         }
     }
 

@@ -216,15 +216,14 @@ impl Group {
     }
 
     /// Those that `shift` has changed, of whose leaves `is_known` tells which were there before it.
-    pub(crate) fn changed_seats(&self, shift: &Shift, is_known: impl Fn(LeafIndex) -> bool) -> Result<Vec<Seat>> {
-        if !shift.has_added && shift.renewed.is_none() {
-            return Ok(Vec::new());
+    pub(crate) fn changed_seats(&self, shift: &mut Shift, is_known: impl Fn(LeafIndex) -> bool) -> Result<Vec<Seat>> {
+        let mut seats = Vec::new();
+        if shift.has_added {
+            let is_new = |at: LeafIndex| !is_known(at) || shift.removed.contains(&at);
+            seats = leaf::seats(self.mls.treesync().full_leaves().filter(|(at, _)| is_new(LeafIndex(at.u32()))))?;
         }
-        let is_changed = |(at, _): &(LeafNodeIndex, &LeafNode)| {
-            let at = LeafIndex(at.u32());
-            shift.renewed == Some(at) || shift.has_added && (!is_known(at) || shift.removed.contains(&at))
-        };
-        leaf::seats(self.mls.treesync().full_leaves().filter(is_changed))
+        seats.extend(shift.renewed.take());
+        Ok(seats)
     }
 
     /// The room's charter, as the group agrees on it.

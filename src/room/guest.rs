@@ -9,6 +9,7 @@ use crate::{
     room::{
         Card, Entrance, MAX_MESSAGE, MAX_TREE, Room, check_size,
         door::Doorplate,
+        garden::GARDEN_EPOCHS,
         group::{self, Doorstep, Joined, Provider},
         judge::denial,
         policy::{Action, permits},
@@ -154,6 +155,9 @@ pub(super) fn check_room<'a>(room: &'a Doorstep, id: MemberId, name: &str) -> Re
     }
     if room.charter.links().any(|link| !room.charter.carries(link) || !ids.contains(&link.issuer)) {
         return Err(bad_settings("they list a link whose issuer is no host"));
+    }
+    if room.charter.garden.as_ref().is_some_and(|garden| garden.until > room.epoch.saturating_add(GARDEN_EPOCHS)) {
+        return Err(bad_settings("they ask members to commit for longer than may be"));
     }
     if room.charter.is_banned(&id) {
         return Err(bad_settings("you are banned from the room"));

@@ -20,7 +20,7 @@ use crate::{
         charter::{Charter, Standing},
         comeback::{ReturnWord, standing_after},
         door::{LinkId, LinkProof},
-        garden::{GARDEN_EPOCHS, LeafName},
+        garden::{GARDEN_EPOCHS, Shape, name_of},
         policy::{Action, needs_no_word, permits},
         roster::Roster,
         settings::{Entry, Setting},
@@ -67,9 +67,8 @@ pub(crate) struct Proposed {
     pub(crate) path: Option<Newcomer>,
     /// The first thing in it that no room allows, as "do what".
     pub(crate) foreign: Option<&'static str>,
-    /// Of the leaves that its charter asks to commit, if it asks any anew: those by whose commits others would cost less
-    /// after this one.
-    pub(crate) of_use: BTreeSet<LeafName>,
+    /// The shape of the tree after it, if its charter asks members to commit.
+    pub(crate) shape: Option<Shape>,
 }
 
 /// A leaf as a commit brings it in.
@@ -181,7 +180,7 @@ pub(crate) fn judge(ground: Ground<'_>, proposed: Proposed) -> Result<Verdict, D
     case.bans()?;
     case.links()?;
     case.hosts()?;
-    case.garden(&proposed.of_use)?;
+    case.garden(proposed.shape.as_ref())?;
     if case.changes.is_empty() {
         case.ask(Action::Refresh, "refresh their keys")?;
         case.changes.push(Change::Refreshed);
@@ -589,8 +588,8 @@ impl<'a> Case<'a> {
 
     /// Members are asked to commit for so many epochs, and only those whose commits are of use: so nobody is asked for ever,
     /// for each commit of theirs makes others' cost as little as they can.
-    fn garden(&self, of_use: &BTreeSet<LeafName>) -> Result<(), Denial> {
-        let (Ground { epoch, charter: before, .. }, after) = (self.ground, self.after);
+    fn garden(&self, shape: Option<&Shape>) -> Result<(), Denial> {
+        let (Ground { epoch, charter: before, roster, .. }, after) = (self.ground, self.after);
         if before.garden == after.garden {
             return Ok(());
         }
@@ -607,7 +606,13 @@ impl<'a> Case<'a> {
         if garden.until != epoch.saturating_add(1).saturating_add(GARDEN_EPOCHS) {
             return self.deny(what, "it is good for 64 epochs, no more and no less");
         }
-        if !garden.names.is_subset(of_use) {
+        // Each name is one member's, who stays.
+        let named = roster.keys().filter(|(_, key)| garden.names.contains(&name_of(key)));
+        let named: Vec<&Member> = named.map(|(member, _)| member).collect();
+        let is_of_use = |member: &&Member| {
+            !self.gone.contains(&member.id) && shape.is_some_and(|shape| shape.is_of_use(member.leaf))
+        };
+        if named.len() != garden.names.len() || !named.iter().all(is_of_use) {
             return self.deny(what, "somebody is asked who is not in the room, or whose commit would be of no use");
         }
         Ok(())
@@ -686,7 +691,7 @@ mod tests {
             other_extensions_kept: true,
             path: None,
             foreign: None,
-            of_use: BTreeSet::new(),
+            shape: None,
         }
     }
 

@@ -31,6 +31,9 @@ impl Leaves {
         if self.heard.is_empty() && leaving.len() == 0 {
             return;
         }
+        if self.heard.len() == leaving.len() && leaving.clone().all(|id| self.heard.contains_key(id)) {
+            return;
+        }
         let before = std::mem::take(&mut self.heard);
         // A clock that was set back keeps nobody longer than all of the wait.
         let since = |id: &MemberId| before.get(id).map_or(now, |heard| now.min(*heard));

@@ -65,7 +65,9 @@ impl Room {
     /// [`Error::Closed`] once one is out.
     pub fn receive(&mut self, message: &[u8], now: Duration) -> Result<Vec<Event>> {
         let events = self.take_in(message, now);
-        self.leaves.hear(self.leaving.iter(), now);
+        if events.is_ok() {
+            self.leaves.hear(self.leaving.iter(), now);
+        }
         sweep_stack();
         events
     }
@@ -91,7 +93,7 @@ impl Room {
             {
                 self.admitted = Some(Admitted { welcome, tree });
             }
-            let mut events = self.advance(pending.hash, pending.verdict, &shift, None, now)?;
+            let mut events = self.advance(pending.hash, pending.verdict, shift, None, now)?;
             events.extend(self.answer_yes(now));
             events.extend(self.look_at_door(now));
             return Ok(events);
@@ -123,11 +125,12 @@ impl Room {
             return Err(Error::Malformed { what: Item::Message, why: "it was refused before" });
         }
         let group = open(&mut self.group, self.epoch)?;
-        let incoming = group.read(message, &mut self.failures, now).inspect_err(|error| {
-            if matches!(error, Error::WrongEpoch { message, room, .. } if message.saturating_add(1) == *room) {
-                self.stagger.hears_a_loser();
-            }
-        })?;
+        let incoming =
+            group.read(message, self.charter.garden.as_ref(), &mut self.failures, now).inspect_err(|error| {
+                if matches!(error, Error::WrongEpoch { message, room, .. } if message.saturating_add(1) == *room) {
+                    self.stagger.hears_a_loser();
+                }
+            })?;
         // Whatever it says, its sender's ratchet has moved.
         self.journal.received(message);
         match incoming {
@@ -172,7 +175,7 @@ impl Room {
             self.echoes.lost(pending.hash);
             pending.intent
         });
-        let mut events = self.advance(commit, verdict, &shift, lost, now)?;
+        let mut events = self.advance(commit, verdict, shift, lost, now)?;
         events.extend(self.look_at_door(now));
         Ok(events)
     }
@@ -242,7 +245,7 @@ impl Room {
         &mut self,
         commit: Hash,
         verdict: Verdict,
-        shift: &Shift,
+        mut shift: Shift,
         lost: Option<Intent>,
         now: Duration,
     ) -> Result<Vec<Event>> {
@@ -251,17 +254,15 @@ impl Room {
         let charter_before = charter.map(|charter| mem::replace(&mut self.charter, charter));
         let group = self.group()?;
         let (epoch, code) = (group.epoch(), group.code());
-        let changed = group.changed_seats(shift, |leaf| self.roster.at(leaf).is_some())?;
+        let changed = group.changed_seats(&mut shift, |leaf| self.roster.at(leaf).is_some())?;
         self.journal.whole();
         self.refused.clear();
-        if !was_asked {
-            self.count_turn(by, &changes);
-        }
+        self.count_turn(by, &changes, was_asked);
         let ended = mem::replace(&mut self.epoch, epoch);
         (self.code, self.since) = (code, now);
         self.note_used_cards(&changes);
         self.comeback.follow(by, Ending { epoch: ended, commit });
-        self.roster.follow(shift, changed, charter_before.as_ref(), &self.charter, epoch);
+        self.roster.follow(&shift, changed, charter_before.as_ref(), &self.charter, epoch);
         self.stage.follow(&self.roster);
         if lost.is_some() {
             self.tend_later(now);
@@ -298,11 +299,11 @@ impl Room {
         Ok(events)
     }
 
-    /// Counts how many commits in a row were made by members who neither let in nor put out.
-    fn count_turn(&mut self, by: MemberId, changes: &[Change]) {
+    /// Counts how many commits in a row were made by members who neither let in nor put out, and were not asked to.
+    fn count_turn(&mut self, by: MemberId, changes: &[Change], was_asked: bool) {
         let lets_in = changes.iter().any(|change| matches!(change, Change::Joined { .. } | Change::CameBack(_)));
         let may_moderate = self.roster.find(&by).is_some_and(|member| member.role >= Role::Moderator);
-        self.streak = if lets_in || may_moderate { 0 } else { self.streak.saturating_add(1) };
+        self.streak = if lets_in || may_moderate { 0 } else { self.streak.saturating_add(u8::from(!was_asked)) };
     }
 
     /// Puts changes in an order that all members share: openmls gives back a commit's parts in any.

@@ -38,8 +38,8 @@ pub(crate) struct Seat {
 pub(crate) struct Shift {
     /// Whose leaf is gone, or is another's since.
     pub(crate) removed: BTreeSet<LeafIndex>,
-    /// Whose leaf has other keys, by a path of their own.
-    pub(crate) renewed: Option<LeafIndex>,
+    /// The leaf of whoever made it, if it has other keys since.
+    pub(crate) renewed: Option<Seat>,
     /// Whether there are leaves that were not there, or are another's.
     pub(crate) has_added: bool,
 }

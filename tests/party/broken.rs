@@ -1,5 +1,7 @@
 //! Commits whose update path is of no use to chosen members: signed, tagged and consistent as MLS wants it.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use openmls::prelude::*;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::{
@@ -11,7 +13,7 @@ use openmls_traits::{
 };
 use tls_codec::SecretVLBytes;
 
-use super::mal::Mal;
+use super::mal::{Bare, Mal};
 
 impl Mal {
     /// A refresh whose path secrets are garbage for those at `victims`. It stays pending.
@@ -19,25 +21,44 @@ impl Mal {
         let victims = self.group.members().filter(|member| victims.contains(&member.index));
         let keys = victims.map(|member| member.encryption_key).collect();
         let provider = &self.client.provider;
-        let crypto = Garbling { inner: provider.crypto(), keys };
-        let bundle = self
-            .group
-            .commit_builder()
-            .force_self_update(true)
-            .load_psks(provider.storage())
-            .unwrap()
-            .build(provider.rand(), &crypto, &self.client.signer, |_| true)
-            .unwrap()
-            .stage_commit(provider)
-            .unwrap();
-        bundle.into_messages().0.to_bytes().unwrap()
+        let garbling = Garbling { keys, ..Garbling::new(provider.crypto()) };
+        refresh(&mut self.group, &self.client, &garbling)
+    }
+
+    /// A refresh in which the `nth` key that is derived for it is another: `None` if there is none. It stays pending.
+    pub fn refresh_with(&mut self, nth: usize, key: [u8; 32]) -> Option<Vec<u8>> {
+        let swapping = Garbling { swapped: Some((nth, key)), ..Garbling::new(self.client.provider.crypto()) };
+        let commit = refresh(&mut self.group, &self.client, &swapping);
+        (swapping.derived.load(Relaxed) > nth).then_some(commit)
     }
 }
 
-/// Seals garbage to some keys.
+fn refresh(group: &mut MlsGroup, client: &Bare, crypto: &Garbling<'_>) -> Vec<u8> {
+    let provider = &client.provider;
+    let bundle = group
+        .commit_builder()
+        .force_self_update(true)
+        .load_psks(provider.storage())
+        .unwrap()
+        .build(provider.rand(), crypto, &client.signer, |_| true)
+        .unwrap()
+        .stage_commit(provider)
+        .unwrap();
+    bundle.into_messages().0.to_bytes().unwrap()
+}
+
+/// Seals garbage to some keys, and gives out another public key than it should.
 struct Garbling<'a> {
     inner: &'a RustCrypto,
     keys: Vec<Vec<u8>>,
+    derived: AtomicUsize,
+    swapped: Option<(usize, [u8; 32])>,
+}
+
+impl<'a> Garbling<'a> {
+    const fn new(inner: &'a RustCrypto) -> Self {
+        Self { inner, keys: Vec::new(), derived: AtomicUsize::new(0), swapped: None }
+    }
 }
 
 type Done<T> = Result<T, CryptoError>;
@@ -129,6 +150,11 @@ impl OpenMlsCrypto for Garbling<'_> {
     }
 
     fn derive_hpke_keypair(&self, config: HpkeConfig, ikm: &[u8]) -> Done<HpkeKeyPair> {
-        self.inner.derive_hpke_keypair(config, ikm)
+        let mut pair = self.inner.derive_hpke_keypair(config, ikm)?;
+        let nth = self.derived.fetch_add(1, Relaxed);
+        if let Some((_, key)) = self.swapped.filter(|(at, _)| *at == nth) {
+            pair.public = key.to_vec();
+        }
+        Ok(pair)
     }
 }

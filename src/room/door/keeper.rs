@@ -600,10 +600,11 @@ impl Room {
     }
 
     /// When [`Room::open_door`] or [`Room::let_go`] gives a commit, if nothing comes meanwhile: at `now` or before if it
-    /// does already. `None` if nobody is to be let in or to be let go, or a commit of one's own is on its way. Ask again
+    /// does already. `None` if nobody is to be let in or to be let go, if a commit of one's own is on its way, or if so many
+    /// of them came to nothing in this epoch that others could not read another. Ask again
     /// after each knock and each message, and after each call of the two.
     pub fn next_duty(&self, now: Duration) -> Option<Duration> {
-        if !self.is_open() || self.is_pending() {
+        if self.is_pending() || self.group.as_ref().is_none_or(Group::has_no_commits_left) {
             return None;
         }
         self.opening_due(now).into_iter().chain(self.letting_go_due(now)).min()

@@ -18,8 +18,9 @@
 //! ```
 //!
 //! That the charter names them, and not a word of the host's, is so that all members of an epoch judge alike: a word may
-//! reach some and not others. They are named by the keys of their leaves, which their commit replaces: so each name is good
-//! for one commit, also in the eyes of who came in since. A hostile host can name friends who win races against a
+//! reach some and not others. They are named by the first halves of the keys of their leaves, which their commit replaces;
+//! and no leaf takes a key that begins with a name: so each name is good for one commit of one member, also in the eyes of
+//! who came in since. A hostile host can name friends who win races against a
 //! removal; what that comes to is bounded, for there are at most [`MAX_GARDENERS`] names, good for [`GARDEN_EPOCHS`]
 //! epochs, each of a leaf whose commit makes others' cost less.
 
@@ -59,7 +60,7 @@ const PACE: Duration = Duration::from_millis(500);
 const SETTLED: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long those who are named have before others are asked in their place.
+/// How long those who are named have before they are asked once more, and then others in their place.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 
 /// How much later each other who may ask does so, in the order of their office.
@@ -164,9 +165,13 @@ impl Room {
 
     fn planting_due(&self, now: Duration) -> bool {
         let Gardening { dear: Some(dear), grown, .. } = &self.gardening else { return false };
-        let settled = grown.map_or(*dear, |grown| (grown + SETTLED).min(*dear + PATIENCE)).max(*dear);
+        // A clock that was set back makes nobody wait longer than all of it.
+        let (dear, grown) = (now.min(*dear), grown.map(|grown| now.min(grown)));
+        let settled =
+            grown.map_or(dear, |grown| grown.saturating_add(SETTLED).min(dear.saturating_add(PATIENCE))).max(dear);
         let before = self.charter.in_charge().into_iter().position(|id| id == self.identity.id()).unwrap_or(0);
-        !self.gardening.waits(now) && now >= settled + STAGGER * u32::try_from(before).unwrap_or(u32::MAX)
+        !self.gardening.waits(now)
+            && now >= settled.saturating_add(STAGGER.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX)))
     }
 
     /// Whether this member is asked to commit.
@@ -176,11 +181,12 @@ impl Room {
 
     /// The race for this member's commit is lost: the next one is at another time, and not at once.
     pub(super) fn tend_later(&mut self, now: Duration) {
-        self.gardening.turn = self.gardening.turn.map(|(_, others)| (now + self.some_time(), others));
+        self.gardening.turn = self.gardening.turn.map(|(_, others)| (now.saturating_add(self.some_time()), others));
     }
 
-    /// How long this member, who is asked, waits: for everybody whose commit costs less as things are, and some random time
-    /// for whoever counts otherwise. Who sits below the largest blank node comes first, and makes all later ones cheaper.
+    /// How long this member, who is asked, waits: a while for everybody whose commit costs less as things are, and a random
+    /// part of one, for who has seen other commits counts otherwise. Who sits below the largest blank node comes first, and
+    /// makes all later commits cheaper.
     fn some_time(&self) -> Duration {
         let before = self.group.as_ref().map_or(0, |group| {
             let shape = group.shape();
@@ -205,7 +211,7 @@ impl Room {
             let others = self.gardeners().count();
             // Each commit of theirs changes what the others' cost.
             let turn = self.gardening.turn.filter(|(_, before)| *before == others);
-            turn.unwrap_or_else(|| (now + self.some_time(), others))
+            turn.unwrap_or_else(|| (now.saturating_add(self.some_time()), others))
         });
         if !self.may_ask() {
             self.gardening =
@@ -221,15 +227,13 @@ impl Room {
         self.gardening.dear = is_worth_while.then(|| self.gardening.dear.unwrap_or(now));
     }
 
-    /// Whom the commit of a draft asks, if it asks anybody, and which of them are of use after it. A commit that only lets
-    /// people in has no path, and asks nobody.
-    pub(super) fn garden_of(&self, draft: &Draft<'_>) -> (Option<Garden>, BTreeSet<LeafName>) {
+    /// Whom the commit of a draft asks, if it asks anybody, and the shape of the tree after it. A commit that only lets people
+    /// in has no path, and asks nobody.
+    pub(super) fn garden_of(&self, draft: &Draft<'_>) -> Option<(Garden, Shape)> {
         let Draft { adds, removes, after } = draft;
         let has_path = adds.is_empty() || !removes.is_empty() || *after != self.charter;
-        let garden = if has_path { self.planting(removes, after) } else { None };
-        let of_use = self.group.as_ref().zip(garden.as_ref());
-        let of_use = of_use.map(|(group, garden)| group.of_use(&garden.names, removes, group.me()));
-        (garden, of_use.unwrap_or_default())
+        let group = self.group.as_ref().filter(|_| has_path)?;
+        Some((self.planting(removes, after)?, group.shape().after(removes, group.me())))
     }
 
     fn may_ask(&self) -> bool {
@@ -254,7 +258,13 @@ impl Room {
             let is_leaving = self.roster.at(leaf).is_none_or(|member| self.leaving.contains(&member.id));
             !is_leaving && name(leaf).is_some_and(|name| !self.gardening.idle.contains_key(&name))
         };
-        let names: BTreeSet<_> = shape.gardeners(group.me(), can, MAX_GARDENERS).into_iter().filter_map(name).collect();
+        let mut names: BTreeSet<_> =
+            shape.gardeners(group.me(), can, MAX_GARDENERS).into_iter().filter_map(name).collect();
+        // Whoever shares half a key with another is not asked.
+        let mut once = BTreeSet::new();
+        for name in self.roster.keys().map(|(_, key)| name_of(key)).filter(|name| !once.insert(*name)) {
+            names.remove(&name);
+        }
         let until = self.epoch.saturating_add(1).saturating_add(GARDEN_EPOCHS);
         (!names.is_empty()).then_some(Garden { until, names })
     }

@@ -127,7 +127,8 @@ impl Shape {
         let mut barren = BTreeSet::new();
         let able = self.able(|other| other != leaf && can(other));
         while chosen.len() < most {
-            let is_dear = |node: &usize| self.of(*node) > 1 && !barren.contains(node);
+            let is_able = |node: &usize| able.get(*node).copied().unwrap_or(false);
+            let is_dear = |node: &usize| self.of(*node) > 1 && is_able(node) && !barren.contains(node);
             let size = |node: &usize| self.of(*node);
             let dearest = beside.iter().copied().filter(is_dear).max_by_key(size);
             let dearest = dearest.or_else(|| (2..self.places).filter(is_dear).max_by_key(size));

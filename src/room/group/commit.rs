@@ -26,7 +26,7 @@ use crate::{
         card::Card,
         charter::Charter,
         check_size,
-        garden::{LeafName, Shape, name_of},
+        garden::{Garden, Shape, name_of},
         judge::{Newcomer, Proposed, denial},
         roster::Shift,
         tree::TreeKey,
@@ -82,10 +82,15 @@ impl Group {
         bundle
     }
 
+    /// Whether so many commits of this epoch came to nothing that others could not read another.
+    pub(crate) const fn has_no_commits_left(&self) -> bool {
+        self.made > LOST_IN_A_ROW
+    }
+
     // A call of its own, so that what it leaves on the stack lies where the sweep lays zeros.
     #[inline(never)]
     fn build(&mut self, identity: &Identity, plan: &Plan<'_>) -> Result<Bundle> {
-        if self.made > LOST_IN_A_ROW {
+        if self.has_no_commits_left() {
             let why = "too many of yours were made in this epoch and came to nothing: others could not read another. \
                        Receive one that the relay has taken, or wait until somebody else has made one";
             return Err(Error::Unusable { what: "commit", why });
@@ -146,7 +151,7 @@ impl Group {
 
     pub(crate) fn merge_pending(&mut self) -> Result<Shift> {
         let me = self.me();
-        let shift = self.mls.pending_commit().map(|staged| shift_of(staged, me)).unwrap_or_default();
+        let shift = self.mls.pending_commit().map(|staged| shift_of(staged, me)).transpose()?.unwrap_or_default();
         self.mls.merge_pending_commit(self.provider.as_ref()).map_err(bug)?;
         self.made = 0;
         self.provider.crypto.enter();
@@ -187,8 +192,10 @@ impl Group {
         let leaves = self.mls.treesync().full_leaves().filter(|(at, _)| stays(at));
         let new: BTreeSet<_> = keys.iter().copied().collect();
         others.extend(leaves.map(|(_, leaf)| leaf::encryption_key(leaf)).filter(|key| new.contains(key)));
+        let gardens = [plan.charter.and_then(|charter| charter.garden.clone()), self.charter()?.garden];
+        let is_asked = |key: &[u8; 32]| gardens.iter().flatten().any(|garden| garden.names.contains(&name_of(key)));
         for (card, key) in plan.adds.iter().zip(keys) {
-            if known.contains(&key) || !others.insert(key) {
+            if known.contains(&key) || !others.insert(key) || key.is_some_and(|key| is_asked(&key)) {
                 let why = "a key on their card is somebody else's, or another's place in the room's tree: a guest could \
                            enter no more; ask them for a fresh card";
                 return Err(Error::Denied(Box::new(denial(card.name(), "enter", why))));
@@ -210,21 +217,6 @@ impl Group {
         Shape::new(leaves, parents)
     }
 
-    /// Which of those leaves are in the tree, and of use if they commit after a commit with a path by `committer` that
-    /// removes those.
-    pub(crate) fn of_use(
-        &self,
-        names: &BTreeSet<LeafName>,
-        removes: &BTreeSet<LeafIndex>,
-        committer: LeafIndex,
-    ) -> BTreeSet<LeafName> {
-        let shape = self.shape().after(removes, committer);
-        let leaves = self.mls.treesync().full_leaves();
-        let named = leaves.filter_map(|(at, leaf)| Some((LeafIndex(at.u32()), name_of(&leaf::encryption_key(leaf)?))));
-        let is_of_use = |(at, name): &(LeafIndex, LeafName)| names.contains(name) && shape.is_of_use(*at);
-        named.filter(is_of_use).map(|(_, name)| name).collect()
-    }
-
     /// Which of `keys` are those of parent nodes of the tree.
     ///
     /// Who enters demands that the keys of all leaves and all parent nodes differ (RFC 9420 §7.3, §12.4.3.1). openmls holds
@@ -243,8 +235,23 @@ impl Group {
     }
 
     /// What `staged`, made by whoever sits at `committer`, would do, in the room's terms; `signed` is what they signed, if
-    /// that is somebody else.
-    pub(super) fn describe(&self, committer: LeafIndex, staged: &StagedCommit, signed: Option<&Signed>) -> Proposed {
+    /// that is somebody else, and `garden` who is asked to commit in this epoch.
+    ///
+    /// No leaf takes a key by whose first half somebody is asked: they would be asked again, or another with them.
+    pub(super) fn describe(
+        &self,
+        committer: LeafIndex,
+        staged: &StagedCommit,
+        signed: Option<&Signed>,
+        garden: Option<&Garden>,
+    ) -> Proposed {
+        let (before, after) = (self.mls.extensions(), staged.group_context().extensions());
+        let charter = (charter_bytes(before) != charter_bytes(after)).then(|| read_charter(after));
+        let replaced = charter.as_ref().and_then(|charter| charter.as_ref().ok()?.garden.as_ref());
+        let gardens = [garden, replaced];
+        let is_asked = |key: &Option<[u8; 32]>| {
+            key.is_some_and(|key| gardens.iter().flatten().any(|garden| garden.names.contains(&name_of(&key))))
+        };
         let leaf = staged.update_path_leaf_node();
         // The keys of this member's own path were drawn here.
         let path = leaf.zip(signed).map(|(leaf, signed)| signed.path_keys(leaf.tls_serialized_len()));
@@ -260,9 +267,9 @@ impl Group {
             charter: None,
             other_extensions_kept: true,
             path: leaf.map(|leaf: &LeafNode| leaf::newcomer(leaf)),
-            foreign: (is_hidden || path.iter().any(|key| known.contains(key)))
-                .then_some("put a key into the tree that is in it already"),
-            of_use: BTreeSet::new(),
+            foreign: (is_hidden || path.iter().any(|key| known.contains(key) || is_asked(key)))
+                .then_some("put a key into the tree that is in it already, or half of one by which somebody is asked"),
+            shape: None,
         };
         for queued in staged.queued_proposals() {
             let foreign = match queued.proposal() {
@@ -273,7 +280,8 @@ impl Group {
                 _ if *queued.sender() != Sender::Member(index(committer)) => Some("commit somebody else's proposal"),
                 Proposal::Add(add) => {
                     let package = add.key_package();
-                    let has_new_key = !known.contains(&leaf::encryption_key(package.leaf_node()));
+                    let key = leaf::encryption_key(package.leaf_node());
+                    let has_new_key = !known.contains(&key) && !is_asked(&key);
                     proposed.adds.push(Newcomer { has_new_key, ..leaf::admitted(package) });
                     None
                 }
@@ -291,26 +299,24 @@ impl Group {
             };
             proposed.foreign = proposed.foreign.or(foreign);
         }
-        let (before, after) = (self.mls.extensions(), staged.group_context().extensions());
         proposed.other_extensions_kept = others(before).eq(others(after));
-        if charter_bytes(before) != charter_bytes(after) {
-            let charter = read_charter(after);
-            if let Ok(Charter { garden: Some(garden), .. }) = &charter {
-                proposed.of_use = self.of_use(&garden.names, &proposed.removes.iter().copied().collect(), committer);
-            }
-            proposed.charter = Some(charter);
+        if matches!(charter, Some(Ok(Charter { garden: Some(_), .. }))) {
+            let removes = proposed.removes.iter().copied().collect();
+            proposed.shape = Some(self.shape().after(&removes, committer));
         }
+        proposed.charter = charter;
         proposed
     }
 }
 
 /// What `staged`, made by whoever sits at `committer`, does to the leaves.
-pub(super) fn shift_of(staged: &StagedCommit, committer: LeafIndex) -> Shift {
-    Shift {
+pub(super) fn shift_of(staged: &StagedCommit, committer: LeafIndex) -> Result<Shift> {
+    let renewed = staged.update_path_leaf_node().map(|leaf| (index(committer), leaf));
+    Ok(Shift {
         removed: staged.remove_proposals().map(|remove| LeafIndex(remove.remove_proposal().removed().u32())).collect(),
-        renewed: staged.update_path_leaf_node().map(|_| committer),
+        renewed: leaf::seats(renewed.into_iter())?.pop(),
         has_added: staged.add_proposals().next().is_some(),
-    }
+    })
 }
 
 fn added_key(add: &QueuedAddProposal<'_>) -> Option<[u8; 32]> {

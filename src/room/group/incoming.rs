@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{Detail, Error, Item, Result},
     identity::LeafIndex,
-    room::{failures::Failures, judge::Proposed, roster::Shift},
+    room::{failures::Failures, garden::Garden, judge::Proposed, roster::Shift},
 };
 
 /// A message that authenticates.
@@ -73,9 +73,15 @@ fn wrong_clock(error: &LifetimeError) -> Error {
 }
 
 impl Group {
-    /// Reads a message of others at `now`. Nothing changes but, if it authenticates, its sender's ratchet: the same
+    /// Reads a message of others at `now`; `garden` is who is asked to commit. Nothing changes but, if it authenticates, its sender's ratchet: the same
     /// message does not authenticate twice.
-    pub(in crate::room) fn read(&mut self, message: &[u8], failures: &mut Failures, now: Duration) -> Result<Incoming> {
+    pub(in crate::room) fn read(
+        &mut self,
+        message: &[u8],
+        garden: Option<&Garden>,
+        failures: &mut Failures,
+        now: Duration,
+    ) -> Result<Incoming> {
         let malformed = |why| Error::Malformed { what: Item::Message, why };
         // What is not read is not built either: it would take more memory than what is.
         match message.first_chunk() {
@@ -145,7 +151,7 @@ impl Group {
         let from = LeafIndex(from.u32());
         match processed.into_content() {
             ProcessedMessageContent::StagedCommitMessage(staged) => {
-                let proposed = self.describe(from, &staged, signed.as_ref());
+                let proposed = self.describe(from, &staged, signed.as_ref(), garden);
                 Ok(Incoming::Commit(Staged { commit: staged, from }, Box::new(proposed)))
             }
             ProcessedMessageContent::ProposalMessage(_) => {
@@ -161,7 +167,7 @@ impl Group {
 
     /// Makes `staged` the next epoch; what it did to the leaves.
     pub(crate) fn merge(&mut self, Staged { commit, from }: Staged) -> Result<Shift> {
-        let shift = shift_of(&commit, from);
+        let shift = shift_of(&commit, from)?;
         self.mls.merge_staged_commit(self.provider.as_ref(), *commit).map_err(bug)?;
         // A commit of one's own has lost its race.
         self.fresh_media = None;

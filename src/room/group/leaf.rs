@@ -538,8 +538,7 @@ mod tests {
         let mut roster = Roster::new(vec![seat(false_keys)], &charter, 1);
         let id = mal.identity.id();
         assert_eq!(roster.media_keys(&id), None);
-        let renewed = Shift { renewed: Some(LeafIndex(0)), ..Shift::default() };
-        roster.follow(&renewed, vec![seat(mal.certificate())], None, &charter, 2);
+        roster.follow(&Shift::default(), vec![seat(mal.certificate())], None, &charter, 2);
         assert_eq!(roster.media_keys(&id), Some(&mal.certificate()));
         let mut listener = charter.clone();
         listener.set_role(id, Role::Listener, 3);

@@ -99,6 +99,7 @@ impl Group {
 
     /// What the pending commit would do, if there is one.
     pub(crate) fn pending(&self) -> Option<Proposed> {
-        Some(self.describe(self.me(), self.mls.pending_commit()?, None))
+        let garden = self.charter().ok().and_then(|charter| charter.garden);
+        Some(self.describe(self.me(), self.mls.pending_commit()?, None, garden.as_ref()))
     }
 }
