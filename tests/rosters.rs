@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use parlor::{
     Guest, MemberId, Role, Room, Settings,
-    media::seal::Proof,
+    media::seal::{MediaCertificate, Proof},
     room::{Setting, Speaking},
 };
 use party::{Party, dice::Dice, guest};
 
 /// What a member has of the room, as text that shows where two differ.
 fn view(room: &Room) -> String {
-    let of = |id: &MemberId| room.media_keys(id).map(|keys| keys.to_bytes());
+    let of = |id: &MemberId| room.media_keys(id).map(MediaCertificate::to_bytes);
     let roster: Vec<_> = room.roster().map(|member| format!("{member:?} {:?}", of(&member.id))).collect();
     let asked: Vec<_> = room.gardeners().collect();
     format!("{roster:#?} {asked:?} {:?} {:?}", room.settings(), room.code())
