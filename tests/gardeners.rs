@@ -132,6 +132,8 @@ fn commits_that_were_asked_for_are_not_counted_and_no_second_one_passes() {
     people.push(Person::enter(guest, &admission));
     assert_eq!(asked(&people.last().unwrap().room), asked(&people[0].room));
     fill_turns(&mut people, &names, SETTLED);
+    let listeners = people.iter().filter(|it| it.room.me().unwrap().role == Role::Listener);
+    assert!(!listeners.clone().any(|it| it.room.refresh_due(SETTLED)), "they wait for their time all the same");
     for id in &names {
         let who = at(&people, id);
         if people[who].room.me().unwrap().role != Role::Listener {
@@ -145,6 +147,23 @@ fn commits_that_were_asked_for_are_not_counted_and_no_second_one_passes() {
         assert!(people[who].room.leave().is_ok(), "a word is no commit");
     }
     assert!(people.iter().skip(1).all(|it| asked(&it.room) == asked(&people[0].room)));
+}
+
+#[test]
+fn a_moderator_who_is_asked_gives_others_their_turn_by_the_same_commit() {
+    let names: Vec<String> = (0..62).map(|n| format!("guest {n}")).collect();
+    let mut guests: Vec<_> = names.iter().map(|name| (name.as_str(), Role::Listener)).collect();
+    // At the last leaf, where somebody is always asked.
+    guests.push(("mo", Role::Moderator));
+    let mut people = room_of(Settings::default().with(Setting::Seals(SealMode::Off)).unwrap(), &guests);
+    let (_, names) = ask(&mut people, SETTLED);
+    let mo = people.len() - 1;
+    assert!(names.contains(&people[mo].id));
+    fill_turns(&mut people, &names, SETTLED);
+    let commit = people[mo].room.refresh().unwrap();
+    deliver(&mut people, &commit, SETTLED);
+    let listener = people.iter().position(|it| !names.contains(&it.id) && it.room.me().unwrap().role == Role::Listener);
+    people[listener.unwrap()].room.refresh().unwrap();
 }
 
 #[test]

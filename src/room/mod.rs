@@ -362,7 +362,7 @@ impl Room {
         if is_turn && !may_moderate && !self.is_gardener() {
             return false;
         }
-        let is_old = is_turn || is_host && now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
+        let is_old = is_turn && may_moderate || is_host && now.saturating_sub(self.since) >= MAX_EPOCH_AGE;
         let is_mute = !self.speaks && self.is_on_stage();
         let has_words_out = self.group.as_ref().is_some_and(Group::has_words_out);
         // Between two a frame's tag proves whose it is, and in a deniable room nobody else is to learn.

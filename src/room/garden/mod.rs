@@ -5,9 +5,9 @@
 //! commit. One commit with a path by each of ten members spread over the tree makes it 1.5 kB.
 //!
 //! So a host or a moderator whose own commit has a path, and costs much, *names* up to sixteen members by it, in the
-//! room's charter ([`Garden`]); each of them makes one commit within the next seconds, whoever's costs least first, each at a
-//! random moment of their half second. The rule that bounds
-//! how many commits in a row listeners make ([`MAX_STREAK`](super::judge::MAX_STREAK)) does not count theirs.
+//! room's charter ([`Garden`]). Each of them makes one commit within the next seconds: whoever's costs least comes first,
+//! each at a random moment of their half second. The rule that bounds how many commits in a row listeners make
+//! ([`MAX_STREAK`](super::judge::MAX_STREAK)) does not count theirs.
 //!
 //! ```text
 //!   host                        relay                      named members
@@ -17,12 +17,11 @@
 //!    │◄───────────────────────────│◄─────────────────────────┤ a commit …
 //! ```
 //!
-//! That the charter names them, and not a word of the host's, is so that all members of an epoch judge alike: a word may
-//! reach some and not others. They are named by the first halves of the keys of their leaves, which their commit replaces;
-//! and no leaf takes a key that begins with a name: so each name is good for one commit of one member, also in the eyes of
-//! who came in since. A hostile host can name friends who win races against a
-//! removal; what that comes to is bounded, for there are at most [`MAX_GARDENERS`] names, good for [`GARDEN_EPOCHS`]
-//! epochs, each of a leaf whose commit makes others' cost less.
+//! The charter names them, and not a word of the host's, so that all members of an epoch judge alike: a word may reach some
+//! and not others. They are named by the first halves of the keys of their leaves, which their commit replaces; and no leaf
+//! takes a key that begins with a name. So each name is good for one commit of one member, also in the eyes of who came in
+//! since. A hostile host can name friends who win races against a removal. What that comes to is bounded: there are at most
+//! [`MAX_GARDENERS`] names, good for [`GARDEN_EPOCHS`] epochs, each of a leaf whose commit makes others' cost less.
 
 mod shape;
 
