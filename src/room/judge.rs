@@ -20,7 +20,7 @@ use crate::{
         charter::{Charter, Standing},
         comeback::{ReturnWord, standing_after},
         door::{LinkId, LinkProof},
-        garden::{GARDEN_EPOCHS, Shape, name_of},
+        garden::{GARDEN_EPOCHS, Shape},
         policy::{Action, needs_no_word, permits},
         roster::Roster,
         settings::{Entry, Setting},
@@ -607,7 +607,7 @@ impl<'a> Case<'a> {
             return self.deny(what, "it is good for 64 epochs, no more and no less");
         }
         // Each name is one member's, who stays.
-        let named = roster.keys().filter(|(_, key)| garden.names.contains(&name_of(key)));
+        let named = roster.keys().filter(|(_, key)| garden.has(key));
         let named: Vec<&Member> = named.map(|(member, _)| member).collect();
         let is_of_use = |member: &&Member| {
             !self.gone.contains(&member.id) && shape.is_some_and(|shape| shape.is_of_use(member.leaf))

@@ -92,9 +92,14 @@ pub(crate) struct Garden {
 }
 
 impl Garden {
+    /// Whether the member is named at whose leaf that key is.
+    pub(crate) fn has(&self, key: &[u8; 32]) -> bool {
+        self.names.contains(&name_of(key))
+    }
+
     /// Whether `member` is asked, and has not committed since.
     pub(crate) fn names(&self, member: &MemberId, roster: &Roster, epoch: u64) -> bool {
-        epoch < self.until && roster.key(member).is_some_and(|key| self.names.contains(&name_of(key)))
+        epoch < self.until && roster.key(member).is_some_and(|key| self.has(key))
     }
 }
 
@@ -151,10 +156,7 @@ impl Room {
     /// [`Room::refresh_due`]. Named by a host's or a moderator's commit, at most sixteen at a time.
     pub fn gardeners(&self) -> impl Iterator<Item = &MemberId> {
         let garden = self.charter.garden.iter().filter(|garden| self.epoch < garden.until);
-        garden.flat_map(|garden| {
-            let keys = self.roster.keys();
-            keys.filter(|(_, key)| garden.names.contains(&name_of(key))).map(|(member, _)| &member.id)
-        })
+        garden.flat_map(|garden| self.roster.keys().filter(|(_, key)| garden.has(key)).map(|(member, _)| &member.id))
     }
 
     /// Whether this member is asked to commit, and the time has come; or whether it is a good time to ask others.
@@ -204,8 +206,7 @@ impl Room {
         if has_grown {
             self.gardening.grown = Some(now);
         }
-        let me = self.identity.id();
-        let is_asked = self.charter.garden.as_ref().is_some_and(|it| it.names(&me, &self.roster, self.epoch));
+        let is_asked = self.ground().is_asked(&self.identity.id());
         self.gardening.turn = is_asked.then(|| {
             let others = self.gardeners().count();
             // Each commit of theirs changes what the others' cost.
@@ -231,17 +232,16 @@ impl Room {
     pub(super) fn garden_of(&self, draft: &Draft<'_>) -> Option<(Garden, Shape)> {
         let Draft { adds, removes, after } = draft;
         let has_path = adds.is_empty() || !removes.is_empty() || *after != self.charter;
-        let group = self.group.as_ref().filter(|_| has_path)?;
-        Some((self.planting(removes, after)?, group.shape().after(removes, group.me())))
+        if has_path { self.planting(removes, after) } else { None }
     }
 
     fn may_ask(&self) -> bool {
         permits(self.charter.role(&self.identity.id()), Action::Garden).is_ok() && self.roster.len() >= SMALLEST
     }
 
-    /// Whom a commit of this member's asks that has a path, removes those leaves and leaves the room with that charter;
-    /// `None` if commits cost little, or nobody is there to ask.
-    fn planting(&self, removes: &BTreeSet<LeafIndex>, after: &Charter) -> Option<Garden> {
+    /// Whom a commit of this member's asks that has a path, removes those leaves and leaves the room with that charter, and
+    /// the shape of the tree after it; `None` if commits cost little, or nobody is there to ask.
+    fn planting(&self, removes: &BTreeSet<LeafIndex>, after: &Charter) -> Option<(Garden, Shape)> {
         let group = self.group.as_ref().filter(|_| self.may_ask())?;
         let shape = group.shape().after(removes, group.me());
         let (cost, least) = (shape.cost(group.me()), shape.depth());
@@ -258,14 +258,14 @@ impl Room {
             !is_leaving && name(leaf).is_some_and(|name| !self.gardening.idle.contains_key(&name))
         };
         let mut names: BTreeSet<_> =
-            shape.gardeners(group.me(), can, MAX_GARDENERS).into_iter().filter_map(name).collect();
+            shape.clone().gardeners(group.me(), can, MAX_GARDENERS).into_iter().filter_map(name).collect();
         // Whoever shares half a key with another is not asked.
         let mut once = BTreeSet::new();
         for name in self.roster.keys().map(|(_, key)| name_of(key)).filter(|name| !once.insert(*name)) {
             names.remove(&name);
         }
         let until = self.epoch.saturating_add(1).saturating_add(GARDEN_EPOCHS);
-        (!names.is_empty()).then_some(Garden { until, names })
+        (!names.is_empty()).then_some((Garden { until, names }, shape))
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
         card::Card,
         charter::Charter,
         check_size,
-        garden::{Garden, Shape, name_of},
+        garden::{Garden, Shape},
         judge::{Newcomer, Proposed, denial},
         roster::Shift,
         tree::TreeKey,
@@ -193,7 +193,7 @@ impl Group {
         let new: BTreeSet<_> = keys.iter().copied().collect();
         others.extend(leaves.map(|(_, leaf)| leaf::encryption_key(leaf)).filter(|key| new.contains(key)));
         let gardens = [plan.charter.and_then(|charter| charter.garden.clone()), self.charter()?.garden];
-        let is_asked = |key: &[u8; 32]| gardens.iter().flatten().any(|garden| garden.names.contains(&name_of(key)));
+        let is_asked = |key: &[u8; 32]| gardens.iter().flatten().any(|garden| garden.has(key));
         for (card, key) in plan.adds.iter().zip(keys) {
             if known.contains(&key) || !others.insert(key) || key.is_some_and(|key| is_asked(&key)) {
                 let why = "a key on their card is somebody else's, or another's place in the room's tree: a guest could \
@@ -249,9 +249,8 @@ impl Group {
         let charter = (charter_bytes(before) != charter_bytes(after)).then(|| read_charter(after));
         let replaced = charter.as_ref().and_then(|charter| charter.as_ref().ok()?.garden.as_ref());
         let gardens = [garden, replaced];
-        let is_asked = |key: &Option<[u8; 32]>| {
-            key.is_some_and(|key| gardens.iter().flatten().any(|garden| garden.names.contains(&name_of(&key))))
-        };
+        let is_asked =
+            |key: &Option<[u8; 32]>| key.is_some_and(|key| gardens.iter().flatten().any(|garden| garden.has(&key)));
         let leaf = staged.update_path_leaf_node();
         // The keys of this member's own path were drawn here.
         let path = leaf.zip(signed).map(|(leaf, signed)| signed.path_keys(leaf.tls_serialized_len()));
